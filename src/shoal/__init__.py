@@ -1,0 +1,3 @@
+"""Shoal: an open virtual power plant."""
+
+__version__ = "0.1.0"

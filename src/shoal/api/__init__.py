@@ -1,0 +1,1 @@
+"""The doors for people and machines: HTTP, the live socket and the page."""

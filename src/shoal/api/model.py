@@ -1,0 +1,427 @@
+"""The reducer behind the page: live records and what the ledger says go in, the page's state and its changes come out.
+
+Pure: it is told the time and the news. A part is worked out only when somebody looks, and goes into a delta only
+when it differs from what was last handed out, so a burst of news costs one delta.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+from shoal.api.aggregates import fleet_now, group_views, root_numbers
+from shoal.api.state import (
+    Bid,
+    Delivery,
+    FleetNow,
+    FleetSeries,
+    Group,
+    LiveState,
+    Money,
+    NextGate,
+    PriceSeries,
+    Quarantine,
+    Quarantined,
+    Resource,
+    RoleHealth,
+    Run,
+    WorkflowRun,
+    WorkflowStep,
+    to_ms,
+)
+from shoal.domain import live
+from shoal.domain.fleet import Fleet
+from shoal.domain.interval import Interval
+from shoal.market.registry import market
+
+SERIES_POINTS: Final = 2_880
+RUNS_KEPT: Final = 50
+HOURS_KEPT: Final = 96
+_WH_PER_MWH: Final = 1_000_000
+_COLUMNS: Final = FleetSeries.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryHour:
+    """Energy of one interval, load-positive; `delivered_mwh` is None before it was settled."""
+
+    start_ms: int
+    award_mwh: float
+    delivered_mwh: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceTotals:
+    """Sums over the settled days of a resource; see `Resource`."""
+
+    revenue: float
+    award_total_mwh: float
+    delivered_total_mwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the ledger says, in the page's words."""
+
+    prices: tuple[PriceSeries, ...] = ()
+    bids: tuple[Bid, ...] = ()
+    delivery: Mapping[str, tuple[DeliveryHour, ...]] = field(default_factory=dict)
+    totals: Mapping[str, ResourceTotals] = field(default_factory=dict)
+    money: Money
+    runs: tuple[WorkflowRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """Parts of the state that are new, and points that the series grew by."""
+
+    set: Mapping[str, Any]
+    append: Mapping[str, FleetSeries]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing changed."""
+        return not self.set and not self.append
+
+
+class LiveModel:
+    """The page's state.
+
+    Args:
+        fleet: The fleet; aggregates come in the order of its groups.
+        now_ns: The present instant, 0 when it is not known yet.
+        speed: Plant seconds a real second, None for as fast as possible.
+        run: The span of a run of recorded days, None for a plant that runs on.
+        series_points: How many points of the fleet's series are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        now_ns: int = 0,
+        speed: float | None = 1.0,
+        run: Interval | None = None,
+        series_points: int = SERIES_POINTS,
+    ) -> None:
+        self._fleet = fleet
+        self._now_ns = now_ns
+        self._speed = speed
+        self._run = run
+        markets = {resource.market_id: market(resource.market_id) for resource in fleet.resources}
+        self._markets = tuple(markets.values())
+        self._roots = root_numbers(fleet)
+        self._names = {group.group_id: group.name for group in fleet.groups}
+        self._aggregates: live.Aggregates | None = None
+        self._resources: dict[str, live.ResourceState] = {}
+        self._hours: dict[str, dict[int, live.ResourceState]] = {}
+        self._quarantine: live.QuarantineState | None = None
+        self._runs: dict[str, WorkflowRun] = {}
+        self._health: list[RoleHealth] = []
+        currency = self._markets[0].currency if self._markets else "USD"
+        self._books = Books(money=Money(currency=currency, revenue=None, perfect_foresight=None, by_day=[]))
+        self._points: deque[tuple[Any, ...]] = deque(maxlen=series_points)
+        self._new_points: deque[tuple[Any, ...]] = deque(maxlen=series_points)
+        self._series_replaced = False
+        self._parts: dict[str, Callable[[], Any]] = {
+            "now_ms": lambda: to_ms(self._now_ns),
+            "run": self._run_view,
+            "fleet": self._fleet_view,
+            "resources": self._resource_views,
+            "groups": self._group_views,
+            "prices": lambda: list(self._books.prices),
+            "next_gate": self._next_gate,
+            "bids": lambda: list(self._books.bids),
+            "delivery": self._delivery,
+            "money": lambda: self._books.money,
+            "runs": self._run_views,
+            "quarantine": self._quarantine_view,
+            "health": lambda: self._health,
+        }
+        self._sent: dict[str, Any] = {name: part() for name, part in self._parts.items()}
+        self._dirty: set[str] = set()
+
+    @property
+    def now_ns(self) -> int:
+        """The present instant; 0 before the first news."""
+        return self._now_ns
+
+    # -- news
+
+    def on_time(self, t_ns: int) -> None:
+        """Take note of the present instant; an earlier one than the last is ignored."""
+        if t_ns > self._now_ns:
+            self._now_ns = t_ns
+            self._dirty |= {"now_ms", "run", "next_gate"}
+
+    def on_aggregates(self, aggregates: live.Aggregates) -> bool:
+        """Take the groups' sums; False when they are of another fleet than this one.
+
+        An instant before the last one means that time went back: another run began, and the past is dropped.
+        """
+        if len(aggregates.sites) != len(self._fleet.groups):
+            return False
+        last = self._aggregates
+        if last is not None and aggregates.t_ns < last.t_ns:
+            self._restart(aggregates.t_ns)
+        self.on_time(aggregates.t_ns)
+        self._aggregates = aggregates
+        self._dirty |= {"fleet", "groups"}
+        point = self._point()
+        if not self._points or point[0] > self._points[-1][0]:
+            self._points.append(point)
+            self._new_points.append(point)
+        return True
+
+    def on_resources(self, states: Sequence[live.ResourceState]) -> None:
+        """Take what the controllers say; the last word within an interval counts."""
+        for state in states:
+            self.on_time(state.t_ns)
+            self._resources[state.resource_id] = state
+            hours = self._hours.setdefault(state.resource_id, {})
+            hours.pop(state.start_ns, None)
+            hours[state.start_ns] = state
+            while len(hours) > HOURS_KEPT:
+                del hours[next(iter(hours))]
+        self._dirty |= {"resources", "delivery"}
+
+    def on_run(self, run: live.WorkflowRun) -> None:
+        """Take how a workflow run stands."""
+        self._take_run(run_view(run))
+
+    def on_quarantine(self, quarantine: live.QuarantineState) -> None:
+        """Take what was set aside so far."""
+        self._quarantine = quarantine
+        self._dirty.add("quarantine")
+
+    def on_ledger(self, books: Books) -> None:
+        """Take what the ledger says now."""
+        self._books = books
+        for run in books.runs:
+            self._take_run(run)
+        self._dirty |= {"prices", "bids", "delivery", "money", "resources", "next_gate"}
+
+    def on_health(self, health: Sequence[RoleHealth]) -> None:
+        """Take how the parts of the plant are."""
+        self._health = list(health)
+        self._dirty.add("health")
+
+    # -- what is shown
+
+    def snapshot(self) -> LiveState:
+        """Return the whole state."""
+        return LiveState(
+            zone=str(self._markets[0].zone) if self._markets else "UTC",
+            speed=self._speed,
+            fleet_series=_columns(self._points),
+            **{name: part() for name, part in self._parts.items()},
+        )
+
+    def delta(self) -> Delta:
+        """Return what changed since the last delta."""
+        changed: dict[str, Any] = {}
+        for name in sorted(self._dirty):
+            value = self._parts[name]()
+            if value != self._sent[name]:
+                changed[name] = self._sent[name] = value
+        self._dirty.clear()
+        append: dict[str, FleetSeries] = {}
+        if self._series_replaced:
+            changed["fleet_series"] = _columns(self._points)
+        elif self._new_points:
+            append["fleet_series"] = _columns(self._new_points)
+        self._series_replaced = False
+        self._new_points.clear()
+        return Delta(set=changed, append=append)
+
+    # -- parts
+
+    def _restart(self, t_ns: int) -> None:
+        self._now_ns = t_ns
+        self._points.clear()
+        self._new_points.clear()
+        self._hours.clear()
+        self._resources.clear()
+        self._runs.clear()
+        self._quarantine = None
+        self._series_replaced = True
+        self._dirty |= set(self._parts)
+
+    def _take_run(self, run: WorkflowRun) -> None:
+        held = self._runs.get(run.workflow_id)
+        if held is not None and _progress(held) > _progress(run):
+            return  # the ledger was read before the news came
+        self._runs[run.workflow_id] = run
+        if len(self._runs) > RUNS_KEPT:
+            del self._runs[min(self._runs.values(), key=lambda one: one.started_ms).workflow_id]
+        self._dirty.add("runs")
+
+    def _run_views(self) -> list[WorkflowRun]:
+        return sorted(self._runs.values(), key=lambda run: (-run.started_ms, run.workflow_id))
+
+    def _run_view(self) -> Run | None:
+        if self._run is None:
+            return None
+        done = (self._now_ns - self._run.start_ns) / (self._run.end_ns - self._run.start_ns)
+        return Run(
+            from_ms=to_ms(self._run.start_ns),
+            to_ms=to_ms(self._run.end_ns),
+            done_frac=min(max(done, 0.0), 1.0),
+        )
+
+    def _fleet_view(self) -> FleetNow | None:
+        return None if self._aggregates is None else fleet_now(self._aggregates, self._roots)
+
+    def _group_views(self) -> list[Group]:
+        return [] if self._aggregates is None else group_views(self._aggregates, self._fleet)
+
+    def _point(self) -> tuple[Any, ...]:
+        assert self._aggregates is not None
+        fleet = fleet_now(self._aggregates, self._roots)
+        return (
+            to_ms(self._aggregates.t_ns),
+            fleet.battery_kw,
+            fleet.battery_low_kw,
+            fleet.battery_high_kw,
+            fleet.solar_kw,
+            fleet.load_kw,
+            fleet.soc_frac,
+            fleet.coverage_kw_frac,
+        )
+
+    def _resource_views(self) -> list[Resource]:
+        views = []
+        for resource in self._fleet.resources:
+            state = self._resources.get(resource.resource_id)
+            if state is None:
+                continue  # nothing is known of it yet, and nothing is not zero
+            totals = self._books.totals.get(resource.resource_id)
+            award_mwh = totals.award_total_mwh if totals else 0.0
+            delivered_mwh = totals.delivered_total_mwh if totals else 0.0
+            capacity_kwh = state.energy_capacity_kwh
+            views.append(
+                Resource(
+                    resource_id=resource.resource_id,
+                    name=self._names.get(resource.group_id, resource.resource_id),
+                    market_id=resource.market_id,
+                    settlement_point=resource.settlement_point,
+                    sites=state.sites,
+                    fresh_sites=state.fresh_sites,
+                    measured_kw=state.measured_kw,
+                    target_kw=state.target_kw,
+                    shortfall_kw=abs(state.shortfall_kw),
+                    energy_kwh=state.energy_kwh,
+                    energy_capacity_kwh=capacity_kwh,
+                    soc_frac=state.energy_kwh / capacity_kwh if capacity_kwh > 0 else None,
+                    coverage_kw_frac=state.coverage_kw_frac,
+                    hour_start_ms=to_ms(state.start_ns),
+                    hour_end_ms=to_ms(state.end_ns),
+                    award_mwh=state.award_wh / _WH_PER_MWH,
+                    delivered_mwh=state.delivered_wh / _WH_PER_MWH,
+                    revenue=totals.revenue if totals else None,
+                    award_total_mwh=award_mwh,
+                    delivered_total_mwh=delivered_mwh,
+                    delivered_share=delivered_mwh / award_mwh if award_mwh > 0 else None,
+                )
+            )
+        return views
+
+    def _delivery(self) -> list[Delivery]:
+        """Settled hours as settled; others as the controller last saw them, or not known."""
+        made = []
+        for resource in self._fleet.resources:
+            hours = {
+                to_ms(start_ns): DeliveryHour(
+                    start_ms=to_ms(start_ns),
+                    award_mwh=state.award_wh / _WH_PER_MWH,
+                    delivered_mwh=state.delivered_wh / _WH_PER_MWH,
+                )
+                for start_ns, state in self._hours.get(resource.resource_id, {}).items()
+            }
+            for hour in self._books.delivery.get(resource.resource_id, ()):
+                if hour.delivered_mwh is not None or hour.start_ms not in hours:
+                    hours[hour.start_ms] = hour
+            rows = [hours[start_ms] for start_ms in sorted(hours)]
+            if rows:
+                made.append(
+                    Delivery(
+                        resource_id=resource.resource_id,
+                        start_ms=[row.start_ms for row in rows],
+                        award_mwh=[row.award_mwh for row in rows],
+                        delivered_mwh=[row.delivered_mwh for row in rows],
+                    )
+                )
+        return made
+
+    def _next_gate(self) -> NextGate | None:
+        if self._now_ns <= 0 or not self._markets:
+            return None
+        gates: list[tuple[int, date, str]] = []
+        for rules in self._markets:
+            day, gate_ns = rules.next_gate(self._now_ns)
+            gates.append((gate_ns, day, rules.market_id))
+        gate_ns, day, market_id = min(gates)
+        inside = {r.resource_id for r in self._fleet.resources if r.market_id == market_id}
+        ready = [
+            bid.resource_id
+            for bid in self._books.bids
+            if bid.delivery_date == day.isoformat() and bid.status == "accepted" and bid.resource_id in inside
+        ]
+        return NextGate(
+            market_id=market_id,
+            delivery_date=day.isoformat(),
+            gate_ms=to_ms(gate_ns),
+            resources_ready=sorted(set(ready)),
+        )
+
+    def _quarantine_view(self) -> Quarantine:
+        held = self._quarantine
+        if held is None:
+            return Quarantine(total=0, by_reason={}, recent=[])
+        return quarantine_view(held)
+
+
+def quarantine_view(held: live.QuarantineState) -> Quarantine:
+    """Return what was set aside, the newest example first."""
+    recent = [
+        Quarantined(
+            arrival_ms=to_ms(one.arrival_ns),
+            site_id=one.site_id,
+            reason=one.reason,
+            detail=one.detail,
+            size_bytes=one.size_bytes,
+        )
+        for one in sorted(held.recent, key=lambda one: -one.arrival_ns)
+    ]
+    return Quarantine(total=held.total, by_reason=dict(held.by_reason), recent=recent)
+
+
+def run_view(run: live.WorkflowRun) -> WorkflowRun:
+    """Return a workflow run in the page's words."""
+    return WorkflowRun(
+        workflow_id=run.workflow_id,
+        kind=run.kind,
+        resource_id=run.resource_id,
+        delivery_date=run.delivery_date,
+        gate_ms=to_ms(run.gate_ns),
+        started_ms=to_ms(run.started_ns),
+        finished_ms=None if run.finished_ns is None else to_ms(run.finished_ns),
+        status=run.status,
+        rung=run.rung,
+        rung_reason=run.rung_reason,
+        steps=[WorkflowStep(name=s.name, took_s=s.took_s, outcome=s.outcome) for s in run.steps],
+    )
+
+
+def _progress(run: WorkflowRun) -> tuple[bool, int]:
+    return run.finished_ms is not None, len(run.steps)
+
+
+def _columns(points: Sequence[tuple[Any, ...]] | deque[tuple[Any, ...]]) -> FleetSeries:
+    if not points:
+        return FleetSeries()
+    columns = zip(*points, strict=True)
+    return FleetSeries(**dict(zip(_COLUMNS, (list(column) for column in columns), strict=True)))

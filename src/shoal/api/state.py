@@ -1,0 +1,294 @@
+"""The page's state as data: what `/api/live` sends as one snapshot and then as deltas.
+
+Power is load-positive (charging, consumption, import > 0; discharge, generation, export < 0). Instants are whole
+milliseconds since 1970 in UTC, intervals are half-open. Absent is None, never zero. The page's own types have the
+same names and the same fields.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+MS_PER_NS: Final = 1_000_000
+BidStatus: TypeAlias = Literal["building", "submitted", "accepted", "rejected", "unknown"]
+RoleStatus: TypeAlias = Literal["up", "starting", "down"]
+SettlementStatus: TypeAlias = Literal["settled", "provisional"]
+
+
+def to_ms(t_ns: int) -> int:
+    """Return an instant in whole milliseconds, rounded down."""
+    return t_ns // MS_PER_NS
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of recorded days: its span, and how much of it is done."""
+
+    from_ms: int
+    to_ms: int
+    done_frac: float
+
+
+class FleetNow(msgspec.Struct, frozen=True, kw_only=True):
+    """All sites at one instant; powers and energies are sums over the fresh sites.
+
+    `battery_low_kw` and `battery_high_kw` bound the true battery power with the silent sites included.
+    `oldest_age_s` is None when some site was never heard.
+    """
+
+    sites: int
+    fresh: int
+    stale: int
+    unknown: int
+    capacity_kw: float
+    coverage_count_frac: float
+    coverage_kw_frac: float
+    oldest_age_s: float | None
+    battery_kw: float
+    battery_low_kw: float
+    battery_high_kw: float
+    solar_kw: float
+    load_kw: float
+    ev_kw: float
+    grid_kw: float
+    energy_kwh: float
+    energy_capacity_kwh: float
+    soc_frac: float | None
+    charge_headroom_kw: float
+    discharge_headroom_kw: float
+
+
+class FleetSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet over time, as columns of one length."""
+
+    t_ms: list[int] = []
+    battery_kw: list[float | None] = []
+    low_kw: list[float | None] = []
+    high_kw: list[float | None] = []
+    solar_kw: list[float | None] = []
+    load_kw: list[float | None] = []
+    soc_frac: list[float | None] = []
+    coverage_kw_frac: list[float | None] = []
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """What a market sees, in the present market interval.
+
+    `shortfall_kw` is how much of the target could not be shared out, never negative. `revenue`, `award_total_mwh` (energy
+    awarded in either direction) and `delivered_total_mwh` (how much of that was delivered in the awarded direction)
+    sum over the settled days.
+    """
+
+    resource_id: str
+    name: str
+    market_id: str
+    settlement_point: str
+    sites: int
+    fresh_sites: int
+    measured_kw: float
+    target_kw: float
+    shortfall_kw: float
+    energy_kwh: float
+    energy_capacity_kwh: float
+    soc_frac: float | None
+    coverage_kw_frac: float
+    hour_start_ms: int
+    hour_end_ms: int
+    award_mwh: float
+    delivered_mwh: float
+    revenue: float | None
+    award_total_mwh: float
+    delivered_total_mwh: float
+    delivered_share: float | None
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """One node of a hierarchy at one instant; see `FleetNow` for the sums."""
+
+    group_id: str
+    hierarchy_id: str
+    parent_id: str | None
+    name: str
+    level: int
+    sites: int
+    fresh: int
+    coverage_kw_frac: float
+    battery_kw: float
+    low_kw: float
+    high_kw: float
+    grid_kw: float
+    soc_frac: float | None
+    oldest_age_s: float | None
+
+
+class PriceSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices of a settlement point by interval, per MWh: published ones, and quantiles of the latest forecast."""
+
+    settlement_point: str
+    start_ms: list[int]
+    actual: list[float | None]
+    q05: list[float | None]
+    q50: list[float | None]
+    q95: list[float | None]
+
+
+class NextGate(msgspec.Struct, frozen=True, kw_only=True):
+    """The first gate to come, and whose bid for it stands already."""
+
+    market_id: str
+    delivery_date: str
+    gate_ms: int
+    resources_ready: list[str]
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order of a bid; the side gives the direction."""
+
+    start_ms: int
+    end_ms: int
+    side: Literal["buy", "sell"]
+    quantity_mw: float
+    limit_price_per_mwh: float
+
+
+class AwardedInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """What was awarded in one interval: bought positive, sold negative."""
+
+    start_ms: int
+    end_ms: int
+    energy_mwh: float
+    price_per_mwh: float
+
+
+class Bid(msgspec.Struct, frozen=True, kw_only=True):
+    """A bid, the rung of the ladder that made it, and its award once there is one."""
+
+    resource_id: str
+    delivery_date: str
+    status: BidStatus
+    rung: str
+    rung_reason: str
+    gate_ms: int
+    submitted_ms: int | None
+    orders: list[Order]
+    award: list[AwardedInterval] | None
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Awarded and metered energy by interval; `delivered_mwh` is None where nothing is known yet."""
+
+    resource_id: str
+    start_ms: list[int]
+    award_mwh: list[float]
+    delivered_mwh: list[float | None]
+
+
+class MoneyDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A settled day; provisional while it rests on estimated meter readings."""
+
+    delivery_date: str
+    resource_id: str
+    revenue: float
+    award_mwh: float
+    delivered_mwh: float
+    status: SettlementStatus
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """What was earned. `perfect_foresight` is None unless it is known what could have been earned."""
+
+    currency: str
+    revenue: float | None
+    perfect_foresight: float | None
+    by_day: list[MoneyDay]
+
+
+class WorkflowStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a workflow run."""
+
+    name: str
+    took_s: float
+    outcome: str
+
+
+class WorkflowRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a durable workflow: the rung it took, and why."""
+
+    workflow_id: str
+    kind: str
+    resource_id: str
+    delivery_date: str
+    gate_ms: int
+    started_ms: int
+    finished_ms: int | None
+    status: str
+    rung: str
+    rung_reason: str
+    steps: list[WorkflowStep]
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that was set aside, with the reason."""
+
+    arrival_ms: int
+    site_id: str
+    reason: str
+    detail: str
+    size_bytes: int
+
+
+class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
+    """What was set aside so far: counters by reason and the latest examples."""
+
+    total: int
+    by_reason: dict[str, int]
+    recent: list[Quarantined]
+
+
+class RoleHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How one part of the plant is."""
+
+    role: str
+    status: RoleStatus
+    restarts: int
+    since_ms: int | None
+
+
+class LiveState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the page shows.
+
+    `speed` is plant seconds a real second: 1 is real time, None as fast as possible.
+    """
+
+    now_ms: int
+    zone: str
+    speed: float | None
+    run: Run | None
+    fleet: FleetNow | None
+    fleet_series: FleetSeries
+    resources: list[Resource]
+    groups: list[Group]
+    prices: list[PriceSeries]
+    next_gate: NextGate | None
+    bids: list[Bid]
+    delivery: list[Delivery]
+    money: Money
+    runs: list[WorkflowRun]
+    quarantine: Quarantine
+    health: list[RoleHealth]
+
+
+class SnapshotMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="snapshot"):
+    """The first message of a live socket: everything."""
+
+    seq: int
+    state: LiveState
+
+
+class DeltaMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="delta"):
+    """Every further message: parts of the state that are replaced, and points that the series grew by."""
+
+    seq: int
+    set: dict[str, Any]
+    append: dict[str, FleetSeries]

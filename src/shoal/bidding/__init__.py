@@ -1,0 +1,1 @@
+"""The market cycle: durable workflows from forecast to bid, award and settlement."""

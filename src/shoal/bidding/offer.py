@@ -1,0 +1,176 @@
+"""From a price forecast to price-quantity orders that can be delivered whichever of them clear.
+
+The plan is the exact optimum on the expected prices. An order carries the price at which the plan would change its mind
+(the marginal value of stored energy) only when its not clearing can never make another order undeliverable; all
+others take any price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal.domain.interval import Interval
+from shoal.market.rules import DayAheadMarket
+from shoal.market.types import AwardedInterval, Order
+from shoal.optimise.envelope import removable_orders
+from shoal.optimise.storage import Storage, StoragePlan, plan_storage
+
+KW_PER_MW: Final = 1e3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Orders with the plan behind them.
+
+    Attributes:
+        orders: What is to be sent to the market.
+        plan: The optimum over the whole horizon; the orders cover its beginning.
+        priced: For each order, whether it carries a limit of its own.
+    """
+
+    orders: tuple[Order, ...]
+    plan: StoragePlan
+    priced: tuple[bool, ...]
+
+
+def fleet_storage(
+    *,
+    energy_kwh: NDArray[np.float64],
+    energy_capacity_kwh: NDArray[np.float64],
+    reserve_frac: NDArray[np.float64],
+    charge_limit_kw: NDArray[np.float64],
+    discharge_limit_kw: NDArray[np.float64],
+    charge_efficiency_frac: NDArray[np.float64],
+    discharge_efficiency_frac: NDArray[np.float64],
+    availability_frac: float,
+    throughput_cost_per_mwh: float,
+) -> Storage:
+    """Return many batteries as one whose every schedule can be split among them.
+
+    Each battery takes the share of the whole that its usable energy is of all usable energy; the power limits are the
+    largest that no battery's own limit cuts under that rule. So the sum of the rated powers is never promised when the
+    energy behind it is unevenly spread (an inner approximation, exact when all have the same ratio of power to energy and
+    the same state of charge). `availability_frac` scales power and energy for those who will be silent.
+    """
+    usable_kwh = energy_capacity_kwh * (1.0 - reserve_frac)
+    total_kwh = float(usable_kwh.sum())
+    share = usable_kwh / max(total_kwh, 1e-9)
+    part = share > 0
+    stored_kwh = np.clip(energy_kwh - reserve_frac * energy_capacity_kwh, 0.0, usable_kwh)
+    return Storage(
+        charge_limit_kw=availability_frac * float((charge_limit_kw[part] / share[part]).min()),
+        discharge_limit_kw=availability_frac * float((discharge_limit_kw[part] / share[part]).min()),
+        charge_efficiency_frac=float((charge_efficiency_frac * share).sum()),
+        discharge_efficiency_frac=float((discharge_efficiency_frac * share).sum()),
+        energy_capacity_kwh=availability_frac * total_kwh,
+        initial_energy_kwh=availability_frac * float(stored_kwh.sum()),
+        throughput_cost_per_mwh=throughput_cost_per_mwh,
+        terminal_value_per_mwh=0.0,
+    )
+
+
+def carry_forward(storage: Storage, commitments: list[AwardedInterval], *, now_ns: int) -> Storage:
+    """Return the storage as it will stand after the awards still to be delivered."""
+    energy_kwh = storage.initial_energy_kwh
+    for award in sorted(commitments, key=lambda a: a.start_ns):
+        left = (award.end_ns - max(award.start_ns, now_ns)) / (award.end_ns - award.start_ns)
+        if left <= 0:
+            continue
+        terminal_kwh = award.energy_wh * min(left, 1.0) / 1e3
+        if terminal_kwh > 0:
+            energy_kwh += terminal_kwh * storage.charge_efficiency_frac
+        else:
+            energy_kwh += terminal_kwh / storage.discharge_efficiency_frac
+        energy_kwh = min(max(energy_kwh, 0.0), storage.energy_capacity_kwh)
+    return replace(storage, initial_energy_kwh=energy_kwh)
+
+
+def make_offer(
+    *,
+    market: DayAheadMarket,
+    delivery_date: date,
+    intervals: tuple[Interval, ...],
+    expected_price_per_mwh: NDArray[np.float64],
+    storage: Storage,
+) -> Offer:
+    """Return the offer for one delivery day.
+
+    Args:
+        market: Its rules.
+        delivery_date: The day, in the market's zone.
+        intervals: The day's intervals.
+        expected_price_per_mwh: Expected prices from the first interval on; a longer horizon than the day gives the energy left
+            at its end a value.
+        storage: The resource at the start of the day.
+    """
+    interval_h = intervals[0].duration_h
+    plan = plan_storage(storage, expected_price_per_mwh, interval_h)
+    hours = len(intervals)
+    quantity_mw, change_kwh = _whole_lots(market, plan, storage, hours, interval_h)
+    expected = expected_price_per_mwh[:hours]
+    # a stored MWh is sold for no less than its loss would cost, and bought for no more than it would gain
+    loss, gain = plan.marginal_loss_per_mwh[:hours], plan.marginal_gain_per_mwh[:hours]
+    sell_limit = loss / storage.discharge_efficiency_frac + storage.throughput_cost_per_mwh
+    buy_limit = gain * storage.charge_efficiency_frac
+    limit = np.where(quantity_mw > 0, buy_limit, sell_limit)
+    margin = np.where(quantity_mw > 0, limit - expected, expected - limit)
+    removable = removable_orders(
+        change_kwh,
+        energy_capacity_kwh=storage.energy_capacity_kwh,
+        initial_energy_kwh=storage.initial_energy_kwh,
+        preference=-margin,
+    )
+    floor, cap = market.price_limits(delivery_date)
+    orders: list[Order] = []
+    priced: list[bool] = []
+    for index in np.flatnonzero(quantity_mw):
+        buys = quantity_mw[index] > 0
+        take_any = cap if buys else floor
+        # a limit beyond the expected price in the wrong direction would refuse what the plan wants: never set one
+        own = bool(removable[index]) and margin[index] >= 0 and np.isfinite(limit[index])
+        price = (
+            market.clip_price(
+                float(limit[index]), delivery_date=delivery_date, side="buy" if buys else "sell"
+            )
+            if own
+            else take_any
+        )
+        orders.append(
+            Order(
+                start_ns=intervals[index].start_ns,
+                end_ns=intervals[index].end_ns,
+                side="buy" if buys else "sell",
+                quantity_mw=abs(float(quantity_mw[index])),
+                limit_price_per_mwh=price,
+            )
+        )
+        priced.append(own)
+    return Offer(orders=tuple(orders), plan=plan, priced=tuple(priced))
+
+
+def _whole_lots(
+    market: DayAheadMarket, plan: StoragePlan, storage: Storage, hours: int, interval_h: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Round the plan to tradable quantities (buying positive) such that the stored energy stays within limits."""
+    quantity_mw = np.zeros(hours)
+    change_kwh = np.zeros(hours)
+    energy_kwh = storage.initial_energy_kwh
+    for t in range(hours):
+        net_kw = float(plan.charge_kw[t] - plan.discharge_kw[t])
+        if net_kw > 0:
+            room_kw = (storage.energy_capacity_kwh - energy_kwh) / storage.charge_efficiency_frac / interval_h
+            lots_mw = market.round_quantity_mw(min(net_kw, room_kw) / KW_PER_MW)
+            change_kwh[t] = lots_mw * KW_PER_MW * interval_h * storage.charge_efficiency_frac
+            quantity_mw[t] = lots_mw
+        elif net_kw < 0:
+            held_kw = energy_kwh * storage.discharge_efficiency_frac / interval_h
+            lots_mw = market.round_quantity_mw(min(-net_kw, held_kw) / KW_PER_MW)
+            change_kwh[t] = -lots_mw * KW_PER_MW * interval_h / storage.discharge_efficiency_frac
+            quantity_mw[t] = -lots_mw
+        energy_kwh = min(max(energy_kwh + change_kwh[t], 0.0), storage.energy_capacity_kwh)
+    return quantity_mw, change_kwh

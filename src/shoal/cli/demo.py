@@ -1,0 +1,316 @@
+"""`shoal demo`: a whole plant and a simulated world around it, on real prices, in one command.
+
+Every part runs as its own process under one supervisor, as in production; only the homes and the market are simulated.
+Time is moved by a conductor: as fast as every stage keeps up, or paced to a chosen speed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from shoal.cli.plant import START_TIMEOUT_S, start_role, write_roles
+from shoal.domain.clock import Stage
+from shoal.domain.errors import InvalidInputError
+from shoal.domain.interval import NS_PER_S, Interval
+
+if TYPE_CHECKING:
+    from shoal.runtime.conductor import Conductor
+    from shoal.runtime.settings import Settings
+    from shoal.runtime.supervisor import Supervisor
+
+LEAD_STEP_S: Final = 900
+STEP_S: Final = 60
+MARKER: Final = "demo.json"
+_OWN: Final = ("fabric", "history", "twins", "market", "run", "logs")
+_OWN_FILES: Final = ("registry.db", "workflows.db")
+PARTICIPANTS: Final = {
+    "homes": Stage.WORLD,
+    "market": Stage.WORLD,
+    "telemetry": Stage.MEASURE,
+    "bidding": Stage.DECIDE,
+    "control": Stage.ACT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is: told after every step."""
+
+    t_ns: int
+    done_frac: float
+    wall_s: float
+    phase: str
+
+
+@dataclass(kw_only=True)
+class Demo:
+    """One run.
+
+    Args:
+        settings: The plant's settings; `demo` holds the run.
+        page: Whether the API and the page run too.
+        on_progress: Told after every step, with the supervisor of the processes.
+        on_page: Told the page's address when it is up.
+        hold: Keep the plant and its page up after the last step until cancelled.
+        on_report: Told the report as soon as it is made.
+    """
+
+    settings: Settings
+    page: bool
+    on_progress: Callable[[Progress, Supervisor], None] | None = None
+    on_page: Callable[[str], None] | None = None
+    on_report: Callable[[dict[str, Any]], None] | None = None
+    hold: bool = False
+    _began_s: float = field(default_factory=time.monotonic)
+
+    async def run(self) -> dict[str, Any]:
+        """Run from the lead-in to the last step and return the report.
+
+        Raises:
+            UnavailableError: when a process does not come up, or another plant uses the directory.
+        """
+        from shoal.runtime.lock import InstanceLock
+
+        data_dir = self.settings.data_dir
+        with ExitStack() as stack:
+            stack.enter_context(InstanceLock(data_dir))
+            _clear_previous(data_dir)
+            token = secrets.token_urlsafe(24)
+            from shoal.runtime.conductor import Conductor
+
+            conductor = Conductor(participants=PARTICIPANTS, token=token, on_stall=_tell_stall)
+            host, port = await conductor.start()
+            settings = _resolved(self.settings, clock=f"stepped://{host}:{port}", token=token)
+            settings_file = data_dir / "run" / "settings.json"
+            settings.save(settings_file)
+            fleet = await asyncio.to_thread(_prepare, settings)
+            return await self._supervised(settings, settings_file, conductor, fleet)
+
+    async def _supervised(
+        self, settings: Settings, settings_file: Path, conductor: Conductor, fleet: Any
+    ) -> dict[str, Any]:
+        from shoal.cli.report import Run, make_report
+        from shoal.cli.role import PLANT_ROLES, WORLD_ROLES
+        from shoal.cli.roles.homes import run_bounds_ns
+        from shoal.runtime.supervisor import Supervisor
+
+        data_dir = settings.data_dir
+        lead_ns, start_ns, end_ns = run_bounds_ns(settings)
+        roles = [r for r in (*PLANT_ROLES, *WORLD_ROLES) if self.page or r != "api"]
+
+        def changed(_: object) -> None:
+            write_roles(data_dir, supervisor, time.time_ns() // 1_000_000)
+
+        async with Supervisor(run_dir=data_dir / "run", on_change=changed) as supervisor:
+            for role in roles:
+                start_role(supervisor, role, data_dir=data_dir, settings_file=settings_file)
+            await supervisor.wait_ready(timeout_s=START_TIMEOUT_S)
+            if self.on_page and self.page:
+                self.on_page(f"http://{settings.api.host}:{settings.api.port}/")
+            await conductor.wait_joined()
+            await self._move_time(conductor, supervisor, lead_ns, start_ns, end_ns)
+            report = await asyncio.to_thread(
+                make_report,
+                Run(
+                    fleet=fleet,
+                    span=Interval(start_ns=start_ns, end_ns=end_ns),
+                    data_dir=data_dir,
+                    wall_s=time.monotonic() - self._began_s,
+                    peak_rss_bytes=supervisor.peak_rss_bytes() + _own_peak_rss_bytes(),
+                    restarts={s.role: s.restarts for s in supervisor.states()},
+                    stage_wall_s=conductor.stage_wall_s,
+                ),
+                conductor.accounts,
+            )
+            if self.on_report:
+                self.on_report(report)
+            if self.hold:
+                await asyncio.Event().wait()
+            supervisor.expect_exit()
+            await conductor.stop()
+        return report
+
+    async def _move_time(
+        self, conductor: Conductor, supervisor: Supervisor, lead_ns: int, start_ns: int, end_ns: int
+    ) -> None:
+        from shoal.runtime.clock import ScaledClock
+
+        speed = self.settings.demo.speed
+        pace: ScaledClock | None = None
+        carried: dict[str, int] = {}
+        instants = _instants(lead_ns, start_ns, end_ns)
+        for index, t_ns in enumerate(instants):
+            if speed > 0 and t_ns >= start_ns:
+                pace = pace or ScaledClock(origin_ns=t_ns, speed=speed)
+                await pace.sleep_until(t_ns)
+            next_ns = instants[index + 1] if index + 1 < len(instants) else t_ns + STEP_S * NS_PER_S
+            counted = await conductor.step(t_ns, {**carried, "step_s": (next_ns - t_ns) // NS_PER_S})
+            carried = {name: counted.get(name, 0) for name in ("desired_sent", "durable_sent")}
+            if self.on_progress:
+                phase = "lead-in" if t_ns < start_ns else "run"
+                done = max(t_ns - start_ns, 0) / (end_ns - start_ns)
+                wall_s = time.monotonic() - self._began_s
+                self.on_progress(Progress(t_ns=t_ns, done_frac=done, wall_s=wall_s, phase=phase), supervisor)
+        await conductor.step(instants[-1], {**carried, "step_s": STEP_S, "draining": 1, "closing": 1})
+
+
+def _instants(lead_ns: int, start_ns: int, end_ns: int) -> list[int]:
+    """Return the instants of a run: coarse steps before it begins, then one a minute."""
+    coarse = range(lead_ns, start_ns, LEAD_STEP_S * NS_PER_S)
+    fine = range(start_ns, end_ns + 1, STEP_S * NS_PER_S)
+    return [*coarse, *fine]
+
+
+def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:
+    """Return the settings of the processes: every port chosen, every secret made."""
+    ports = _free_ports(6)
+    fabric = settings.fabric
+    return settings.with_values(
+        {
+            "data_dir": settings.data_dir.absolute(),
+            "fabric.client_port": fabric.client_port or ports[0],
+            "fabric.mqtt_port": fabric.mqtt_port or ports[1],
+            "fabric.websocket_port": fabric.websocket_port or ports[2],
+            "fabric.monitor_port": fabric.monitor_port or ports[3],
+            "bidding.market_url": settings.bidding.market_url or f"http://127.0.0.1:{ports[4]}",
+            "bidding.market_token": settings.bidding.market_token or secrets.token_urlsafe(24),
+            "api.port": settings.api.port or ports[5],
+            "clock.source": clock,
+            "clock.token": token,
+        },
+        "demo",
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        return [int(free.getsockname()[1]) for free in sockets]
+    finally:
+        for free in sockets:
+            free.close()
+
+
+def _clear_previous(data_dir: Path) -> None:
+    """Remove what an earlier demonstration left in the directory; refuse a directory that is not one's.
+
+    Raises:
+        InvalidInputError: when the directory holds a plant that no demonstration made.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    left = [name for name in (*_OWN, *_OWN_FILES) if (data_dir / name).exists()]
+    if left and not (data_dir / MARKER).exists():
+        raise InvalidInputError(
+            field="data_dir",
+            value=str(data_dir),
+            fix=f"it holds a plant's {', '.join(left)}; choose another directory",
+        )
+    (data_dir / MARKER).write_text(
+        '{"what": "data of shoal demo; a new run begins afresh"}\n', encoding="utf-8"
+    )
+    for name in _OWN:
+        shutil.rmtree(data_dir / name, ignore_errors=True)
+    for name in _OWN_FILES:
+        for path in data_dir.glob(f"{name}*"):
+            path.unlink()
+
+
+def _prepare(settings: Settings) -> Any:
+    """Fill the registry with the planned fleet and its credentials; return the fleet."""
+    from shoal.cli.roles.homes import MASTER_SECRET
+    from shoal.cli.roles.host import sqlite_url
+    from shoal.fabric.keys import Keys
+    from shoal.simulate.fleet import plan_fleet, site_secret
+    from shoal.store.credentials import seal
+    from shoal.store.database import migrate, open_database
+    from shoal.store.registry import Registry
+
+    Keys.create_or_load(settings.data_dir / "keys")
+    secret_file = settings.data_dir / "keys" / MASTER_SECRET
+    if not secret_file.exists():
+        descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    master = secret_file.read_bytes()
+    url = settings.registry.database_url or sqlite_url(settings, "registry.db")
+    migrate(url)
+    registry = Registry(open_database(url))
+    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+    registry.load_fleet(fleet, valid_from_ns=0)
+    registry.set_credential(
+        fleet.site_ids,
+        [
+            seal(site_secret(master, site), created_ns=0, random_bytes=secrets.token_bytes)
+            for site in fleet.site_ids
+        ],
+    )
+    return fleet
+
+
+def _tell_stall(names: list[str], waited_s: float) -> None:
+    import structlog
+
+    structlog.get_logger(__name__).warning("waiting", stages=names, waited_s=round(waited_s))
+
+
+def _own_peak_rss_bytes() -> int:
+    from shoal.runtime.process import peak_rss_bytes
+
+    return peak_rss_bytes(os.getpid())
+
+
+def run_headless(
+    *,
+    sites: int,
+    from_day: date,
+    duration_s: int,
+    seed: int,
+    data_dir: Path,
+    speed: float | None,
+    on_progress: Callable[[Progress, Supervisor], None] | None = None,
+) -> dict[str, Any]:
+    """Run a demonstration without the page and return its report; `speed` None is as fast as possible."""
+    from shoal.runtime.settings import load_settings
+
+    settings = load_settings(
+        file=None,
+        flags={
+            "data_dir": str(data_dir),
+            "demo.sites": sites,
+            "demo.from_day": from_day.isoformat(),
+            "demo.duration_s": duration_s,
+            "demo.seed": seed,
+            "demo.speed": speed or 0.0,
+        },
+    )
+    demo = Demo(settings=settings, page=False, on_progress=on_progress)
+    return asyncio.run(_interruptible(demo))
+
+
+async def _interruptible(demo: Demo) -> dict[str, Any]:
+    """Run until done or told to stop by a signal; stopping ends every process."""
+    task = asyncio.ensure_future(demo.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

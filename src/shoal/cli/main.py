@@ -1,0 +1,84 @@
+"""The command `shoal`: registers the commands and turns every foreseen fault into one clear line.
+
+A `ShoalError` ends the program with code 2 and its text on standard error, as JSON when ``--json`` was asked
+for. A traceback is seen for a bug only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+import shoal
+from shoal.cli import bench, config, doctor
+from shoal.cli import run as running
+from shoal.domain.errors import InvalidInputError, ShoalError
+
+app = typer.Typer(
+    name="shoal",
+    help="Shoal, an open virtual power plant.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(config.app, name="config")
+doctor.register(app)
+bench.register(app)
+running.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"shoal {shoal.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Shoal, an open virtual power plant."""
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 well, 1 a check failed, 2 a fault, 130 interrupted.
+
+    Args:
+        arguments: What follows the program's name; the process's own when None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        sys.exit(app(given, prog_name="shoal", standalone_mode=not as_json))
+    except ShoalError as error:
+        _tell(error, str(error), as_json=as_json)
+        sys.exit(2)
+    except TyperException as error:  # wrong usage; without --json typer has told it already
+        _tell(error, error.format_message(), as_json=as_json)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+
+
+def _tell(error: Exception, detail: str, *, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(f"shoal: {detail}", err=True)
+        return
+    import msgspec
+
+    name = type(error).__name__ if isinstance(error, ShoalError) else "UsageError"
+    content: dict[str, object] = {"error": name, "detail": detail}
+    if isinstance(error, InvalidInputError):
+        content |= {"field": error.field, "value": str(error.value), "fix": error.fix}
+    typer.echo(msgspec.json.encode(content).decode(), err=True)
+
+
+if __name__ == "__main__":
+    run()

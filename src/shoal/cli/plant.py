@@ -1,0 +1,99 @@
+"""Running chosen roles of a plant under one supervisor, on the machine's own clock, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shoal.runtime.settings import Settings
+    from shoal.runtime.supervisor import Supervisor
+
+ONE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+TIERS: Final = {"fabric": 0, "market": 0, "telemetry": 1, "control": 1, "bidding": 1, "api": 1, "homes": 2}
+START_TIMEOUT_S: Final = 120.0
+
+_log = structlog.get_logger(__name__)
+
+
+def start_role(supervisor: Supervisor, role: str, *, data_dir: Path, settings_file: Path) -> None:
+    """Start one role's process."""
+    from shoal.runtime.children import ChildSpec
+
+    supervisor.start(
+        ChildSpec(
+            role=role,
+            argv=(sys.executable, "-m", "shoal.cli.role", role, "--settings", str(settings_file)),
+            log_file=data_dir / "logs" / f"{role}.log",
+            env=ONE_THREAD,
+            tier=TIERS[role],
+        )
+    )
+
+
+def write_roles(data_dir: Path, supervisor: Supervisor, now_ms: int) -> None:
+    """Leave the states of the processes where the API finds them."""
+    states: list[dict[str, Any]] = [
+        {"role": s.role, "status": s.status, "restarts": s.restarts, "pid": s.pid, "since_ms": now_ms}
+        for s in supervisor.states()
+    ]
+    path = data_dir / "run" / "roles.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(states))
+    temporary.replace(path)
+
+
+async def run_roles(settings: Settings, roles: list[str]) -> None:
+    """Run the roles until SIGINT or SIGTERM.
+
+    Raises:
+        UnavailableError: when another plant holds the data directory, or a role does not come up.
+    """
+    import time
+
+    from shoal.fabric.keys import Keys
+    from shoal.runtime.lock import InstanceLock
+    from shoal.runtime.supervisor import Supervisor
+
+    data_dir = settings.data_dir.absolute()
+    settings = settings.with_values({"data_dir": data_dir}, "this run")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with ExitStack() as stack:
+        if "fabric" in roles:
+            stack.enter_context(InstanceLock(data_dir))
+        Keys.create_or_load(data_dir / "keys")
+        settings_file = data_dir / "run" / f"settings-{'-'.join(roles)}.json"
+        settings.save(settings_file)
+
+        def changed(_: object) -> None:
+            write_roles(data_dir, supervisor, time.time_ns() // 1_000_000)
+
+        async with Supervisor(run_dir=data_dir / "run", on_change=changed) as supervisor:
+            for role in roles:
+                start_role(supervisor, role, data_dir=data_dir, settings_file=settings_file)
+            ready = asyncio.ensure_future(supervisor.wait_ready(timeout_s=START_TIMEOUT_S))
+            stopping = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await ready
+                _log.info("running", roles=roles)
+                await stopping
+            ready.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ready

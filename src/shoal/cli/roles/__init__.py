@@ -1,0 +1,1 @@
+"""The roles of a plant: each composed from its parts, one process each."""

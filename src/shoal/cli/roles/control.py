@@ -1,0 +1,97 @@
+"""The control role: awards from the ledger, twins by asking, desired states to the sites."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from shoal.cli.roles.host import Host
+from shoal.cli.roles.twins import ask_twins
+from shoal.control.dispatch import DispatchOptions
+from shoal.control.service import Control
+from shoal.domain.ids import ResourceId, SiteId
+from shoal.domain.live import ResourceState
+from shoal.fabric.subjects import LIVE_RESOURCES, desired_subject
+from shoal.store.database import open_database
+from shoal.store.ledger import Ledger
+
+ISSUER: Final = "control"
+
+
+class LedgerMemory:
+    """Awards and controller states in the ledger.
+
+    Args:
+        ledger: Where they are.
+        issuer: Whose states.
+        fence: The token of this controller.
+        now_ns: The plant's clock.
+    """
+
+    def __init__(self, ledger: Ledger, *, issuer: str, fence: int, now_ns: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._issuer = issuer
+        self._fence = fence
+        self._now_ns = now_ns
+
+    def award_at(self, resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
+        """Return (start_ns, end_ns, energy_wh) of the awarded interval under way, or None."""
+        start_ns, end_ns, energy_wh, _ = self._ledger.award_energy(ResourceId(resource_id), t_ns, t_ns + 1)
+        if len(start_ns) == 0:
+            return None
+        return int(start_ns[0]), int(end_ns[0]), int(energy_wh[0])
+
+    def save_state(self, key: str, state: dict[str, Any]) -> None:
+        """Keep a controller's state."""
+        self._ledger.save_state(
+            ResourceId(key),
+            msgspec.json.encode(state),
+            issuer=self._issuer,
+            fence=self._fence,
+            saved_ns=self._now_ns(),
+        )
+
+    def load_state(self, key: str) -> dict[str, Any] | None:
+        """Return the state kept, or None."""
+        kept = self._ledger.load_state(ResourceId(key))
+        return None if kept is None else msgspec.json.decode(kept.state, type=dict[str, Any])
+
+
+async def control(host: Host) -> None:
+    """Run the controllers of every resource."""
+    settings = host.settings
+    fleet = await asyncio.to_thread(host.fleet)
+    ledger = Ledger(open_database(host.ledger_url()))
+    fence = ledger.next_fence(ISSUER)
+    client = await host.connect()
+
+    async def send(site: str, message: bytes) -> None:
+        await client.publish(desired_subject(SiteId(site)), message)
+
+    async def publish_states(states: list[ResourceState]) -> None:
+        await client.publish(LIVE_RESOURCES, msgspec.json.encode(states))
+
+    service = Control(
+        fleet=fleet,
+        clock=host.clock,
+        options=DispatchOptions(
+            lease_s=settings.control.lease_s,
+            fresh_timeout_s=settings.telemetry.fresh_timeout_s,
+            issuer=ISSUER,
+            fence=fence,
+        ),
+        view=lambda: ask_twins(client, shards=settings.telemetry.shards, sites=len(fleet.site_ids)),
+        memory=LedgerMemory(ledger, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns),
+        send=send,
+        flush=client.flush,
+        publish_states=publish_states,
+    )
+    host.ops.register("dispatch", service.statistics)
+    host.ready()
+    try:
+        await service.follow()
+    finally:
+        await client.close()

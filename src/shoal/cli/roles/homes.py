@@ -1,0 +1,73 @@
+"""The simulated sites as a process: a fleet planned from the seed, signed in over MQTT."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from shoal.cli.roles.host import Host
+from shoal.domain.interval import NS_PER_HOUR, local_midnight_ns
+from shoal.edge.link import Links, LinkSettings
+from shoal.market.registry import market
+from shoal.runtime.settings import Settings
+from shoal.simulate.fleet import plan_fleet, site_secret
+from shoal.simulate.homes import Homes
+from shoal.simulate.network import FaultModel
+from shoal.simulate.physics import HomeWorld
+from shoal.simulate.profiles import Profiles
+
+MASTER_SECRET: Final = "fleet.secret"
+BIG_BATTERIES: Final = ("bess-1",)
+KEEP_ALIVE_S: Final = 120
+SIGN_IN_RATE_PER_S: Final = 1_000.0
+LEAD_HOURS_BEFORE_GATE: Final = 1
+
+
+def master_secret(settings: Settings) -> bytes:
+    """Return the secret from which every simulated device's credential is derived."""
+    return Path(settings.data_dir / "keys" / MASTER_SECRET).read_bytes()
+
+
+def run_bounds_ns(settings: Settings) -> tuple[int, int, int]:
+    """Return when the lead-in begins (before the first gate), when the run begins, and when it ends."""
+    rules = market("ercot-da")
+    day = date.fromisoformat(settings.demo.from_day)
+    start_ns = local_midnight_ns(day, rules.zone)
+    lead_ns = rules.gate_ns(day) // NS_PER_HOUR * NS_PER_HOUR - LEAD_HOURS_BEFORE_GATE * NS_PER_HOUR
+    return lead_ns, start_ns, start_ns + settings.demo.duration_s * 1_000_000_000
+
+
+async def homes(host: Host) -> None:
+    """Run every simulated site of the fleet."""
+    settings = host.settings
+    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+    lead_ns, _, _ = run_bounds_ns(settings)
+    secret = master_secret(settings)
+    tls = ssl.create_default_context(cafile=settings.fabric.tls_cert) if settings.fabric.tls_cert else None
+    links = Links(
+        settings.fabric.host,
+        settings.fabric.mqtt_port,
+        fleet.site_ids,
+        [site_secret(secret, site) for site in fleet.site_ids],
+        tls=tls,
+        keep_alive_s=KEEP_ALIVE_S,
+        rng_seed=settings.demo.seed,
+        settings=LinkSettings(backoff_base_s=0.2, backoff_cap_s=2.0),
+    )
+    world = HomeWorld(
+        fleet, Profiles(fleet, settings.demo.seed), start_ns=lead_ns - NS_PER_HOUR, seed=settings.demo.seed
+    )
+    service = Homes(
+        fleet=fleet,
+        world=world,
+        faults=FaultModel(fleet.site_ids, settings.demo.seed, never_offline=set(BIG_BATTERIES)),  # type: ignore[arg-type]
+        links=links,
+        clock=host.clock,
+    )
+    host.ops.register("homes", service.statistics)
+    host.ops.register("links", links.statistics)
+    await service.connect(max_rate_per_s=SIGN_IN_RATE_PER_S)
+    host.ready()
+    await service.follow()

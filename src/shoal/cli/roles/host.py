@@ -1,0 +1,126 @@
+"""What every role's process needs of its machine: settings, clock, logs, the operations endpoint, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from shoal.domain.clock import Clock
+from shoal.domain.fleet import Fleet
+from shoal.fabric.connection import connect
+from shoal.fabric.keys import Keys
+from shoal.runtime.child import announce_ready, watch_parent
+from shoal.runtime.clock import open_clock
+from shoal.runtime.log import configure_logging
+from shoal.runtime.ops import OpsServer
+from shoal.runtime.settings import Settings
+from shoal.store.database import open_database
+from shoal.store.registry import Registry
+
+from nats.aio.client import Client  # isort: skip
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class Host:
+    """A role's process.
+
+    Attributes:
+        role: Its name.
+        settings: The plant's settings.
+        clock: The plant's clock.
+        ops: Its operations endpoint.
+        not_ready: Why the role is not ready yet; empty when it is.
+    """
+
+    role: str
+    settings: Settings
+    clock: Clock
+    ops: OpsServer
+    not_ready: str = "starting"
+    _facts: dict[str, object] = field(default_factory=dict)
+
+    def ready(self, **facts: object) -> None:
+        """Say that the role does its work, with facts such as its ports."""
+        self.not_ready = ""
+        announce_ready({**self._facts, **facts})
+        _log.info("ready", **facts)
+
+    def keys(self) -> Keys:
+        """Return the plant's keys."""
+        return Keys.create_or_load(self.settings.data_dir / "keys")
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return how to check the fabric's certificate, or None without TLS."""
+        ca = self.settings.fabric.tls_ca or self.settings.fabric.tls_cert
+        return ssl.create_default_context(cafile=ca) if ca else None
+
+    def fabric_url(self) -> str:
+        """Return where the fabric takes clients."""
+        fabric = self.settings.fabric
+        scheme = "tls" if fabric.tls_cert else "nats"
+        return fabric.url or f"{scheme}://{fabric.host}:{fabric.client_port}"
+
+    async def connect(self) -> Client:
+        """Connect to the fabric as this role."""
+        return await connect(
+            self.fabric_url(),
+            seed=self.keys().seed(self.role),
+            name=self.role,
+            tls=self.tls(),
+            timeout_s=30.0,
+        )
+
+    def registry_url(self) -> str:
+        """Return the registry's database."""
+        return self.settings.registry.database_url or sqlite_url(self.settings, "registry.db")
+
+    def ledger_url(self) -> str:
+        """Return the ledger's database."""
+        return self.settings.bidding.database_url or sqlite_url(self.settings, "registry.db")
+
+    def fleet(self) -> Fleet:
+        """Return the fleet as registered now."""
+        now_ns = self.clock.now_ns() or time.time_ns()
+        return Registry(open_database(self.registry_url())).fleet_at(now_ns)
+
+
+def sqlite_url(settings: Settings, name: str) -> str:
+    """Return the URL of a database file in the data directory."""
+    return f"sqlite:///{settings.data_dir.absolute() / name}"
+
+
+async def run_role(
+    role: str, settings: Settings, body: Callable[[Host], Awaitable[None]], *, port: int = 0
+) -> None:
+    """Run a role until its clock stops or it is asked to end."""
+    clock = open_clock(settings.clock.source, token=settings.clock.token, name=role)
+    configure_logging(settings.log, role=role, now_ns=clock.now_ns)
+    watch_parent()
+    host = Host(
+        role=role, settings=settings, clock=clock, ops=OpsServer(role=role, ready=lambda: host.not_ready)
+    )
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(_with_ops(host, body, port))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    _log.info("ended")
+
+
+async def _with_ops(host: Host, body: Callable[[Host], Awaitable[None]], port: int) -> None:
+    address = await host.ops.start("127.0.0.1", port)
+    host._facts["ops_port"] = address[1]
+    try:
+        await body(host)
+    finally:
+        await host.ops.stop()

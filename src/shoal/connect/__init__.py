@@ -1,0 +1,1 @@
+"""Adapters to the outside: market gateways and device protocols."""

@@ -1,0 +1,1 @@
+"""The words of the field: identities, units, intervals, tables, results. Pure, and known to everybody."""

@@ -1,0 +1,272 @@
+"""The configuration of the server: a pure function of options and public keys; no secret is in its text.
+
+Each role may do what its work needs and nothing else. A list that is empty would mean "everything" to the server, so
+an empty right is written as a denial of everything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shoal.domain.errors import SettingsError
+from shoal.fabric.keys import Role
+from shoal.fabric.subjects import (
+    ASK_ALL,
+    DEVICE_MAPPING,
+    LIVE_ALL,
+    LIVE_MONEY,
+    LIVE_RESOURCES,
+    LIVE_RUNS,
+    QUARANTINE_STREAM,
+    QUARANTINE_SUBJECTS,
+    TELEMETRY_STREAM,
+)
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+ANY_HOST: Final = frozenset({"0.0.0.0", "::", ""})
+PLANT_ACCOUNT: Final = "PLANT"
+AUTH_ACCOUNT: Final = "AUTH"
+SYSTEM_ACCOUNT: Final = "SYS"
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+_SIGN_IN_TIMEOUT_S: Final = 15
+"""A burst of sign-ins waits for the callout; the server's own 2 s would refuse the tail of it."""
+_INGEST_MESSAGES: Final = 1_000_000
+_INGEST_BYTES: Final = 256 * _MIB
+"""What may wait to be stored. Beyond it the server drops (and devices send again); its own 10,000 messages are soon
+reached when a fleet comes back at once, for nothing slows a device that waits for no acknowledgement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files of one listener; with `ca` given, clients must show a certificate signed by it."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FabricOptions:
+    """Settings of the server.
+
+    Attributes:
+        store_dir: Directory of the journal, the pid file, the generated configuration and the log.
+        host: Address that the three listeners bind to.
+        client_port: NATS clients; 0 for a free port, as for the other three.
+        mqtt_port: MQTT devices.
+        websocket_port: NATS and MQTT over WebSocket.
+        monitoring_port: HTTP monitoring, always on loopback.
+        max_payload_bytes: Largest message.
+        max_file_bytes: Disk that the journal may take in all.
+        client_tls: Certificate of the client listener; None for plain text.
+        mqtt_tls: The same for MQTT.
+        websocket_tls: The same for WebSocket.
+        plain_text_beyond_loopback: Whether listeners without TLS may bind to other addresses than loopback;
+            for a network that something else encrypts.
+        sync_interval_s: Time between fsyncs of the journal, in seconds; 0 syncs each write. Killing the server
+            loses nothing either way; a power cut may lose this much.
+        server_name: Shown in monitoring.
+    """
+
+    store_dir: Path
+    host: str = "127.0.0.1"
+    client_port: int = 4222
+    mqtt_port: int = 1883
+    websocket_port: int = 9222
+    monitoring_port: int = 8222
+    max_payload_bytes: int = 2 * _MIB
+    max_file_bytes: int = 16 * _GIB
+    client_tls: TlsFiles | None = None
+    mqtt_tls: TlsFiles | None = None
+    websocket_tls: TlsFiles | None = None
+    plain_text_beyond_loopback: bool = False
+    sync_interval_s: float = 10.0
+    server_name: str = "shoal"
+
+    @property
+    def jetstream_dir(self) -> Path:
+        """Where the server keeps the journal, inside `store_dir`."""
+        return self.store_dir / "jetstream"
+
+    @property
+    def pid_file(self) -> Path:
+        """The file in which the running server leaves its process id."""
+        return self.store_dir / "nats-server.pid"
+
+    @property
+    def log_file(self) -> Path:
+        """The server's own log."""
+        return self.store_dir / "nats-server.log"
+
+    @property
+    def local_host(self) -> str:
+        """The address at which this machine reaches the listeners."""
+        return "127.0.0.1" if self.host in ANY_HOST else self.host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What a role may publish and subscribe to; `answers` lets it reply to requests that it received."""
+
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    answers: bool = False
+
+
+_ASK_TWINS: Final = "ask.twin.*"
+
+RIGHTS: Final[Mapping[Role, Rights]] = {
+    Role.FABRIC: Rights(publish=("$JS.API.>",)),
+    Role.TELEMETRY: Rights(
+        publish=(
+            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
+            f"$JS.API.STREAM.INFO.{QUARANTINE_STREAM}",
+            f"$JS.API.CONSUMER.CREATE.{TELEMETRY_STREAM}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.{TELEMETRY_STREAM}.*",
+            f"$JS.API.CONSUMER.DELETE.{TELEMETRY_STREAM}.*",
+            LIVE_ALL,
+            QUARANTINE_SUBJECTS,
+            "to.*.durable",
+        ),
+        subscribe=(_ASK_TWINS,),
+        answers=True,
+    ),
+    Role.CONTROL: Rights(publish=("to.*.desired", LIVE_RESOURCES, _ASK_TWINS), subscribe=(LIVE_ALL,)),
+    Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS), subscribe=(LIVE_ALL,)),
+    Role.API: Rights(
+        publish=(
+            ASK_ALL,
+            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
+            f"$JS.API.STREAM.INFO.{QUARANTINE_STREAM}",
+        ),
+        subscribe=(LIVE_ALL,),
+    ),
+    Role.OBSERVER: Rights(subscribe=(LIVE_ALL,)),
+}
+
+
+def render(options: FabricOptions, *, publics: Mapping[Role, str], issuer: str) -> str:
+    """Return the server's configuration text.
+
+    Args:
+        options: Settings; its ports are written as they are.
+        publics: Public key of each role.
+        issuer: Public key of the account key that signs device identities.
+
+    Raises:
+        SettingsError: when a listener without TLS would bind beyond loopback.
+    """
+    _check_plain_text(options)
+    return "\n".join(
+        (
+            f"server_name: {_text(options.server_name)}",
+            f"listen: {_text(_address(options.host, options.client_port))}",
+            f"http: {_text(_address('127.0.0.1', options.monitoring_port))}",
+            f"max_payload: {options.max_payload_bytes}",
+            f"pid_file: {_text(str(options.pid_file))}",
+            f"log_file: {_text(str(options.log_file))}",
+            f"logfile_size_limit: {16 * _MIB}",
+            "logfile_max_num: 4",
+            *_tls(options.client_tls),
+            "jetstream {",
+            f"  store_dir: {_text(str(options.store_dir))}",
+            f"  max_file_store: {options.max_file_bytes}",
+            f"  sync_interval: {_sync(options.sync_interval_s)}",
+            f"  max_buffered_msgs: {_INGEST_MESSAGES}",
+            f"  max_buffered_size: {_INGEST_BYTES}",
+            "}",
+            "mqtt {",
+            f"  listen: {_text(_address(options.host, options.mqtt_port))}",
+            f"  authorization {{ timeout: {_SIGN_IN_TIMEOUT_S} }}",
+            *_tls(options.mqtt_tls),
+            "}",
+            "websocket {",
+            f"  listen: {_text(_address(options.host, options.websocket_port))}",
+            f"  authorization {{ timeout: {_SIGN_IN_TIMEOUT_S} }}",
+            *(_tls(options.websocket_tls) or ["  no_tls: true"]),
+            "}",
+            *_accounts(publics),
+            "authorization {",
+            f"  timeout: {_SIGN_IN_TIMEOUT_S}",
+            "  auth_callout {",
+            f"    issuer: {issuer}",
+            f"    account: {AUTH_ACCOUNT}",
+            f"    auth_users: [{', '.join(publics[role] for role in Role)}]",
+            "  }",
+            "}",
+            "",
+        )
+    )
+
+
+def _accounts(publics: Mapping[Role, str]) -> list[str]:
+    source, destination = DEVICE_MAPPING
+    return [
+        "accounts {",
+        f"  {AUTH_ACCOUNT} {{ users: [ {{ nkey: {publics[Role.CALLOUT]} }} ] }}",
+        f"  {PLANT_ACCOUNT} {{",
+        "    jetstream: enabled",
+        f"    mappings {{ {_text(source)}: {_text(destination)} }}",
+        "    users: [",
+        *(_user(publics[role], rights) for role, rights in RIGHTS.items()),
+        "    ]",
+        "  }",
+        f"  {SYSTEM_ACCOUNT} {{ }}",
+        "}",
+        f"system_account: {SYSTEM_ACCOUNT}",
+    ]
+
+
+def _user(public: str, rights: Rights) -> str:
+    subscribe = (*rights.subscribe, f"_INBOX.{public}.>")
+    answers = ", allow_responses: true" if rights.answers else ""
+    return (
+        f"      {{ nkey: {public}, permissions: {{ publish: {_subjects(rights.publish)}, "
+        f"subscribe: {_subjects(subscribe)}{answers} }} }}"
+    )
+
+
+def _subjects(subjects: tuple[str, ...]) -> str:
+    if not subjects:
+        return '{ deny: [">"] }'
+    return f"{{ allow: [{', '.join(_text(subject) for subject in subjects)}] }}"
+
+
+def _tls(files: TlsFiles | None) -> list[str]:
+    if files is None:
+        return []
+    lines = [f"    cert_file: {_text(str(files.cert))}", f"    key_file: {_text(str(files.key))}"]
+    if files.ca is not None:
+        lines += [f"    ca_file: {_text(str(files.ca))}", "    verify: true"]
+    return ["  tls {", *lines, "  }"]
+
+
+def _check_plain_text(options: FabricOptions) -> None:
+    if options.host in LOOPBACK or options.plain_text_beyond_loopback:
+        return
+    for name in ("client_tls", "mqtt_tls", "websocket_tls"):
+        if getattr(options, name) is None:
+            raise SettingsError(
+                field=f"fabric.{name}",
+                value=None,
+                fix=f"give a certificate to listen on {options.host!r}, or bind to 127.0.0.1",
+            )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _sync(interval_s: float) -> str:
+    return "always" if interval_s <= 0 else _text(f"{interval_s:g}s")
+
+
+def _text(value: str) -> str:
+    """Quote a string; the server reads the same escapes as JSON for these characters."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Market rules: one module a market, all of them pure; the words they share are in `types`."""

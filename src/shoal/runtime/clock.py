@@ -1,0 +1,187 @@
+"""The three clocks: the machine's own, a scaled one, and one that is conducted step by step.
+
+A `ConductedClock` follows a conductor (see `conductor`) over a local socket: it is told the instant, acts, and says
+when it is done; time moves on only when every stage has caught up. A run is then as fast as the machine allows and
+still exact, and a stage that was killed and restarted is simply waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from shoal.domain.clock import Clock, Stage, Tick
+from shoal.domain.errors import InvalidInputError, UnavailableError
+from shoal.domain.interval import NS_PER_S
+
+_MAX_LINE_BYTES: Final = 16 << 20
+_RETRY_S: Final = 0.05
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now_ns(self) -> int:
+        """Return the present instant."""
+        return time.time_ns()
+
+    def report(self, facts: Mapping[str, int]) -> None:
+        """Do nothing: on a system clock nobody waits for counts."""
+
+    def account(self, account: Mapping[str, Any]) -> None:
+        """Do nothing: a plant on a system clock never closes its books."""
+
+    async def ticks(self, stage: Stage, every_s: float) -> AsyncIterator[Tick]:
+        """Yield at every multiple of `every_s`; a multiple that was overslept is left out."""
+        async for tick in _periodic(self, every_s, speed=1.0):
+            yield tick
+
+
+class ScaledClock:
+    """A clock that runs `speed` times as fast as the machine's, from `origin_ns`."""
+
+    def __init__(self, *, origin_ns: int, speed: float) -> None:
+        if speed <= 0:
+            raise InvalidInputError(field="speed", value=speed, fix="give a positive number, or 'max'")
+        self._origin_ns = origin_ns
+        self._speed = speed
+        self._started = time.monotonic()
+
+    def now_ns(self) -> int:
+        """Return the present instant."""
+        return self._origin_ns + int((time.monotonic() - self._started) * self._speed * NS_PER_S)
+
+    def report(self, facts: Mapping[str, int]) -> None:
+        """Do nothing: nobody waits for counts."""
+
+    def account(self, account: Mapping[str, Any]) -> None:
+        """Do nothing: nobody compares accounts."""
+
+    async def ticks(self, stage: Stage, every_s: float) -> AsyncIterator[Tick]:
+        """Yield at every multiple of `every_s` of scaled time."""
+        async for tick in _periodic(self, every_s, speed=self._speed):
+            yield tick
+
+    async def sleep_until(self, t_ns: int) -> None:
+        """Return when the scaled time has reached `t_ns`."""
+        while (ahead_ns := t_ns - self.now_ns()) > 0:
+            await asyncio.sleep(ahead_ns / NS_PER_S / self._speed)
+
+
+async def _periodic(clock: SystemClock | ScaledClock, every_s: float, speed: float) -> AsyncIterator[Tick]:
+    every_ns = int(every_s * NS_PER_S)
+    due_ns = (clock.now_ns() // every_ns) * every_ns
+    while True:
+        due_ns = max(due_ns + every_ns, (clock.now_ns() // every_ns) * every_ns)
+        while (ahead_ns := due_ns - clock.now_ns()) > 0:
+            await asyncio.sleep(ahead_ns / NS_PER_S / speed)
+        yield Tick(t_ns=due_ns)
+
+
+class ConductedClock:
+    """A clock told by a conductor; one connection for each stage that takes part.
+
+    Args:
+        host: Where the conductor listens.
+        port: Its port.
+        token: The run's secret, so that nobody else on the machine moves this plant's time.
+        name: Who this process is to the conductor.
+    """
+
+    def __init__(self, *, host: str, port: int, token: str, name: str) -> None:
+        self._host = host
+        self._port = port
+        self._token = token
+        self._name = name
+        self._now_ns = 0
+        self._facts: dict[str, int] = {}
+        self._account: dict[str, Any] = {}
+
+    def now_ns(self) -> int:
+        """Return the instant of the latest tick (0 before the first)."""
+        return self._now_ns
+
+    def report(self, facts: Mapping[str, int]) -> None:
+        """Add counts that go out when the present tick is done."""
+        self._facts.update(facts)
+
+    def account(self, account: Mapping[str, Any]) -> None:
+        """Hand in this stage's own account of the whole run (JSON values) with the present tick."""
+        self._account.update(account)
+
+    async def ticks(self, stage: Stage, every_s: float) -> AsyncIterator[Tick]:
+        """Yield the conductor's ticks until it says stop.
+
+        A lost connection is opened again; a tick that was not answered comes again with `replay` set.
+
+        Raises:
+            UnavailableError: when the conductor is gone.
+        """
+        while True:
+            try:
+                reader, writer = await self._join(stage, every_s)
+            except OSError as error:
+                raise UnavailableError("conductor", str(error)) from error
+            try:
+                while line := await reader.readline():
+                    message = msgspec.json.decode(line)
+                    if message["op"] == "stop":
+                        return
+                    self._now_ns = int(message["t_ns"])
+                    self._facts, self._account = {}, {}
+                    yield Tick(t_ns=self._now_ns, facts=message["facts"], replay=bool(message["replay"]))
+                    done = {
+                        "op": "done",
+                        "t_ns": self._now_ns,
+                        "facts": self._facts,
+                        "account": self._account,
+                    }
+                    writer.write(msgspec.json.encode(done) + b"\n")
+                    await writer.drain()
+            except ConnectionError:
+                pass
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    async def _join(self, stage: Stage, every_s: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        last: OSError | None = None
+        for _ in range(100):
+            try:
+                reader, writer = await asyncio.open_connection(self._host, self._port, limit=_MAX_LINE_BYTES)
+            except OSError as error:
+                last = error
+                await asyncio.sleep(_RETRY_S)
+                continue
+            hello = {
+                "op": "join",
+                "token": self._token,
+                "name": self._name,
+                "stage": int(stage),
+                "every_s": every_s,
+            }
+            writer.write(msgspec.json.encode(hello) + b"\n")
+            await writer.drain()
+            return reader, writer
+        raise last or OSError("no connection")
+
+
+def open_clock(source: str, *, token: str, name: str) -> Clock:
+    """Return the clock that the settings name: ``system`` or ``stepped://host:port``.
+
+    Raises:
+        InvalidInputError: when the source is neither.
+    """
+    if source == "system":
+        return SystemClock()
+    scheme, _, address = source.partition("://")
+    host, _, port = address.rpartition(":")
+    if scheme == "stepped" and host and port.isdigit():
+        return ConductedClock(host=host, port=int(port), token=token, name=name)
+    raise InvalidInputError(field="clock.source", value=source, fix="give 'system' or 'stepped://host:port'")

@@ -1,0 +1,1 @@
+"""What was delivered and what it is worth: energy from meter registers in `energy`, money in `statement`."""

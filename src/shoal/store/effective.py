@@ -1,0 +1,129 @@
+"""Rows with effective dates, `[valid_from_ns, valid_until_ns)`: who is where, from when until when.
+
+One rule serves memberships and enrolments: what is put at an instant holds from there to the next change
+already on record, and what held before ends at that instant. The database refuses two rows valid at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, select, update
+
+from shoal.domain.ids import SiteId
+from shoal.store.database import bulk_insert, column_parts
+from shoal.store.schema import ENROLMENT, MEMBERSHIP
+
+Value: TypeAlias = tuple[str, ...]
+_FEW: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveTable:
+    """A table in which a site has at most one row at an instant within a scope (a hierarchy, a program)."""
+
+    table: Table
+    scope: str
+    values: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of a new row."""
+        return ("site_id", self.scope, *self.values, "valid_from_ns", "valid_until_ns")
+
+
+MEMBERSHIPS: Final = EffectiveTable(table=MEMBERSHIP, scope="hierarchy_id", values=("group_id",))
+ENROLMENTS: Final = EffectiveTable(table=ENROLMENT, scope="program_id", values=())
+
+
+def valid_at(table: Table, t_ns: int) -> ColumnElement[bool]:
+    """Return the condition that a row is valid at the instant."""
+    return and_(table.c.valid_from_ns <= t_ns, _not_over(table, t_ns))
+
+
+def _not_over(table: Table, t_ns: int) -> ColumnElement[bool]:
+    return or_(table.c.valid_until_ns.is_(None), table.c.valid_until_ns > t_ns)
+
+
+def put(
+    connection: Connection,
+    kind: EffectiveTable,
+    scope: str,
+    wanted: Mapping[SiteId, Value | None],
+    at_ns: int,
+    *,
+    batch: int,
+) -> int:
+    """Make each site's row say `wanted` from an instant on, None for no row at all.
+
+    Sites that never had a row in the scope are inserted in bulk; changes of others go one at a time.
+
+    Returns:
+        How many sites changed.
+    """
+    rows = _rows_from(connection, kind, scope, wanted, at_ns)
+    fresh: list[tuple[Any, ...]] = []
+    changed = 0
+    for site, value in wanted.items():
+        first = rows.get(site)
+        current = first if first is not None and first.valid_from_ns <= at_ns else None
+        if value == (None if current is None else current.value):
+            continue
+        changed += 1
+        if current is not None:
+            _cut(connection, kind, scope, site, current, at_ns)
+            until_ns = current.valid_until_ns
+        else:
+            until_ns = None if first is None else first.valid_from_ns
+        if value is not None:
+            fresh.append((site, scope, *value, at_ns, until_ns))
+    bulk_insert(connection, kind.table, kind.columns, fresh, batch=batch)
+    return changed
+
+
+class _Held(NamedTuple):
+    """The first row of a site that is not over at an instant."""
+
+    valid_from_ns: int
+    valid_until_ns: int | None
+    value: Value
+
+
+def _rows_from(
+    connection: Connection, kind: EffectiveTable, scope: str, sites: Mapping[SiteId, object], at_ns: int
+) -> dict[SiteId, _Held]:
+    table = kind.table
+    values = [table.c[name] for name in kind.values]
+    query = (
+        select(table.c.site_id, table.c.valid_from_ns, table.c.valid_until_ns, *values)
+        .where(table.c[kind.scope] == scope, _not_over(table, at_ns))
+        # The earliest comes last, and so is the one that stays in the dictionary.
+        .order_by(table.c.site_id, table.c.valid_from_ns.desc())
+    )
+    if len(sites) <= _FEW:
+        query = query.where(table.c.site_id.in_(list(sites)))
+    rows: dict[SiteId, _Held] = {}
+    for ids, starts, ends, *held in column_parts(connection, query):
+        of_site = zip(*held, strict=True) if held else repeat(())
+        for site, start_ns, end_ns, value in zip(ids, starts, ends, of_site, strict=False):
+            rows[site] = _Held(start_ns, end_ns, value)
+    return rows
+
+
+def _cut(
+    connection: Connection, kind: EffectiveTable, scope: str, site: SiteId, row: _Held, at_ns: int
+) -> None:
+    """End a row at the instant; a row that begins there never was."""
+    table = kind.table
+    same = and_(
+        table.c.site_id == site,
+        table.c[kind.scope] == scope,
+        table.c.valid_from_ns == row.valid_from_ns,
+    )
+    if row.valid_from_ns == at_ns:
+        connection.execute(delete(table).where(same))
+    else:
+        connection.execute(update(table).where(same).values(valid_until_ns=at_ns))

@@ -1,0 +1,18 @@
+"""The ledger: every fact of the market cycle, with what it is about and when it was known.
+
+One class for its users; its parts are written in modules of their own and share nothing but the database.
+"""
+
+from __future__ import annotations
+
+from shoal.store.accounts import Accounts
+from shoal.store.bids import Bids
+from shoal.store.knowledge import Knowledge
+from shoal.store.runs import Runs
+
+
+class Ledger(Knowledge, Bids, Accounts, Runs):
+    """The ledger in a migrated database. Calls block; an asynchronous caller runs them in a thread.
+
+    Recording the same fact twice changes nothing; recording another under the same name is refused.
+    """

@@ -1,0 +1,241 @@
+"""The registry: what is installed where, which group each site hangs from and when, and who a device is.
+
+A site keeps its number (`site_no`) for ever, and numbers have no holes: the number is the row in every
+`Fleet` that is read back. Memberships have effective dates; a change cuts the old one at the instant of the
+new one, so a site is never in two groups of a hierarchy, nor in none in between.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+
+from shoal.domain.errors import InvalidInputError, UnknownIdError
+from shoal.domain.fleet import Fleet
+from shoal.domain.ids import GroupId, HierarchyId, ProgramId, SiteId
+from shoal.store import fleet_rows
+from shoal.store.credentials import Credential, new_secret, seal
+from shoal.store.database import bulk_insert, reading, writing
+from shoal.store.effective import ENROLMENTS, MEMBERSHIPS, put, valid_at
+from shoal.store.records import Asset, Program
+from shoal.store.schema import DEVICE_CREDENTIAL, ENROLMENT, GROUP_NODE, PROGRAM, SITE
+
+BATCH_ROWS: Final = 20_000
+_LOCK: Final = "registry"
+_CREDENTIAL_COLUMNS: Final = ("site_id", "salt", "digest", "created_ns", "revoked_ns")
+
+
+class Registry:
+    """The registry in a migrated database. Calls block; an asynchronous caller runs them in a thread.
+
+    Args:
+        engine: From `open_database`.
+        random_bytes: Source of secrets and salts.
+    """
+
+    def __init__(self, engine: Engine, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        self._engine = engine
+        self._random_bytes = random_bytes
+
+    # -- fleet
+
+    def load_fleet(
+        self, fleet: Fleet, *, valid_from_ns: int, programs: Sequence[Program] = (), batch: int = BATCH_ROWS
+    ) -> None:
+        """Make the registry say what the fleet says, from an instant on; doing so twice changes nothing.
+
+        Sites that the fleet does not name stay as they are. A later move that is already on record stays.
+
+        Args:
+            fleet: Sites, groups, memberships and resources.
+            valid_from_ns: When memberships and enrolments begin to hold.
+            programs: What every site of this fleet takes part in.
+            batch: Rows a statement; bounds the memory used.
+
+        Raises:
+            InvalidInputError: when an id is malformed or repeated, or a nameplate is out of range.
+            UnavailableError: when the database cannot be reached.
+        """
+        fleet_rows.check_fleet(fleet)
+        with writing(self._engine, lock=_LOCK) as connection:
+            fleet_rows.save_groups(connection, fleet)
+            fleet_rows.save_sites(connection, fleet, batch=batch)
+            fleet_rows.save_memberships(connection, fleet, valid_from_ns, batch=batch)
+            fleet_rows.save_programs(connection, programs)
+            for program in programs:
+                everyone = dict.fromkeys(fleet.site_ids, ())
+                put(connection, ENROLMENTS, program.program_id, everyone, valid_from_ns, batch=batch)
+
+    def fleet_at(self, t_ns: int) -> Fleet:
+        """Return every site, by `site_no`, with the memberships valid at the instant.
+
+        Raises:
+            UnavailableError: when the database cannot be reached.
+        """
+        with reading(self._engine) as connection:
+            return fleet_rows.read_fleet(connection, t_ns)
+
+    def assets(self, site_id: SiteId) -> tuple[Asset, ...]:
+        """Return the assets of a site in the order of their ids.
+
+        Raises:
+            UnknownIdError: when there is no such site.
+        """
+        with reading(self._engine) as connection:
+            _require_sites(connection, [site_id])
+            return fleet_rows.read_assets(connection, site_id)
+
+    def move_site(self, site_id: SiteId, hierarchy_id: HierarchyId, group_id: GroupId, at_ns: int) -> None:
+        """Hang a site from another group of a hierarchy, from an instant to its next change on record.
+
+        Raises:
+            UnknownIdError: when there is no such site, or no such group in the hierarchy.
+        """
+        with writing(self._engine, lock=_LOCK) as connection:
+            _require_sites(connection, [site_id])
+            node = select(GROUP_NODE.c.group_id).where(
+                GROUP_NODE.c.group_id == group_id, GROUP_NODE.c.hierarchy_id == hierarchy_id
+            )
+            if connection.execute(node).first() is None:
+                raise UnknownIdError(f"group of hierarchy {hierarchy_id}", group_id)
+            put(connection, MEMBERSHIPS, hierarchy_id, {site_id: (group_id,)}, at_ns, batch=BATCH_ROWS)
+
+    # -- programs
+
+    def programs(self) -> tuple[Program, ...]:
+        """Return the programs, the highest priority first."""
+        query = select(PROGRAM).order_by(PROGRAM.c.priority.desc(), PROGRAM.c.program_id)
+        with reading(self._engine) as connection:
+            return tuple(Program(**row) for row in connection.execute(query).mappings())
+
+    def enrol(self, program_id: ProgramId, site_ids: Sequence[SiteId], at_ns: int) -> None:
+        """Let sites take part in a program from an instant on.
+
+        Raises:
+            UnknownIdError: when there is no such program or site.
+        """
+        self._enrol(program_id, dict.fromkeys(site_ids, ()), at_ns)
+
+    def withdraw(self, program_id: ProgramId, site_ids: Sequence[SiteId], at_ns: int) -> None:
+        """Let sites take part in a program no more from an instant on.
+
+        Raises:
+            UnknownIdError: when there is no such program or site.
+        """
+        self._enrol(program_id, dict.fromkeys(site_ids), at_ns)
+
+    def _enrol(self, program_id: ProgramId, wanted: Mapping[SiteId, tuple[()] | None], at_ns: int) -> None:
+        with writing(self._engine, lock=_LOCK) as connection:
+            known = select(PROGRAM.c.program_id).where(PROGRAM.c.program_id == program_id)
+            if connection.execute(known).first() is None:
+                raise UnknownIdError("program", program_id)
+            _require_sites(connection, list(wanted))
+            put(connection, ENROLMENTS, program_id, wanted, at_ns, batch=BATCH_ROWS)
+
+    def enrolled_at(self, program_id: ProgramId, t_ns: int) -> NDArray[np.int64]:
+        """Return the numbers of the sites that take part in a program at an instant, ascending."""
+        query = (
+            select(SITE.c.site_no)
+            .join_from(ENROLMENT, SITE, ENROLMENT.c.site_id == SITE.c.site_id)
+            .where(ENROLMENT.c.program_id == program_id, valid_at(ENROLMENT, t_ns))
+            .order_by(SITE.c.site_no)
+        )
+        with reading(self._engine) as connection:
+            return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
+
+    # -- devices
+
+    def issue_credential(self, site_id: SiteId, *, at_ns: int) -> str:
+        """Return a new secret for a site's device; the former one is good no more. It is shown once.
+
+        Raises:
+            UnknownIdError: when there is no such site.
+        """
+        return self.issue_credentials([site_id], at_ns=at_ns)[site_id]
+
+    def issue_credentials(self, site_ids: Sequence[SiteId], *, at_ns: int) -> dict[SiteId, str]:
+        """Return new secrets for many sites at once; see `issue_credential`.
+
+        Raises:
+            UnknownIdError: when one of the sites is not registered.
+        """
+        issued = {site: new_secret(self._random_bytes) for site in site_ids}
+        sealed = [seal(item, created_ns=at_ns, random_bytes=self._random_bytes) for item in issued.values()]
+        self.set_credential(list(issued), sealed)
+        return issued
+
+    def set_credential(self, site_ids: Sequence[SiteId], digests: Sequence[Credential]) -> None:
+        """Store the sealed secrets of many sites, in place of any that they had.
+
+        Raises:
+            InvalidInputError: when the two differ in length or a site is named twice.
+            UnknownIdError: when one of the sites is not registered.
+        """
+        if len(site_ids) != len(digests) or len(set(site_ids)) != len(site_ids):
+            raise InvalidInputError(
+                field="site_ids", value=len(site_ids), fix=f"name {len(digests)} different sites"
+            )
+        table = DEVICE_CREDENTIAL
+        with writing(self._engine, lock=_LOCK) as connection:
+            _require_sites(connection, site_ids)
+            known = set(connection.execute(select(table.c.site_id)).scalars())
+            replaced = [{"key": site} for site in site_ids if site in known]
+            if replaced:
+                connection.execute(delete(table).where(table.c.site_id == bindparam("key")), replaced)
+            rows = [
+                (site, item.salt, item.digest, item.created_ns, item.revoked_ns)
+                for site, item in zip(site_ids, digests, strict=True)
+            ]
+            bulk_insert(connection, table, _CREDENTIAL_COLUMNS, rows, batch=BATCH_ROWS)
+
+    def credentials(self) -> Mapping[SiteId, Credential]:
+        """Return what is stored of every device's secret, revoked ones included."""
+        query = select(*(DEVICE_CREDENTIAL.c[name] for name in _CREDENTIAL_COLUMNS))
+        with reading(self._engine) as connection:
+            return {SiteId(row.site_id): _credential(row) for row in connection.execute(query)}
+
+    def verify(self, site_id: SiteId, secret: str) -> bool:
+        """Whether the secret is the one that the site's device was given, and not revoked."""
+        query = select(DEVICE_CREDENTIAL).where(DEVICE_CREDENTIAL.c.site_id == site_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return row is not None and _credential(row).matches(secret)
+
+    def revoke(self, site_id: SiteId, at_ns: int) -> None:
+        """Refuse the site's secret from now on; the first revocation counts.
+
+        Raises:
+            UnknownIdError: when the site has no credential.
+        """
+        table = DEVICE_CREDENTIAL
+        mine = table.c.site_id == site_id
+        with writing(self._engine, lock=_LOCK) as connection:
+            if connection.execute(select(table.c.site_id).where(mine)).first() is None:
+                raise UnknownIdError("credential of site", site_id)
+            connection.execute(
+                update(table).where(mine, table.c.revoked_ns.is_(None)).values(revoked_ns=at_ns)
+            )
+
+
+def _credential(row: Any) -> Credential:
+    return Credential(
+        salt=bytes(row.salt),
+        digest=bytes(row.digest),
+        created_ns=row.created_ns,
+        revoked_ns=row.revoked_ns,
+    )
+
+
+def _require_sites(connection: Connection, site_ids: Sequence[SiteId]) -> None:
+    query = select(SITE.c.site_id)
+    if len(site_ids) == 1:
+        query = query.where(SITE.c.site_id == site_ids[0])
+    known = set(connection.execute(query).scalars())
+    for site in site_ids:
+        if site not in known:
+            raise UnknownIdError("site", site)

@@ -1,0 +1,262 @@
+"""Every table of the database, declared once; the migrations are held equal to this by a test.
+
+Registry tables say what is installed and who belongs where, valid in `[valid_from_ns, valid_until_ns)` (no
+end: NULL). Ledger tables keep facts with both times: what they are about, and when they were known.
+Times are UTC nanoseconds, money is whole 1e-8 currency units, energy in payloads is whole Wh.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from shoal.domain.fleet import NAMEPLATE
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID: Final = String(64)
+_NAME: Final = String(200)
+_DATE: Final = String(10)
+_ENDS_AFTER_START: Final = "valid_until_ns IS NULL OR valid_until_ns > valid_from_ns"
+
+
+def _effective_dates() -> tuple[Column[int], Column[int | None], CheckConstraint]:
+    return (
+        Column("valid_from_ns", BigInteger, primary_key=True, autoincrement=False),
+        Column("valid_until_ns", BigInteger, nullable=True),
+        CheckConstraint(_ENDS_AFTER_START, name="ends_after_start"),
+    )
+
+
+# -- registry
+
+SITE: Final = Table(
+    "site",
+    METADATA,
+    Column("site_id", _ID, primary_key=True),
+    Column("site_no", Integer, nullable=False, unique=True),
+    Column("latitude_deg", Double, nullable=False),
+    Column("longitude_deg", Double, nullable=False),
+    *(Column(column.name, Double, nullable=False) for column in NAMEPLATE.columns),
+)
+
+ASSET: Final = Table(
+    "asset",
+    METADATA,
+    Column("asset_id", String(80), primary_key=True),
+    Column("site_id", _ID, ForeignKey("site.site_id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    # Unknown for a household's load: absent, not zero.
+    Column("rated_kw", Double, nullable=True),
+    Column("energy_kwh", Double, nullable=True),
+    CheckConstraint("kind IN ('battery', 'solar', 'ev', 'load')", name="kind"),
+)
+
+HIERARCHY: Final = Table("hierarchy", METADATA, Column("hierarchy_id", _ID, primary_key=True))
+
+GROUP_NODE: Final = Table(
+    "group_node",
+    METADATA,
+    Column("group_id", _ID, primary_key=True),
+    Column("group_no", Integer, nullable=False, unique=True),
+    Column("hierarchy_id", _ID, ForeignKey("hierarchy.hierarchy_id"), nullable=False),
+    Column("parent_id", _ID, nullable=True),
+    Column("name", _NAME, nullable=False),
+    Column("level", Integer, nullable=False),
+    UniqueConstraint("group_id", "hierarchy_id"),
+    # A parent is a node of the same hierarchy.
+    ForeignKeyConstraint(["parent_id", "hierarchy_id"], ["group_node.group_id", "group_node.hierarchy_id"]),
+)
+
+MEMBERSHIP: Final = Table(
+    "membership",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("hierarchy_id", _ID, primary_key=True),
+    Column("group_id", _ID, nullable=False),
+    *_effective_dates(),
+    ForeignKeyConstraint(["group_id", "hierarchy_id"], ["group_node.group_id", "group_node.hierarchy_id"]),
+)
+
+PROGRAM: Final = Table(
+    "program",
+    METADATA,
+    Column("program_id", _ID, primary_key=True),
+    Column("name", _NAME, nullable=False),
+    Column("priority", Integer, nullable=False),
+)
+
+ENROLMENT: Final = Table(
+    "enrolment",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("program_id", _ID, ForeignKey("program.program_id"), primary_key=True),
+    *_effective_dates(),
+)
+
+RESOURCE: Final = Table(
+    "resource",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("resource_no", Integer, nullable=False, unique=True),
+    Column("market_id", _ID, nullable=False),
+    Column("settlement_point", _ID, nullable=False),
+    Column("group_id", _ID, ForeignKey("group_node.group_id"), nullable=False),
+    Column("throughput_cost_per_mwh", Double, nullable=False),
+    Column("owner_share_frac", Double, nullable=False),
+)
+
+DEVICE_CREDENTIAL: Final = Table(
+    "device_credential",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("revoked_ns", BigInteger, nullable=True),
+)
+
+# -- ledger
+
+PRICE: Final = Table(
+    "price",
+    METADATA,
+    Column("settlement_point", _ID, primary_key=True),
+    Column("source", _NAME, primary_key=True),
+    Column("start_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("known_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("price_per_mwh", Double, nullable=False),
+    CheckConstraint("end_ns > start_ns", name="ends_after_start"),
+)
+
+FORECAST: Final = Table(
+    "forecast",
+    METADATA,
+    Column("workflow_id", _NAME, primary_key=True),
+    Column("resource_id", _ID, primary_key=True),
+    Column("model", _NAME, primary_key=True),
+    Column("settlement_point", _ID, nullable=False),
+    Column("delivery_date", _DATE, nullable=False),
+    Column("issued_ns", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index(None, "settlement_point", "issued_ns"),
+)
+
+BID: Final = Table(
+    "bid",
+    METADATA,
+    Column("idempotency_key", _NAME, primary_key=True),
+    Column("resource_id", _ID, nullable=False),
+    Column("delivery_date", _DATE, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("bid", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("rung", _NAME, nullable=False),
+    Column("rung_reason", Text, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("submitted_ns", BigInteger, nullable=True),
+    Column("receipt", Text, nullable=True),
+    Column("received_ns", BigInteger, nullable=True),
+    UniqueConstraint("resource_id", "delivery_date", "revision"),
+    CheckConstraint(
+        "status IN ('building', 'submitted', 'accepted', 'rejected', 'unknown')",
+        name="status",
+    ),
+    Index(None, "delivery_date"),
+)
+
+AWARD: Final = Table(
+    "award",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("delivery_date", _DATE, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("published_ns", BigInteger, nullable=False),
+    Column("award", Text, nullable=False),
+    Index(None, "resource_id", "start_ns"),
+)
+
+WORKFLOW_RUN: Final = Table(
+    "workflow_run",
+    METADATA,
+    Column("workflow_id", _NAME, primary_key=True),
+    Column("kind", _NAME, nullable=False),
+    Column("resource_id", _ID, nullable=False),
+    Column("delivery_date", _DATE, nullable=False),
+    Column("gate_ns", BigInteger, nullable=False),
+    Column("started_ns", BigInteger, nullable=False, index=True),
+    Column("finished_ns", BigInteger, nullable=True),
+    Column("status", _NAME, nullable=False),
+    Column("rung", _NAME, nullable=False),
+    Column("rung_reason", Text, nullable=False),
+    Column("steps", Text, nullable=False),
+)
+
+STATEMENT: Final = Table(
+    "statement",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("delivery_date", _DATE, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("known_ns", BigInteger, nullable=False),
+    Column("net_amount", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+SITE_SHARE: Final = Table(
+    "site_share",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("delivery_date", _DATE, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("site_id", _ID, primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["resource_id", "delivery_date", "version"],
+        ["statement.resource_id", "statement.delivery_date", "statement.version"],
+    ),
+)
+
+FENCE: Final = Table(
+    "fence",
+    METADATA,
+    Column("issuer", _ID, primary_key=True),
+    Column("token", BigInteger, nullable=False),
+)
+
+CONTROLLER_STATE: Final = Table(
+    "controller_state",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("issuer", _ID, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("saved_ns", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The measuring path: journal to twins, aggregates and history."""

@@ -1,0 +1,1 @@
+"""Tests of the site agent against a real broker."""

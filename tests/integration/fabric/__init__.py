@@ -1,0 +1,1 @@
+"""The fabric against a real server."""

@@ -1,0 +1,42 @@
+"""Subjects: one shape each, and nothing else is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from shoal.domain.errors import InvalidInputError, WireFormatError
+from shoal.domain.ids import SiteId, site_id
+from shoal.fabric import subjects
+
+
+def test_journal_subject_carries_its_site() -> None:
+    site = site_id("home-000042")
+    assert subjects.site_of_journal_subject(subjects.journal_subject(site).encode()) == site
+
+
+@pytest.mark.parametrize(
+    "subject", [b"tele.1", b"tele.x.s", b"tele.1.s.t", b"dev.1.s", b"tele.1.", b"tele.1.\xff", b"tele.1.a*"]
+)
+def test_journal_subject_of_another_shape_is_refused(subject: bytes) -> None:
+    with pytest.raises(WireFormatError) as caught:
+        subjects.site_of_journal_subject(subject)
+    assert caught.value.reason == "subject"
+
+
+def test_partition_is_fnv_1a() -> None:
+    # Published test vectors of FNV-1a, 32 bits: "" 811c9dc5, "a" e40c292c, "foobar" bf9cf968.
+    assert subjects.partition_of(SiteId("")) == 0x811C9DC5 % 64
+    assert subjects.partition_of(SiteId("a")) == 0xE40C292C % 64
+    assert subjects.partition_of(SiteId("foobar")) == 0xBF9CF968 % 64
+
+
+def test_journal_filter_of_everything_is_one_filter() -> None:
+    assert subjects.journal_filter() == ("tele.>",)
+    assert subjects.journal_filter(range(64)) == ("tele.>",)
+    assert subjects.journal_filter([3, 1, 3]) == ("tele.1.>", "tele.3.>")
+
+
+@pytest.mark.parametrize("partitions", [[], [64], [-1, 2]])
+def test_journal_filter_refuses_what_is_no_partition(partitions: list[int]) -> None:
+    with pytest.raises(InvalidInputError):
+        subjects.journal_filter(partitions)

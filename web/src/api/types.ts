@@ -1,0 +1,234 @@
+/**
+ * The live state as the server sends it: one snapshot, then deltas.
+ *
+ * Power is load-positive (charging, consumption, import > 0; discharge, generation, export < 0). Instants are
+ * milliseconds since 1970 in UTC, intervals are half-open. Absent is `null`, never zero.
+ */
+
+export type Nullable = number | null;
+
+export interface Run {
+  from_ms: number;
+  to_ms: number;
+  done_frac: number;
+}
+
+export interface FleetNow {
+  sites: number;
+  fresh: number;
+  stale: number;
+  unknown: number;
+  capacity_kw: number;
+  coverage_count_frac: number;
+  coverage_kw_frac: number;
+  oldest_age_s: Nullable;
+  battery_kw: number;
+  battery_low_kw: number;
+  battery_high_kw: number;
+  solar_kw: number;
+  load_kw: number;
+  ev_kw: number;
+  grid_kw: number;
+  energy_kwh: number;
+  energy_capacity_kwh: number;
+  soc_frac: Nullable;
+  charge_headroom_kw: number;
+  discharge_headroom_kw: number;
+}
+
+export interface FleetSeries {
+  t_ms: number[];
+  battery_kw: Nullable[];
+  low_kw: Nullable[];
+  high_kw: Nullable[];
+  solar_kw: Nullable[];
+  load_kw: Nullable[];
+  soc_frac: Nullable[];
+  coverage_kw_frac: Nullable[];
+}
+
+export interface Resource {
+  resource_id: string;
+  name: string;
+  market_id: string;
+  settlement_point: string;
+  sites: number;
+  fresh_sites: number;
+  measured_kw: number;
+  target_kw: number;
+  shortfall_kw: number;
+  energy_kwh: number;
+  energy_capacity_kwh: number;
+  soc_frac: Nullable;
+  coverage_kw_frac: number;
+  hour_start_ms: number;
+  hour_end_ms: number;
+  award_mwh: number;
+  delivered_mwh: number;
+  revenue: Nullable;
+  award_total_mwh: number;
+  delivered_total_mwh: number;
+  delivered_share: Nullable;
+}
+
+export interface Group {
+  group_id: string;
+  hierarchy_id: string;
+  parent_id: string | null;
+  name: string;
+  level: number;
+  sites: number;
+  fresh: number;
+  coverage_kw_frac: number;
+  battery_kw: number;
+  low_kw: number;
+  high_kw: number;
+  grid_kw: number;
+  soc_frac: Nullable;
+  oldest_age_s: Nullable;
+}
+
+export interface PriceSeries {
+  settlement_point: string;
+  start_ms: number[];
+  actual: Nullable[];
+  q05: Nullable[];
+  q50: Nullable[];
+  q95: Nullable[];
+}
+
+export interface NextGate {
+  market_id: string;
+  delivery_date: string;
+  gate_ms: number;
+  resources_ready: string[];
+}
+
+export interface Order {
+  start_ms: number;
+  end_ms: number;
+  side: "buy" | "sell";
+  quantity_mw: number;
+  limit_price_per_mwh: number;
+}
+
+export interface AwardedInterval {
+  start_ms: number;
+  end_ms: number;
+  /** Bought positive, sold negative. */
+  energy_mwh: number;
+  price_per_mwh: number;
+}
+
+export type BidStatus = "building" | "submitted" | "accepted" | "rejected" | "unknown";
+
+export interface Bid {
+  resource_id: string;
+  delivery_date: string;
+  status: BidStatus;
+  rung: string;
+  rung_reason: string;
+  gate_ms: number;
+  submitted_ms: Nullable;
+  orders: Order[];
+  award: AwardedInterval[] | null;
+}
+
+export interface Delivery {
+  resource_id: string;
+  start_ms: number[];
+  award_mwh: number[];
+  delivered_mwh: Nullable[];
+}
+
+export interface MoneyDay {
+  delivery_date: string;
+  resource_id: string;
+  revenue: number;
+  award_mwh: number;
+  delivered_mwh: number;
+  status: "settled" | "provisional";
+}
+
+export interface Money {
+  currency: string;
+  revenue: Nullable;
+  perfect_foresight: Nullable;
+  by_day: MoneyDay[];
+}
+
+export interface WorkflowStep {
+  name: string;
+  took_s: number;
+  outcome: string;
+}
+
+export interface WorkflowRun {
+  workflow_id: string;
+  kind: string;
+  resource_id: string;
+  delivery_date: string;
+  gate_ms: number;
+  started_ms: number;
+  finished_ms: Nullable;
+  status: string;
+  rung: string;
+  rung_reason: string;
+  steps: WorkflowStep[];
+}
+
+export interface Quarantined {
+  arrival_ms: number;
+  site_id: string;
+  reason: string;
+  detail: string;
+  size_bytes: number;
+}
+
+export interface Quarantine {
+  total: number;
+  by_reason: Record<string, number>;
+  recent: Quarantined[];
+}
+
+export interface RoleHealth {
+  role: string;
+  status: "up" | "starting" | "down";
+  restarts: number;
+  since_ms: Nullable;
+}
+
+export interface LiveState {
+  now_ms: number;
+  zone: string;
+  /** Simulated seconds a real second; 1 is real time, null as fast as possible. */
+  speed: Nullable;
+  run: Run | null;
+  fleet: FleetNow | null;
+  fleet_series: FleetSeries;
+  resources: Resource[];
+  groups: Group[];
+  prices: PriceSeries[];
+  next_gate: NextGate | null;
+  bids: Bid[];
+  delivery: Delivery[];
+  money: Money;
+  runs: WorkflowRun[];
+  quarantine: Quarantine;
+  health: RoleHealth[];
+}
+
+export interface SnapshotMessage {
+  kind: "snapshot";
+  seq: number;
+  state: LiveState;
+}
+
+export interface DeltaMessage {
+  kind: "delta";
+  seq: number;
+  set: Partial<LiveState>;
+  append: { fleet_series?: FleetSeries };
+}
+
+export type LiveMessage = SnapshotMessage | DeltaMessage;

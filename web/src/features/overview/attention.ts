@@ -1,0 +1,42 @@
+/** What needs a person, and nothing else: everything on the page is calm until this list has an entry. Pure. */
+import type { LiveState } from "../../api/types";
+import { percent } from "../../format/number";
+import { powerSize } from "../../format/power";
+import { countdown, deliveryDay } from "../../format/time";
+import { strings } from "../../strings";
+
+export const LOW_COVERAGE_FRAC = 0.8;
+export const SHORTFALL_FRAC = 0.1;
+export const GATE_SOON_MS = 5 * 60_000;
+/** A bid that failed is news until its delivery day is under way. */
+export const BID_NEWS_MS = 24 * 3_600_000;
+
+type Input = Pick<LiveState, "fleet" | "resources" | "bids" | "health" | "next_gate">;
+
+/** Return the entries, most urgent first; `nowMs` is the simulated present. */
+export function attention(state: Input, nowMs: number): string[] {
+  const words = strings.attention;
+  const nameOf = (id: string): string => state.resources.find((one) => one.resource_id === id)?.name ?? id;
+  const found: string[] = [];
+  for (const one of state.health) if (one.status === "down") found.push(words.roleDown(one.role));
+  const gate = state.next_gate;
+  const left = gate ? gate.gate_ms - nowMs : 0;
+  if (gate && left > 0 && left < GATE_SOON_MS && gate.resources_ready.length < state.resources.length) {
+    found.push(words.gateSoon(countdown(left) ?? strings.figures.gateClosed));
+  }
+  for (const bid of state.bids) {
+    if (bid.gate_ms < nowMs - BID_NEWS_MS) continue;
+    const of = [nameOf(bid.resource_id), deliveryDay(bid.delivery_date)] as const;
+    if (bid.status === "rejected") found.push(words.bidRejected(...of));
+    if (bid.status === "unknown") found.push(words.bidUnknown(...of));
+  }
+  if (state.fleet && state.fleet.sites > 0 && state.fleet.coverage_kw_frac < LOW_COVERAGE_FRAC) {
+    found.push(words.coverage(percent(state.fleet.coverage_kw_frac)));
+  }
+  for (const one of state.resources) {
+    if (one.shortfall_kw > Math.max(1, Math.abs(one.target_kw) * SHORTFALL_FRAC)) {
+      found.push(words.shortfall(one.name, powerSize(one.shortfall_kw)));
+    }
+  }
+  return found;
+}

@@ -1,0 +1,242 @@
+import { describe, expect, it } from "vitest";
+import { EMPTY_SERIES, MalformedMessageError, parseMessage } from "../api/message";
+import type { DeltaMessage, FleetSeries, LiveState } from "../api/types";
+import { BACKOFF_CAP_MS, backoffMs } from "./backoff";
+import { CARRY_MS, carriedNow, presenceOf } from "./now";
+import { reduce, type LiveModel } from "./reducer";
+import { appendSeries, trimSeries } from "./series";
+import { LiveSocket, SILENCE_MS, type Link, type SocketLike } from "./socket";
+
+function points(...t: number[]): FleetSeries {
+  const values = t.map((at) => at / 10);
+  return { t_ms: t, battery_kw: values, low_kw: values, high_kw: values, solar_kw: values, load_kw: values, soc_frac: values, coverage_kw_frac: values };
+}
+
+function snapshotText(seq: number, extra: Partial<LiveState> = {}): string {
+  return JSON.stringify({ kind: "snapshot", seq, state: { now_ms: 1000, zone: "UTC", ...extra } });
+}
+
+function first(seq = 1, extra: Partial<LiveState> = {}): LiveModel {
+  const step = reduce(null, parseMessage(snapshotText(seq, extra)));
+  if (step.kind !== "next") throw new Error("a snapshot is always taken");
+  return step.model;
+}
+
+function delta(seq: number, set: DeltaMessage["set"], append: DeltaMessage["append"] = {}): DeltaMessage {
+  return { kind: "delta", seq, set, append };
+}
+
+describe("parseMessage", () => {
+  it("fills what an older server leaves out with emptiness, not with zeros", () => {
+    const message = parseMessage(snapshotText(3));
+    if (message.kind !== "snapshot") throw new Error("not a snapshot");
+    expect(message.state.fleet).toBeNull();
+    expect(message.state.money.revenue).toBeNull();
+    expect(message.state.groups).toEqual([]);
+  });
+
+  it.each(["nonsense", "[]", "{}", '{"kind":"other","seq":1}', '{"kind":"snapshot","seq":1}', '{"kind":"snapshot","seq":1,"state":{"zone":"UTC"}}'])(
+    "refuses %s",
+    (text) => {
+      expect(() => parseMessage(text)).toThrow(MalformedMessageError);
+    },
+  );
+});
+
+describe("reduce", () => {
+  it("replaces top-level keys whole and leaves the others as they are", () => {
+    const held = first(7, { groups: [] });
+    const step = reduce(held, delta(8, { now_ms: 2000, quarantine: { total: 1, by_reason: { late: 1 }, recent: [] } }));
+    expect(step.kind).toBe("next");
+    if (step.kind !== "next") return;
+    expect(step.model.seq).toBe(8);
+    expect(step.model.state.now_ms).toBe(2000);
+    expect(step.model.state.quarantine.by_reason).toEqual({ late: 1 });
+    expect(step.model.state.groups).toBe(held.state.groups);
+    expect(held.state.now_ms).toBe(1000);
+  });
+
+  it("appends to the series", () => {
+    const step = reduce(first(1, { fleet_series: points(10, 20) }), delta(2, {}, { fleet_series: points(30) }));
+    expect(step.kind === "next" && step.model.state.fleet_series.t_ms).toEqual([10, 20, 30]);
+  });
+
+  it("asks for a new snapshot on a gap, a repeat, and a delta before any snapshot", () => {
+    expect(reduce(first(7), delta(9, {})).kind).toBe("gap");
+    expect(reduce(first(7), delta(7, {})).kind).toBe("gap");
+    expect(reduce(null, delta(1, {})).kind).toBe("gap");
+  });
+
+  it("takes a snapshot at any time", () => {
+    const step = reduce(first(7), parseMessage(snapshotText(1)));
+    expect(step.kind === "next" && step.model.seq).toBe(1);
+  });
+});
+
+describe("series", () => {
+  it("keeps only the window that ends with the newest point", () => {
+    const held = appendSeries(points(0, 100, 200), points(1100, 1200), 1000);
+    expect(held.t_ms).toEqual([200, 1100, 1200]);
+    expect(held.load_kw).toEqual([20, 110, 120]);
+  });
+
+  it("never keeps more points than its bound, however long it runs", () => {
+    let held = EMPTY_SERIES;
+    for (let i = 0; i < 500; i += 1) held = appendSeries(held, points(i), 1e9, 100);
+    expect(held.t_ms).toHaveLength(100);
+    expect(held.t_ms[0]).toBe(400);
+    expect(held.coverage_kw_frac).toHaveLength(100);
+  });
+
+  it("drops points that are not later than what is held", () => {
+    const held = appendSeries(points(10, 20), points(15, 20, 30));
+    expect(held.t_ms).toEqual([10, 20, 30]);
+    expect(held.battery_kw).toEqual([1, 2, 3]);
+  });
+
+  it("fills a short column with gaps instead of letting it slip", () => {
+    const short = { ...points(30, 40), solar_kw: [3] };
+    expect(appendSeries(points(10), short).solar_kw).toEqual([1, 3, null]);
+  });
+
+  it("returns the same object when nothing changes", () => {
+    const held = points(10, 20);
+    expect(trimSeries(held)).toBe(held);
+    expect(appendSeries(held, points(20))).toBe(held);
+  });
+});
+
+describe("backoffMs", () => {
+  it("doubles, is capped and jitters", () => {
+    expect(backoffMs(0, 0)).toBe(250);
+    expect(backoffMs(0, 1)).toBe(500);
+    expect(backoffMs(3, 0)).toBe(2000);
+    expect(backoffMs(99, 1)).toBe(BACKOFF_CAP_MS);
+  });
+});
+
+describe("clock", () => {
+  it("carries the time forward with the speed, for a moment only", () => {
+    expect(carriedNow({ nowMs: 1000, speed: 60, silentMs: 500 })).toBe(31_000);
+    expect(carriedNow({ nowMs: 1000, speed: 60, silentMs: 1e9 })).toBe(1000 + 60 * CARRY_MS);
+    expect(carriedNow({ nowMs: 1000, speed: null, silentMs: 500 })).toBe(1000);
+  });
+
+  it("tells live, stale, finished and reconnecting apart", () => {
+    const state = first().state;
+    const view = { state, receivedMs: 0, link: "live" as const, fault: null };
+    expect(presenceOf(view, 1000)).toBe("live");
+    expect(presenceOf(view, 60_000)).toBe("stale");
+    expect(presenceOf({ ...view, link: "reconnecting" }, 1000)).toBe("reconnecting");
+    const done = { ...state, run: { from_ms: 0, to_ms: 1, done_frac: 1 } };
+    expect(presenceOf({ ...view, state: done }, 60_000)).toBe("finished");
+  });
+});
+
+class FakeSocket implements SocketLike {
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  onclose: (() => void) | null = null;
+  onerror: (() => void) | null = null;
+  closed = false;
+  close(): void {
+    this.closed = true;
+  }
+}
+
+function bench() {
+  const sockets: FakeSocket[] = [];
+  const links: Link[] = [];
+  const models: LiveModel[] = [];
+  const faults: string[] = [];
+  let waiting: { ms: number; task: () => void }[] = [];
+  const live = new LiveSocket(
+    {
+      openSocket: () => {
+        const socket = new FakeSocket();
+        sockets.push(socket);
+        return socket;
+      },
+      after: (ms, task) => {
+        const entry = { ms, task };
+        waiting.push(entry);
+        return () => {
+          waiting = waiting.filter((one) => one !== entry);
+        };
+      },
+      nowMs: () => 0,
+      random: () => 1,
+    },
+    { onModel: (model) => models.push(model), onLink: (link) => links.push(link), onFault: (text) => faults.push(text) },
+  );
+  const fire = (which: (ms: number) => boolean): void => {
+    const entry = waiting.find((one) => which(one.ms));
+    if (!entry) throw new Error("nothing waits");
+    waiting = waiting.filter((one) => one !== entry);
+    entry.task();
+  };
+  const say = (text: unknown): void => sockets.at(-1)?.onmessage?.({ data: text });
+  return { live, sockets, links, models, faults, fire, say, waits: () => waiting.map((one) => one.ms) };
+}
+
+describe("LiveSocket", () => {
+  const isRetry = (ms: number): boolean => ms !== SILENCE_MS;
+
+  it("reconnects on a gap and goes on from a new snapshot", () => {
+    const b = bench();
+    b.live.start();
+    b.say(snapshotText(1));
+    b.say(JSON.stringify(delta(3, {})));
+    expect(b.links).toEqual(["live", "reconnecting"]);
+    expect(b.sockets[0]?.closed).toBe(true);
+    b.fire(isRetry);
+    b.say(snapshotText(9));
+    b.say(JSON.stringify(delta(10, { now_ms: 5 })));
+    expect(b.sockets).toHaveLength(2);
+    expect(b.models.map((model) => model.seq)).toEqual([1, 9, 10]);
+    expect(b.links.at(-1)).toBe("live");
+  });
+
+  it("waits longer after each failure, and starts over once it has a snapshot", () => {
+    const b = bench();
+    b.live.start();
+    const waits: (number | undefined)[] = [];
+    for (let i = 0; i < 3; i += 1) {
+      b.sockets.at(-1)?.onclose?.();
+      waits.push(b.waits().find(isRetry));
+      b.fire(isRetry);
+    }
+    expect(waits).toEqual([500, 1000, 2000]);
+    b.say(snapshotText(1));
+    b.sockets.at(-1)?.onclose?.();
+    expect(b.waits().find(isRetry)).toBe(500);
+  });
+
+  it("gives up a connection that stays silent", () => {
+    const b = bench();
+    b.live.start();
+    b.say(snapshotText(1));
+    expect(b.waits()).toEqual([SILENCE_MS]);
+    b.fire((ms) => ms === SILENCE_MS);
+    expect(b.links.at(-1)).toBe("reconnecting");
+  });
+
+  it("reports what it cannot read and connects again", () => {
+    const b = bench();
+    b.live.start();
+    b.say("nonsense");
+    b.fire(isRetry);
+    b.say(new ArrayBuffer(1));
+    expect(b.faults).toHaveLength(2);
+    expect(b.models).toHaveLength(0);
+  });
+
+  it("is silent once stopped", () => {
+    const b = bench();
+    b.live.start();
+    b.say(snapshotText(1));
+    b.live.stop();
+    expect(b.sockets[0]?.closed).toBe(true);
+    expect(b.waits()).toEqual([]);
+  });
+});

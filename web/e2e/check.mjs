@@ -3,12 +3,16 @@
  *
  *   node check.mjs URL SCREENSHOT.png [--timeout 60] [--dark]
  *
+ * With the word `fixture` for URL it starts the fixture server itself and looks at that.
  * It waits for the live state, sees two values change, runs axe, and takes pictures: SCREENSHOT.png (1440 wide),
  * SCREENSHOT-phone.png (390 wide), with --dark also SCREENSHOT-dark.png and SCREENSHOT-phone-dark.png.
  * The last line of output is a JSON object with what it saw.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startBrowser } from "./browser.mjs";
 
@@ -178,9 +182,24 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   };
 }
 
+/** Start the fixture server; returns it and its address. */
+async function startFixture() {
+  const server = spawn(process.execPath, [fileURLToPath(new URL("fixture-server.mjs", import.meta.url))], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await Promise.race([once(server.stdout, "data"), once(server, "exit")]);
+  if (typeof line === "number" || line === null) throw new CheckError("the fixture server did not start");
+  return { server, url: String(line).trim() };
+}
+
 let browser;
+let fixture;
 try {
-  const settings = readArguments();
+  let settings = readArguments();
+  if (settings.url === "fixture") {
+    fixture = await startFixture();
+    settings = { ...settings, url: fixture.url };
+  }
   browser = await startBrowser();
   process.stdout.write(`${JSON.stringify(await look(settings, browser))}\n`);
 } catch (error) {
@@ -189,4 +208,5 @@ try {
   process.exitCode = 1;
 } finally {
   await browser?.close();
+  fixture?.server.kill();
 }

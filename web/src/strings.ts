@@ -6,7 +6,6 @@ export const strings = {
   homes: (n: string) => `${n} homes`,
   oneSite: (name: string) => `one ${name}`,
   loading: "Waiting for the plant",
-  noScript: "This page shows a live plant and needs JavaScript.",
 
   link: {
     connecting: "Connecting",
@@ -40,8 +39,6 @@ export const strings = {
     selling: "selling",
     up: "▲",
     down: "▼",
-    generating: "generating",
-    using: "using",
   },
 
   sentence: {
@@ -109,7 +106,6 @@ export const strings = {
     title: "Resources",
     hint: "What the market sees. Choose one to see its prices, bids and delivery.",
     empty: "No resource yet.",
-    choose: "Resource",
     name: "Resource",
     now: "Now",
     target: "Target",
@@ -254,8 +250,6 @@ export const strings = {
     reason: "Reason",
     count: "Count",
     latest: "Latest",
-    when: "Arrived",
-    site: "Site",
     detail: "Detail",
     size: "Size",
   },

@@ -6,13 +6,13 @@ Everything is read anew each time, as known at one instant, and turned into the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Final
 
 import msgspec
 
-from shoal.api.model import RUNS_KEPT, Books, DeliveryHour, ResourceTotals, run_view
+from shoal.api.model import RUNS_KEPT
 from shoal.api.state import (
     AwardedInterval,
     Bid,
@@ -22,8 +22,10 @@ from shoal.api.state import (
     PriceSeries,
     to_ms,
 )
+from shoal.api.views import Books, DeliveryHour, ResourceTotals, run_view
 from shoal.bidding.rungs import StoredForecast
-from shoal.domain.fleet import Fleet, Resource
+from shoal.domain.fleet import Fleet
+from shoal.domain.ids import ResourceId
 from shoal.domain.interval import NS_PER_HOUR, to_datetime
 from shoal.market.registry import market
 from shoal.market.rules import DayAheadMarket
@@ -36,6 +38,7 @@ PAST_NS: Final = 48 * NS_PER_HOUR
 AHEAD_NS: Final = 72 * NS_PER_HOUR
 DELIVERY_PAST_NS: Final = 72 * NS_PER_HOUR
 MONEY_DAYS: Final = 31
+BID_DAYS: Final = range(-1, 3)
 _WH_PER_MWH: Final = 1_000_000
 _STATEMENT: Final = msgspec.json.Decoder(Statement)
 _FORECAST: Final = msgspec.json.Decoder(StoredForecast)
@@ -49,7 +52,9 @@ def read_books(ledger: Ledger, fleet: Fleet, now_ns: int) -> Books:
         CorruptStateError: when its file is damaged.
     """
     statements = {
-        resource.resource_id: [_STATEMENT.decode(kept.payload) for kept in ledger.statements(resource.resource_id)]
+        resource.resource_id: [
+            _STATEMENT.decode(kept.payload) for kept in ledger.statements(resource.resource_id)
+        ]
         for resource in fleet.resources
     }
     awards = {
@@ -108,7 +113,7 @@ def bid_view(record: BidRecord, award: Award | None, rules: DayAheadMarket) -> B
         status=record.status,
         rung=record.rung,
         rung_reason=record.rung_reason,
-        gate_ms=to_ms(rules.gate_ns_of(bid.delivery_date)),
+        gate_ms=to_ms(rules.gate_ns(date.fromisoformat(bid.delivery_date))),
         submitted_ms=None if record.submitted_ns is None else to_ms(record.submitted_ns),
         orders=[
             Order(
@@ -174,7 +179,7 @@ def totals_of(statements: Sequence[Statement]) -> ResourceTotals:
     )
 
 
-def money_of(statements: dict[str, list[Statement]] | dict[object, list[Statement]], *, currency: str) -> Money:
+def money_of(statements: Mapping[ResourceId, Sequence[Statement]], *, currency: str) -> Money:
     """Return the revenue over all settled days, and the latest of these days."""
     every = [statement for settled in statements.values() for statement in settled]
     latest = sorted({statement.delivery_date for statement in every})[-MONEY_DAYS:]
@@ -195,3 +200,39 @@ def money_of(statements: dict[str, list[Statement]] | dict[object, list[Statemen
             if one.delivery_date in latest
         ],
     )
+
+
+def _bids(
+    ledger: Ledger, fleet: Fleet, awards: Mapping[ResourceId, Sequence[Award]], now_ns: int
+) -> Iterator[Bid]:
+    """Yield the latest bid of each resource for the days from yesterday to the day after tomorrow."""
+    for resource in fleet.resources:
+        rules = market(resource.market_id)
+        today = to_datetime(now_ns, rules.zone).date()
+        by_day = {award.delivery_date: award for award in awards[resource.resource_id]}
+        for offset in BID_DAYS:
+            day = (today + timedelta(days=offset)).isoformat()
+            records = ledger.bids(delivery_date=day, resource_id=resource.resource_id)
+            if records:
+                yield bid_view(records[-1], by_day.get(day), rules)
+
+
+def _intervals(statements: Sequence[Statement]) -> Iterator[SettledInterval]:
+    for statement in statements:
+        yield from statement.intervals
+
+
+def _currency(fleet: Fleet) -> str:
+    return market(fleet.resources[0].market_id).currency if fleet.resources else "USD"
+
+
+def _level(forecast: StoredForecast, level: float) -> int | None:
+    """Return the position of a quantile level, None when the forecast does not have it."""
+    for position, found in enumerate(forecast.quantile_level):
+        if math.isclose(found, level, abs_tol=1e-9):
+            return position
+    return None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 from shoal.api.aggregates import fleet_now, group_views, root_numbers
 from shoal.api.state import (
-    Bid,
     Delivery,
     FleetNow,
     FleetSeries,
@@ -22,16 +21,14 @@ from shoal.api.state import (
     LiveState,
     Money,
     NextGate,
-    PriceSeries,
     Quarantine,
-    Quarantined,
     Resource,
     RoleHealth,
     Run,
     WorkflowRun,
-    WorkflowStep,
     to_ms,
 )
+from shoal.api.views import Books, delivery_views, quarantine_view, resource_views, run_view
 from shoal.domain import live
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import Interval
@@ -40,38 +37,7 @@ from shoal.market.registry import market
 SERIES_POINTS: Final = 2_880
 RUNS_KEPT: Final = 50
 HOURS_KEPT: Final = 96
-_WH_PER_MWH: Final = 1_000_000
 _COLUMNS: Final = FleetSeries.__struct_fields__
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryHour:
-    """Energy of one interval, load-positive; `delivered_mwh` is None before it was settled."""
-
-    start_ms: int
-    award_mwh: float
-    delivered_mwh: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceTotals:
-    """Sums over the settled days of a resource; see `Resource`."""
-
-    revenue: float
-    award_total_mwh: float
-    delivered_total_mwh: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """What the ledger says, in the page's words."""
-
-    prices: tuple[PriceSeries, ...] = ()
-    bids: tuple[Bid, ...] = ()
-    delivery: Mapping[str, tuple[DeliveryHour, ...]] = field(default_factory=dict)
-    totals: Mapping[str, ResourceTotals] = field(default_factory=dict)
-    money: Money
-    runs: tuple[WorkflowRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +80,6 @@ class LiveModel:
         markets = {resource.market_id: market(resource.market_id) for resource in fleet.resources}
         self._markets = tuple(markets.values())
         self._roots = root_numbers(fleet)
-        self._names = {group.group_id: group.name for group in fleet.groups}
         self._aggregates: live.Aggregates | None = None
         self._resources: dict[str, live.ResourceState] = {}
         self._hours: dict[str, dict[int, live.ResourceState]] = {}
@@ -293,68 +258,10 @@ class LiveModel:
         )
 
     def _resource_views(self) -> list[Resource]:
-        views = []
-        for resource in self._fleet.resources:
-            state = self._resources.get(resource.resource_id)
-            if state is None:
-                continue  # nothing is known of it yet, and nothing is not zero
-            totals = self._books.totals.get(resource.resource_id)
-            award_mwh = totals.award_total_mwh if totals else 0.0
-            delivered_mwh = totals.delivered_total_mwh if totals else 0.0
-            capacity_kwh = state.energy_capacity_kwh
-            views.append(
-                Resource(
-                    resource_id=resource.resource_id,
-                    name=self._names.get(resource.group_id, resource.resource_id),
-                    market_id=resource.market_id,
-                    settlement_point=resource.settlement_point,
-                    sites=state.sites,
-                    fresh_sites=state.fresh_sites,
-                    measured_kw=state.measured_kw,
-                    target_kw=state.target_kw,
-                    shortfall_kw=abs(state.shortfall_kw),
-                    energy_kwh=state.energy_kwh,
-                    energy_capacity_kwh=capacity_kwh,
-                    soc_frac=state.energy_kwh / capacity_kwh if capacity_kwh > 0 else None,
-                    coverage_kw_frac=state.coverage_kw_frac,
-                    hour_start_ms=to_ms(state.start_ns),
-                    hour_end_ms=to_ms(state.end_ns),
-                    award_mwh=state.award_wh / _WH_PER_MWH,
-                    delivered_mwh=state.delivered_wh / _WH_PER_MWH,
-                    revenue=totals.revenue if totals else None,
-                    award_total_mwh=award_mwh,
-                    delivered_total_mwh=delivered_mwh,
-                    delivered_share=delivered_mwh / award_mwh if award_mwh > 0 else None,
-                )
-            )
-        return views
+        return resource_views(self._fleet, self._resources, self._books.totals)
 
     def _delivery(self) -> list[Delivery]:
-        """Settled hours as settled; others as the controller last saw them, or not known."""
-        made = []
-        for resource in self._fleet.resources:
-            hours = {
-                to_ms(start_ns): DeliveryHour(
-                    start_ms=to_ms(start_ns),
-                    award_mwh=state.award_wh / _WH_PER_MWH,
-                    delivered_mwh=state.delivered_wh / _WH_PER_MWH,
-                )
-                for start_ns, state in self._hours.get(resource.resource_id, {}).items()
-            }
-            for hour in self._books.delivery.get(resource.resource_id, ()):
-                if hour.delivered_mwh is not None or hour.start_ms not in hours:
-                    hours[hour.start_ms] = hour
-            rows = [hours[start_ms] for start_ms in sorted(hours)]
-            if rows:
-                made.append(
-                    Delivery(
-                        resource_id=resource.resource_id,
-                        start_ms=[row.start_ms for row in rows],
-                        award_mwh=[row.award_mwh for row in rows],
-                        delivered_mwh=[row.delivered_mwh for row in rows],
-                    )
-                )
-        return made
+        return delivery_views(self._fleet, self._hours, self._books.delivery)
 
     def _next_gate(self) -> NextGate | None:
         if self._now_ns <= 0 or not self._markets:
@@ -382,38 +289,6 @@ class LiveModel:
         if held is None:
             return Quarantine(total=0, by_reason={}, recent=[])
         return quarantine_view(held)
-
-
-def quarantine_view(held: live.QuarantineState) -> Quarantine:
-    """Return what was set aside, the newest example first."""
-    recent = [
-        Quarantined(
-            arrival_ms=to_ms(one.arrival_ns),
-            site_id=one.site_id,
-            reason=one.reason,
-            detail=one.detail,
-            size_bytes=one.size_bytes,
-        )
-        for one in sorted(held.recent, key=lambda one: -one.arrival_ns)
-    ]
-    return Quarantine(total=held.total, by_reason=dict(held.by_reason), recent=recent)
-
-
-def run_view(run: live.WorkflowRun) -> WorkflowRun:
-    """Return a workflow run in the page's words."""
-    return WorkflowRun(
-        workflow_id=run.workflow_id,
-        kind=run.kind,
-        resource_id=run.resource_id,
-        delivery_date=run.delivery_date,
-        gate_ms=to_ms(run.gate_ns),
-        started_ms=to_ms(run.started_ns),
-        finished_ms=None if run.finished_ns is None else to_ms(run.finished_ns),
-        status=run.status,
-        rung=run.rung,
-        rung_reason=run.rung_reason,
-        steps=[WorkflowStep(name=s.name, took_s=s.took_s, outcome=s.outcome) for s in run.steps],
-    )
 
 
 def _progress(run: WorkflowRun) -> tuple[bool, int]:

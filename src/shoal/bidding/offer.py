@@ -21,6 +21,7 @@ from shoal.optimise.envelope import removable_orders
 from shoal.optimise.storage import Storage, StoragePlan, plan_storage
 
 KW_PER_MW: Final = 1e3
+LEAST_PREFERRED: Final = -1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,8 @@ def make_offer(
         change_kwh,
         energy_capacity_kwh=storage.energy_capacity_kwh,
         initial_energy_kwh=storage.initial_energy_kwh,
-        preference=-margin,
+        # an order whose limit is unbounded gains nothing from carrying one
+        preference=np.where(np.isfinite(margin), -margin, LEAST_PREFERRED),
     )
     floor, cap = market.price_limits(delivery_date)
     orders: list[Order] = []

@@ -30,7 +30,7 @@ from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.store.records import Statement
 
-TICK_S: Final = 60.0
+TICK_S: Final = 300.0
 FIRST_HISTORY_DAYS: Final = 120
 SETTLE_AFTER_NS: Final = NS_PER_HOUR
 SETTLE_BACK_NS: Final = 7 * 24 * NS_PER_HOUR

@@ -157,7 +157,7 @@ class Demo:
                 await pace.sleep_until(t_ns)
             next_ns = instants[index + 1] if index + 1 < len(instants) else t_ns + STEP_S * NS_PER_S
             counted = await conductor.step(t_ns, {**carried, "step_s": (next_ns - t_ns) // NS_PER_S})
-            carried = {name: counted.get(name, 0) for name in ("desired_sent", "durable_sent")}
+            carried = {"downlink_sent": counted.get("desired_sent", 0) + counted.get("durable_sent", 0)}
             if self.on_progress:
                 phase = "lead-in" if t_ns < start_ns else "run"
                 done = max(t_ns - start_ns, 0) / (end_ns - start_ns)

@@ -126,7 +126,10 @@ class Dispatcher:
         first = seen & ~self._metered
         self._meter_wh[first] = meter_wh[first]
         self._metered |= seen
-        delivered_wh = int((meter_wh - self._meter_wh).sum())
+        # what a fresh site has done since its latest sample is reckoned from the power that it last showed
+        age_h = np.where(fresh, t_ns - latest["ts_ns"], 0) / NS_PER_HOUR
+        reckoned_wh = float((latest["battery_w"] * age_h).sum())
+        delivered_wh = int((meter_wh - self._meter_wh).sum()) + round(reckoned_wh)
         left_ns = max(award.interval.end_ns - t_ns, step_ns)
         missing_wh = award.energy_wh - delivered_wh
         target_w = round(missing_wh * NS_PER_HOUR / left_ns) if award.energy_wh != 0 else 0

@@ -21,6 +21,7 @@ from shoal.domain.live import ResourceState
 from shoal.domain.twins import FleetView
 
 STEP_S: Final = 60.0
+LOOK_AGAIN_NS: Final = 300 * NS_PER_S
 
 
 class Memory(Protocol):
@@ -127,8 +128,9 @@ class Control:
 
     def _award_now(self, resource_id: str, t_ns: int) -> AwardNow:
         known = self._award.get(resource_id)
-        # an empty hour is asked for again: its award may have been published meanwhile
-        if known is None or known.energy_wh == 0 or not known.interval.contains(t_ns):
+        # an empty hour is asked for again now and then: its award may have been published meanwhile
+        stale = known is not None and known.energy_wh == 0 and t_ns % LOOK_AGAIN_NS == 0
+        if known is None or stale or not known.interval.contains(t_ns):
             found = self._memory.award_at(resource_id, t_ns)
             if found is None:
                 hour_ns = t_ns // NS_PER_HOUR * NS_PER_HOUR

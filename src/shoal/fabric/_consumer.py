@@ -6,7 +6,7 @@ position replaces a lost one. The consumer numbers its deliveries from 1; a hole
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +37,16 @@ class PullConsumer:
     """One consumer and the demand that is on its way to the server."""
 
     def __init__(
-        self, wire: Wire, *, stream: str, name: str, inbox: str, first_seq: int, batch: int, depth: int
+        self,
+        wire: Wire,
+        *,
+        stream: str,
+        name: str,
+        inbox: str,
+        first_seq: int,
+        batch: int,
+        depth: int,
+        wanted: Callable[[], int] | None = None,
     ) -> None:
         self.wire = wire
         self.first_seq = first_seq
@@ -46,16 +55,10 @@ class PullConsumer:
         self._depth = depth
         self._demand = 0
         self._seq = 0
-        request = msgspec.json.encode(
-            {
-                "batch": batch,
-                "expires": int(_EXPIRES_S * NS_PER_S),
-                "idle_heartbeat": int(_HEARTBEAT_S * NS_PER_S),
-                "max_bytes": _PULL_BYTES,
-            }
-        )
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
-        self._pull = f"PUB {subject} {inbox} {len(request)}\r\n".encode() + request + b"\r\n"
+        self._wanted = wanted
+        self._inbox = inbox
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
+        self._pull = self._request(batch)
         self.demand_more()
 
     @classmethod
@@ -69,6 +72,7 @@ class PullConsumer:
         start_seq: int,
         batch: int,
         depth: int,
+        wanted: Callable[[], int] | None = None,
     ) -> PullConsumer:
         """Make a consumer at `start_seq`, or at the oldest message when that is later (see `first_seq`).
 
@@ -100,10 +104,36 @@ class PullConsumer:
         }
         request = {"stream_name": stream, "config": config, "action": "create"}
         await ask(wire, f"CONSUMER.CREATE.{stream}.{name}", request, stream=stream, inbox=inbox)
-        return cls(wire, stream=stream, name=name, inbox=inbox, first_seq=first_seq, batch=batch, depth=depth)
+        return cls(
+            wire,
+            stream=stream,
+            name=name,
+            inbox=inbox,
+            first_seq=first_seq,
+            batch=batch,
+            depth=depth,
+            wanted=wanted,
+        )
+
+    def _request(self, batch: int) -> bytes:
+        request = msgspec.json.encode(
+            {
+                "batch": batch,
+                "expires": int(_EXPIRES_S * NS_PER_S),
+                "idle_heartbeat": int(_HEARTBEAT_S * NS_PER_S),
+                "max_bytes": _PULL_BYTES,
+            }
+        )
+        return f"PUB {self._next} {self._inbox} {len(request)}\r\n".encode() + request + b"\r\n"
 
     def demand_more(self) -> None:
         """Ask for more unless enough is on its way."""
+        if self._wanted is not None:
+            lack = min(self._wanted(), self._batch) - self._demand
+            if lack > 0:
+                self._demand += lack
+                self.wire.send(self._request(lack))
+            return
         requests = 0
         while self._demand <= self._batch * (self._depth - 1):
             self._demand += self._batch

@@ -31,6 +31,7 @@ from shoal.fabric._frames import (
     PAYLOAD_BYTES,
     PING,
 )
+from shoal.fabric._tls import TlsSession
 from shoal.fabric.keys import Identity
 
 _FIRST_BUFFER_BYTES: Final = 1 << 20
@@ -71,7 +72,7 @@ class Wire:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._tls: _Tls | None = None
+        self._tls: TlsSession | None = None
         self._outgoing = bytearray()
         self._start = 0
         self._end = 0
@@ -208,7 +209,7 @@ class Wire:
     ) -> None:
         info = await self._first_info()
         if tls is not None or info.get("tls_required"):
-            self._tls = _Tls(tls or ssl.create_default_context(), server_hostname)
+            self._tls = TlsSession(tls or ssl.create_default_context(), server_hostname)
             await self._tls.handshake(self._socket)
         signature = identity.sign(str(info.get("nonce", "")).encode())
         options = {
@@ -284,60 +285,6 @@ class Wire:
             _settle(ready, True)  # the following read reports what is wrong
         if not self._outgoing:
             asyncio.get_running_loop().remove_writer(self._socket.fileno())
-
-
-class _Tls:
-    """TLS over a non-blocking socket, through memory."""
-
-    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
-        self._incoming = ssl.MemoryBIO()
-        self._sealed = ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._sealed, server_hostname=server_hostname)
-
-    async def handshake(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                self._session.do_handshake()
-            except ssl.SSLWantReadError:
-                await loop.sock_sendall(connection, self._sealed.read())
-                part = await loop.sock_recv(connection, _ROOM_BYTES)
-                if not part:
-                    raise ConnectionResetError("the server ended the TLS handshake") from None
-                self._incoming.write(part)
-            else:
-                await loop.sock_sendall(connection, self._sealed.read())
-                return
-
-    def seal(self, data: bytes) -> bytes:
-        self._session.write(data)
-        return self._sealed.read()
-
-    def receive_into(self, connection: socket.socket, room: memoryview) -> int:
-        """Return the number of bytes opened; 0 at the end; raise BlockingIOError when there are none yet."""
-        opened = self._open(room)
-        if opened:
-            return opened
-        part = connection.recv(1 << 18)
-        if not part:
-            return 0
-        self._incoming.write(part)
-        opened = self._open(room)
-        if not opened:
-            raise BlockingIOError
-        return opened
-
-    def _open(self, room: memoryview) -> int:
-        opened = 0
-        try:
-            while opened < len(room):
-                count = self._session.read(len(room) - opened, room[opened:])
-                if not count:
-                    break
-                opened += int(count)
-        except ssl.SSLWantReadError:
-            pass
-        return opened
 
 
 def _settle(future: asyncio.Future[bool], value: bool) -> None:

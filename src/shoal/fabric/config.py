@@ -34,8 +34,9 @@ SYSTEM_ACCOUNT: Final = "SYS"
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
-_SIGN_IN_TIMEOUT_S: Final = 15
-"""A burst of sign-ins waits for the callout; the server's own 2 s would refuse the tail of it."""
+_SIGN_IN_TIMEOUT_S: Final = 5
+"""A burst of sign-ins waits for the callout, and the server's own 2 s would refuse the tail of it; yet a device that
+asks in the moment before the callout is back waits this long in vain before it tries again."""
 _INGEST_MESSAGES: Final = 1_000_000
 _INGEST_BYTES: Final = 256 * _MIB
 """What may wait to be stored. Beyond it the server drops (and devices send again); its own 10,000 messages are soon
@@ -127,15 +128,22 @@ RIGHTS: Final[Mapping[Role, Rights]] = {
         publish=(
             f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
             f"$JS.API.STREAM.INFO.{QUARANTINE_STREAM}",
-            f"$JS.API.CONSUMER.CREATE.{TELEMETRY_STREAM}.>",
-            f"$JS.API.CONSUMER.MSG.NEXT.{TELEMETRY_STREAM}.*",
-            f"$JS.API.CONSUMER.DELETE.{TELEMETRY_STREAM}.*",
             LIVE_ALL,
             QUARANTINE_SUBJECTS,
             "to.*.durable",
         ),
         subscribe=(_ASK_TWINS,),
         answers=True,
+    ),
+    # An identity of its own: the server keeps a book of every message that one who answers could answer, and the
+    # journal's messages would fill it.
+    Role.JOURNAL: Rights(
+        publish=(
+            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
+            f"$JS.API.CONSUMER.CREATE.{TELEMETRY_STREAM}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.{TELEMETRY_STREAM}.*",
+            f"$JS.API.CONSUMER.DELETE.{TELEMETRY_STREAM}.*",
+        ),
     ),
     Role.CONTROL: Rights(publish=("to.*.desired", LIVE_RESOURCES, _ASK_TWINS), subscribe=(LIVE_ALL,)),
     Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS), subscribe=(LIVE_ALL,)),

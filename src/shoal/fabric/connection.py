@@ -13,6 +13,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -34,8 +35,8 @@ _PENDING_BYTES: Final = 8 << 20
 _CONNECT_TIMEOUT_S: Final = 10.0
 _ATTEMPT_TIMEOUT_S: Final = 3
 _FIRST_WAIT_S: Final = 0.05
-_LONGEST_WAIT_S: Final = 2.0
 _API_TIMEOUT_S: Final = 5.0
+_REFUSAL: Final = "authorization violation"
 _STREAM_NOT_FOUND: Final = 10059
 _DAY_S: Final = 86_400
 _GIB: Final = 1 << 30
@@ -81,6 +82,7 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     on_event: EventCallback | None = None,
     timeout_s: float = _CONNECT_TIMEOUT_S,
+    longest_wait_s: float = 2.0,
 ) -> Client:
     """Connect as the owner of `seed` and stay connected.
 
@@ -93,6 +95,7 @@ async def connect(
         tls: Trust for a server with TLS.
         on_event: Told of each loss, return and error; must not block.
         timeout_s: For the first connection, in seconds.
+        longest_wait_s: Between two attempts to come back, in seconds; the first waits are shorter.
 
     Raises:
         UnavailableError: when the server cannot be reached in time, or refuses the identity.
@@ -113,12 +116,15 @@ async def connect(
                 closed_cb=events.closed,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_FIRST_WAIT_S,  # type: ignore[arg-type]  # seconds; a fraction works
-                reconnect_to_server_handler=_next_attempt,
+                reconnect_to_server_handler=partial(_next_attempt, longest_wait_s),
                 connect_timeout=_ATTEMPT_TIMEOUT_S,
                 ping_interval=10,
                 max_outstanding_pings=2,
                 pending_size=_PENDING_BYTES,
             )
+            # The library may return before the server has accepted: only an answer shows that it has.
+            while not await _answers(client):  # noqa: ASYNC110 - the library has no event for it
+                await asyncio.sleep(_FIRST_WAIT_S)
     except (nats.errors.Error, OSError, TimeoutError) as error:
         await client.close()
         raise UnavailableError(
@@ -214,11 +220,21 @@ async def _api(client: Client, what: str, request: dict[str, Any]) -> dict[str, 
     return answer
 
 
-def _next_attempt(servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:
+def _next_attempt(longest_wait_s: float, servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:
     """Choose the server that failed least, and a wait that grows with its failures."""
     server = min(servers, key=lambda candidate: candidate.reconnects)
-    wait_s = min(_FIRST_WAIT_S * 2.0 ** min(server.reconnects, 10), _LONGEST_WAIT_S)
+    wait_s = min(_FIRST_WAIT_S * 2.0 ** min(server.reconnects, 10), longest_wait_s)
     return server, wait_s * random.uniform(0.5, 1.5)
+
+
+async def _answers(client: Client) -> bool:
+    if client.is_closed:
+        raise nats.errors.ConnectionClosedError
+    try:
+        await client.flush(timeout=_ATTEMPT_TIMEOUT_S)
+    except nats.errors.TimeoutError:
+        return False
+    return client.is_connected
 
 
 class _Events:
@@ -233,7 +249,7 @@ class _Events:
     async def error(self, error: Exception) -> None:
         self.last = str(error) or type(error).__name__
         self._tell("error", self.last)
-        if not self.connected and isinstance(error, nats.errors.AuthorizationError):
+        if not self.connected and _REFUSAL in self.last.lower():
             # The library would try for ever; an identity that is refused stays refused.
             raise UnavailableError("the fabric", f"it refuses the identity of {self._name!r}") from error
 

@@ -37,6 +37,8 @@ _HEADER: Final = b'{"typ":"JWT","alg":"ed25519-nkey"}'
 _DEVICE_SUBSCRIPTIONS: Final = 8
 _CACHE_ENTRIES: Final = 200_000
 _CONCURRENT: Final = 32
+_LONGEST_WAIT_S: Final = 0.2
+"""Devices come back as soon as the server does; who answers for them must be there first."""
 
 _log = structlog.get_logger(__name__)
 
@@ -105,6 +107,7 @@ class AuthCallout:
             seed=self._keys.seed(Role.CALLOUT),
             name="auth-callout",
             tls=tls,
+            longest_wait_s=_LONGEST_WAIT_S,
             on_event=lambda event, _: lost.set() if event == "closed" else None,
         )
         try:
@@ -187,6 +190,9 @@ class AuthCallout:
         except ShoalError as error:
             _log.error("device secrets cannot be verified", why=str(error))
             return "unavailable"
+        except Exception:  # noqa: BLE001 - the supervisor of code that was handed in
+            _log.exception("device secrets cannot be verified")
+            return "fault"
         if right:
             self._cache.put(site, secret)
         return "" if right else "secret"
@@ -196,8 +202,9 @@ class AuthCallout:
             "type": "user",
             "version": 2,
             # Publish rights are checked after the mapping: the mapped subject is the one that counts.
-            "pub": {"allow": [telemetry_subject(site), journal_subject(site)]},
-            # The server lets MQTT clients use its internal `$MQTT.` subjects implicitly, unless they are denied.
+            # The server lets MQTT clients use its internal `$MQTT.` subjects unasked: for reading its own
+            # queues a device needs that, for writing it does not.
+            "pub": {"allow": [telemetry_subject(site), journal_subject(site)], "deny": ["$MQTT.>"]},
             "sub": {"allow": [downlink_subjects(site)]},
             "subs": _DEVICE_SUBSCRIPTIONS,
             "data": -1,

@@ -108,6 +108,7 @@ class JournalReader:
         depth: Requests on their way at once.
         tls: Trust for a server with TLS.
         name: Shown in the server's monitoring.
+        eager: Whether demand is always on its way to the server; otherwise only what `ask` asked for is.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class JournalReader:
         depth: int = 2,
         tls: ssl.SSLContext | None = None,
         name: str = "journal-reader",
+        eager: bool = True,
     ) -> None:
         if batch < 1 or depth < 2:
             raise InvalidInputError(
@@ -139,6 +141,8 @@ class JournalReader:
         self._side: tuple[Wire, str] | None = None
         self._side_lock = asyncio.Lock()
         self._next_seq = max(1, start_seq)
+        self._eager = eager
+        self._owed = 0
         self._retry_at_s = 0.0
         self._backoff_s = _BACKOFF_S[0]
         self._connections = 0
@@ -180,6 +184,15 @@ class JournalReader:
                         return batch
                 if not consumer.wire.receive_nowait() and not await self._wait(consumer.wire, deadline_s):
                     return None
+            except OSError as error:
+                self._drop(error)
+
+    def ask(self, count: int) -> None:
+        """Let at least `count` more messages come (for a reader that is not eager); `read` brings them."""
+        self._owed = max(self._owed, count)
+        if self._consumer is not None:
+            try:
+                self._consumer.demand_more()
             except OSError as error:
                 self._drop(error)
 
@@ -244,6 +257,7 @@ class JournalReader:
                 start_seq=self._next_seq,
                 batch=self._batch,
                 depth=self._depth,
+                wanted=None if self._eager else lambda: self._owed,
             )
         except BaseException:
             wire.close()
@@ -316,6 +330,7 @@ class JournalReader:
     def _batch_of(self, wire: Wire, data: NDArray[np.int64]) -> JournalBatch:
         seq = data[STREAM_SEQ].copy()
         self._next_seq = int(seq[-1]) + 1
+        self._owed = max(0, self._owed - len(seq))
         self._pending = int(data[PENDING, -1])
         self._messages += len(seq)
         self._bytes += int(data[PAYLOAD_BYTES].sum())

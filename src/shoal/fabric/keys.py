@@ -25,10 +25,12 @@ _SECRET_BITS: Final = 0o077
 
 
 class Role(StrEnum):
-    """A part of the plant with an identity of its own; `CALLOUT` answers for the devices."""
+    """A part of the plant with an identity of its own; `JOURNAL` reads for `TELEMETRY`, `CALLOUT`
+    answers for the devices."""
 
     FABRIC = "fabric"
     TELEMETRY = "telemetry"
+    JOURNAL = "journal"
     CONTROL = "control"
     BIDDING = "bidding"
     API = "api"

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from shoal.domain.clock import Stage
+from shoal.domain.interval import NS_PER_S
 
 _MAX_LINE_BYTES: Final = 16 << 20
 
@@ -42,6 +43,7 @@ class Conductor:
         self._on_stall = on_stall
         self._stall_s = stall_s
         self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._every_ns: dict[str, int] = {}
         self._owed: dict[str, bytes] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._changed = asyncio.Condition()
@@ -65,10 +67,17 @@ class Conductor:
         return sorted(self._participants.keys() - self._writers.keys())
 
     async def step(self, t_ns: int, facts: Mapping[str, int]) -> dict[str, int]:
-        """Let every stage act on the instant; return `facts` with what was counted on the way."""
+        """Let every stage act on the instant; return `facts` with what was counted on the way.
+
+        Who asked for ticks at longer periods acts only at multiples of them, and when the run is closed.
+        """
         counted = dict(facts)
         for stage in Stage:
-            names = [name for name, at in self._participants.items() if at == stage]
+            names = [
+                name
+                for name, at in self._participants.items()
+                if at == stage and ("closing" in facts or t_ns % self._every_ns.get(name, 1) == 0)
+            ]
             if names:
                 await self._one_stage(stage, names, t_ns, counted)
         return counted
@@ -110,6 +119,7 @@ class Conductor:
                 return
             async with self._changed:
                 self._writers[name] = writer
+                self._every_ns[name] = max(int(float(hello["every_s"]) * NS_PER_S), 1)
                 owed = self._owed.get(name)
                 if owed is not None:
                     self._send(name, owed.replace(b'"replay":false', b'"replay":true'))

@@ -46,11 +46,11 @@ class Telemetry(Section):
     """The way of a sample from the journal into the twins."""
 
     shards: int = key(1, "number of processes that share the twins", low=1, high=64)
-    fresh_timeout_s: float = key(90.0, "age after which a measurement is stale", unit="s", low=1)
+    fresh_timeout_s: float = key(180.0, "age after which a measurement is stale", unit="s", low=1)
     unknown_timeout_s: float = key(900.0, "age after which nothing is known of a site", unit="s", low=1)
-    checkpoint_every_s: float = key(300.0, "plant time between two checkpoints of a shard", unit="s", low=1)
+    checkpoint_every_s: float = key(3_600.0, "plant time between two checkpoints of a shard", unit="s", low=1)
     durable_ack_every_s: float = key(
-        10.0, "plant time between two answers that samples are safe", unit="s", low=0.1
+        600.0, "plant time between two answers that samples are safe", unit="s", low=0.1
     )
     max_clock_ahead_s: float = key(
         300.0, "how far a device's clock may run ahead before it is refused", unit="s", low=0
@@ -64,7 +64,7 @@ class Control(Section):
 
     step_s: float = key(60.0, "plant time between two rounds of set-points", unit="s", low=1, high=3_600)
     lease_s: float = key(
-        180.0, "how long a set-point holds when nothing follows it", unit="s", low=1, high=86_400
+        600.0, "how long a set-point holds when nothing follows it", unit="s", low=1, high=86_400
     )
     allocation_energy_weight: float = key(
         1.0,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from shoal.simulate.physics import STANDBY_FRAC_PER_H, HomeWorld
 REPORT_S: Final = 60.0
 SUBSTEP_NS: Final = 60 * NS_PER_S
 PUMP_S: Final = 0.05
+PATIENCE_S: Final = 0.002
 QUIET_S: Final = 1.0
 """Wall time without anything coming in after which messages are taken for lost."""
 
@@ -63,10 +64,18 @@ class Homes:
         faults: The network between the sites and the fabric.
         links: Their connections.
         clock: The world's clock.
+        report_steps: For each site, how many minutes of samples go into one report.
     """
 
     def __init__(
-        self, *, fleet: Fleet, world: HomeWorld, faults: FaultModel, links: Links, clock: Clock
+        self,
+        *,
+        fleet: Fleet,
+        world: HomeWorld,
+        faults: FaultModel,
+        links: Links,
+        clock: Clock,
+        report_steps: NDArray[np.int64],
     ) -> None:
         sites = len(fleet.site_ids)
         self._fleet = fleet
@@ -82,7 +91,10 @@ class Homes:
         self._records = TELEMETRY.empty(sites)
         self._sent_seq = np.zeros(sites, dtype=np.int64)
         self._released = 0
-        self._held: list[tuple[int, int, bytes]] = []
+        self._held: list[tuple[int, int, int, bytes]] = []
+        self._report_steps = report_steps
+        self._report_phase = np.arange(sites) % np.maximum(report_steps, 1)
+        self._span_ns = 0
         self._draining = False
         self._count: Counter[str] = Counter()
         self._received = 0
@@ -122,12 +134,13 @@ class Homes:
             loop.remove_reader(self._links.fileno())
 
     async def _act(self, tick: Tick) -> None:
-        self._expected += tick.facts.get("desired_sent", 0) + tick.facts.get("durable_sent", 0)
+        self._expected += tick.facts.get("downlink_sent", 0)
         await self._wait_for_downlink()
         if tick.facts.get("draining"):
             self._faults.clear()
             self._draining = True
         if tick.t_ns > self._world.now_ns and not tick.replay:
+            self._span_ns = tick.t_ns - self._world.now_ns
             self._live_until(tick.t_ns)
             self._world.sample(self._records)
             self._outbox.add(self._records)
@@ -172,53 +185,65 @@ class Homes:
             self._records["command_version"] = decision.following_version
 
     def _report(self, t_ns: int) -> None:
-        """Send what each site that is online has to say: its newest sample, and first what it could not say before."""
+        """Send what is due: from each site that is online everything that it has not said yet, oldest first."""
         self._release_held(t_ns)
         last = self._outbox.last_seq
         waiting = last - self._sent_seq
-        current = self._online & (waiting == 1)
+        speaks = self._online & (self._due(t_ns) | (waiting > self._report_steps))
         late_ns = self._faults.late_by_ns(t_ns)
         repeated = self._faults.duplicated(t_ns)
-        rows = np.flatnonzero(current)
-        messages = self._outbox.encode_latest(rows) if len(rows) else []
-        now_rows: list[int] = []
-        now_messages: list[bytes] = []
-        for row, message in zip(rows.tolist(), messages, strict=True):
+        rows: list[int] = []
+        messages: list[bytes] = []
+        for row, message in self._newest(speaks, waiting):
             if late_ns[row] > 0:
-                self._held.append((t_ns + int(late_ns[row]), row, message))
+                self._held.append((t_ns + int(late_ns[row]), row, int(waiting[row]), message))
                 self._count["late"] += 1
                 continue
-            now_rows.append(row)
-            now_messages.append(message)
-            self._released += 1
-            if repeated[row]:
-                now_rows.append(row)
-                now_messages.append(message)
-                self._count["repeated"] += 1
-        for row in np.flatnonzero(self._online & (waiting > 1)).tolist():
-            backlog = self._outbox.messages_since(row, int(self._sent_seq[row]))
-            now_rows.extend([row] * len(backlog))
-            now_messages.extend(backlog)
+            rows.append(row)
+            messages.append(message)
             self._released += int(waiting[row])
-        self._sent_seq[self._online] = last[self._online]
-        if now_rows:
-            self._links.publish_many(np.array(now_rows, dtype=np.int64), now_messages)
+            if repeated[row]:
+                rows.append(row)
+                messages.append(message)
+                self._count["repeated"] += 1
+        for row in np.flatnonzero(speaks & (waiting > self._report_steps)).tolist():
+            backlog = self._outbox.messages_since(row, int(self._sent_seq[row]))
+            rows.extend([row] * len(backlog))
+            messages.extend(backlog)
+            self._released += int(waiting[row])
+        self._sent_seq[speaks] = last[speaks]
+        if rows:
+            self._links.publish_many(np.array(rows, dtype=np.int64), messages)
+
+    def _due(self, t_ns: int) -> NDArray[np.bool_]:
+        """Return who reports now: each site has its own place in the reporting interval."""
+        step = t_ns // SUBSTEP_NS
+        due: NDArray[np.bool_] = (step + self._report_phase) % self._report_steps == 0
+        return due | self._draining | (self._span_ns > SUBSTEP_NS)
+
+    def _newest(self, speaks: NDArray[np.bool_], waiting: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+        """Yield the message of each site that has said everything before its present interval."""
+        one = np.flatnonzero(speaks & (waiting == 1))
+        if len(one):
+            yield from zip(one.tolist(), self._outbox.encode_latest(one), strict=True)
+        for row in np.flatnonzero(speaks & (waiting > 1) & (waiting <= self._report_steps)).tolist():
+            yield row, self._outbox.messages_since(row, int(self._sent_seq[row]))[0]
 
     def _release_held(self, t_ns: int) -> None:
         if not self._held:
             return
-        still: list[tuple[int, int, bytes]] = []
-        for due_ns, row, message in self._held:
+        still: list[tuple[int, int, int, bytes]] = []
+        for due_ns, row, samples, message in self._held:
             if self._online[row] and (due_ns <= t_ns or self._draining):
                 self._links.publish(row, message)
-                self._released += 1
+                self._released += samples
             else:
-                still.append((due_ns, row, message))
+                still.append((due_ns, row, samples, message))
         self._held = still
 
-    def _pump(self) -> None:
+    def _pump(self, wait_s: float = 0.0) -> None:
         """Take in what has come, and let sites that were cut off say again what may have been lost."""
-        for row, kind, payload in self._links.poll(0.0):
+        for row, kind, payload in self._links.poll(wait_s):
             self._received += 1
             if not self._online[row]:
                 continue  # the network between the plant and this site is down
@@ -249,12 +274,12 @@ class Homes:
     def _resend(self, rows: Iterable[int]) -> None:
         """After a broken connection: everything that was sent and is not yet known to be durable, once more."""
         dropped = set(rows)
-        kept: list[tuple[int, int, bytes]] = []
-        for due_ns, row, message in self._held:
+        kept: list[tuple[int, int, int, bytes]] = []
+        for due_ns, row, samples, message in self._held:
             if row in dropped and self._online[row]:
-                self._released += 1  # goes out with the rest below
+                self._released += samples  # goes out with the rest below
             else:
-                kept.append((due_ns, row, message))
+                kept.append((due_ns, row, samples, message))
         self._held = kept
         for row in sorted(dropped):
             if not self._online[row]:
@@ -272,7 +297,7 @@ class Homes:
         loop = asyncio.get_running_loop()
         seen, since = self._received, loop.time()
         while self._received < self._expected:
-            self._pump()
+            self._pump(PATIENCE_S)
             if self._received != seen:
                 seen, since = self._received, loop.time()
             elif loop.time() - since > QUIET_S:

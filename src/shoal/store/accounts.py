@@ -54,7 +54,8 @@ class Accounts:
         key = (statement.resource_id, statement.delivery_date, statement.version)
         with writing(self._engine) as connection:
             insert = insert_into(connection, STATEMENT).values(asdict(statement)).on_conflict_do_nothing()
-            if connection.execute(insert).rowcount == 1:
+            # A returned row says that it was inserted; the count of rows is not known on every driver.
+            if connection.execute(insert.returning(STATEMENT.c.version)).first() is not None:
                 rows = [(*key, site, amount) for site, amount in zip(site_ids, shares, strict=True)]
                 bulk_insert(connection, SITE_SHARE, _SHARE_COLUMNS, rows, batch=_BATCH)
                 return

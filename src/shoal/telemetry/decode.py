@@ -26,17 +26,24 @@ from shoal.domain.telemetry import (
     decode,
 )
 
-_SINGLE: Final = np.dtype(
-    [
-        ("magic", "S2"),
-        ("version", "u1"),
-        ("flags", "u1"),
-        ("count", "<u2"),
-        ("size", "<u2"),
-        ("oldest_seq", "<i8"),
-        ("record", TELEMETRY.dtype),
-    ]
-)
+_KNOWN: Final = MAGIC + bytes([VERSION])
+
+
+def _frame(count: int) -> np.dtype[Any]:
+    """Return the layout of a whole message with `count` records."""
+    return np.dtype(
+        [
+            ("magic", "S2"),
+            ("version", "u1"),
+            ("flags", "u1"),
+            ("count", "<u2"),
+            ("size", "<u2"),
+            ("oldest_seq", "<i8"),
+            ("records", TELEMETRY.dtype, (count,)),
+        ]
+    )
+
+
 _REQUIRED: Final = {column.name for column in TELEMETRY.columns if not column.optional}
 
 
@@ -88,13 +95,11 @@ class Decoder:
             now_ns: The present instant, for judging clocks that run ahead.
         """
         rejected: list[Quarantined] = []
-        fast_rows: list[int] = []
-        fast: list[bytes] = []
-        fast_at: list[int] = []
+        by_count: dict[int, tuple[list[int], list[bytes], list[int]]] = {}
         slow: list[tuple[int, int]] = []
-        single = HEADER_BYTES + RECORD_BYTES
         for position, (subject, payload) in enumerate(zip(subjects, payloads, strict=True)):
             row = self._row_of.get(subject[subject.rfind(b".") + 1 :])
+            count, rest = divmod(len(payload) - HEADER_BYTES, RECORD_BYTES)
             if row is None:
                 rejected.append(
                     _set_aside(
@@ -105,31 +110,29 @@ class Decoder:
                         "the registry does not have it",
                     )
                 )
-            elif len(payload) == single and payload[:3] == MAGIC + bytes([VERSION]):
-                fast_rows.append(row)
-                fast.append(payload)
-                fast_at.append(position)
+            elif rest == 0 and count > 0 and len(payload) <= MAX_MESSAGE_BYTES and payload[:3] == _KNOWN:
+                alike = by_count.setdefault(count, ([], [], []))
+                alike[0].append(row)
+                alike[1].append(payload)
+                alike[2].append(position)
             else:
                 slow.append((position, row))
         parts: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]] = []
-        if fast:
-            frames = np.frombuffer(b"".join(fast), dtype=_SINGLE)
-            at = np.array(fast_at, dtype=np.int64)
-            good = (frames["count"] == 1) & (frames["size"] == RECORD_BYTES)
-            for index in np.flatnonzero(~good):
-                position = fast_at[index]
-                rejected.append(
-                    _set_aside(
-                        subjects[position],
-                        arrival_ns[position],
-                        payloads[position],
-                        "schema_version",
-                        "record size",
-                    )
-                )
-            rows = np.array(fast_rows, dtype=np.int64)
+        for count, (alike_rows, alike_payloads, positions) in by_count.items():
+            frames = np.frombuffer(b"".join(alike_payloads), dtype=_frame(count))
+            good = (frames["count"] == count) & (frames["size"] == RECORD_BYTES)
+            for index in np.flatnonzero(~good).tolist():
+                slow.append((positions[index], alike_rows[index]))
+            each_row = np.array(alike_rows, dtype=np.int64)[good]
+            each_at = np.array(positions, dtype=np.int64)[good]
+            oldest = frames["oldest_seq"][good].astype(np.int64)
             parts.append(
-                (rows[good], frames["record"][good], frames["oldest_seq"][good].astype(np.int64), at[good])
+                (
+                    np.repeat(each_row, count),
+                    frames["records"][good].reshape(-1),
+                    np.repeat(oldest, count),
+                    np.repeat(each_at, count),
+                )
             )
         for position, row in slow:
             try:

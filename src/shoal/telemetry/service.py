@@ -30,6 +30,10 @@ from shoal.telemetry.shard import Shard, ShardStatistics
 from shoal.twin.aggregate import GroupSums, to_aggregates
 
 RECENT_QUARANTINED: Final = 50
+COALESCE_S: Final = 0.001
+STALL_S: Final = 5.0
+QUIET_S: Final = 0.25
+CLOSING_BATCH: Final = 2_000
 
 
 Publish = Callable[[str, bytes], Awaitable[None]]
@@ -110,6 +114,7 @@ class Telemetry:
             )
             for number, rows in enumerate(shard_rows)
         ]
+        self._readers: list[JournalReader] = []
         self._open = asyncio.Event()
         self._arrived = asyncio.Event()
         self._reasons: Counter[str] = Counter()
@@ -130,6 +135,7 @@ class Telemetry:
 
     async def read_shard(self, shard: Shard, reader: JournalReader) -> None:
         """Apply what the reader brings, for ever."""
+        self._readers.append(reader)
         while True:
             batch = await reader.read(1.0)
             if batch is None:
@@ -143,6 +149,8 @@ class Telemetry:
                 self._reasons[rejected.reason] += 1
                 self._recent.append(rejected)
             self._arrived.set()
+            # let the next ones gather: a batch costs far more than the messages in it
+            await asyncio.sleep(COALESCE_S)
 
     async def follow(self) -> None:
         """Act on the clock's ticks until it stops."""
@@ -151,10 +159,10 @@ class Telemetry:
         durable_ns = int(self._options.durable_ack_every_s * NS_PER_S)
         last_ns = 0
         async for tick in self._clock.ticks(Stage.MEASURE, every_s):
+            closing = bool(tick.facts.get("closing"))
             conducted = "samples_released" in tick.facts
             if conducted:
-                await self._catch_up(tick)
-            closing = bool(tick.facts.get("closing"))
+                await self._catch_up(tick, closing=closing)
             await self._publish_live(tick.t_ns)
             if closing or last_ns == 0 or tick.t_ns // durable_ns != last_ns // durable_ns:
                 sent = await self._tell_durable()
@@ -166,15 +174,21 @@ class Telemetry:
             if closing:
                 self._clock.account(msgspec.to_builtins(self.statistics()))
 
-    async def _catch_up(self, tick: Tick) -> None:
+    async def _catch_up(self, tick: Tick, *, closing: bool) -> None:
+        """Apply until every sample that was released is accounted for; at the close, all that there is."""
         target = tick.facts["samples_released"]
         self._open.set()
-        while sum(shard.accepted() for shard in self.shards) < target:
+        quiet_s = QUIET_S if closing else 0.0
+        while (lack := target - sum(shard.accepted() for shard in self.shards)) > 0 or quiet_s:
             self._arrived.clear()
+            for reader in self._readers:
+                reader.ask(max(lack, CLOSING_BATCH if closing else 1))
             try:
-                async with asyncio.timeout(5.0):
+                async with asyncio.timeout(quiet_s if lack <= 0 else STALL_S):
                     await self._arrived.wait()
             except TimeoutError:
+                if lack <= 0:
+                    break
                 self._stalls += 1
         self._open.clear()
 

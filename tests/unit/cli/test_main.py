@@ -41,7 +41,9 @@ def test_start_imports_nothing_heavy() -> None:
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(shoal.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", source], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", source], env=env, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

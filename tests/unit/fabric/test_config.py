@@ -64,4 +64,6 @@ def test_config_quotes_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("interval_s", "written"), [(0.0, "always"), (2.5, '"2.5s"'), (120.0, '"120s"')])
 def test_config_writes_the_sync_interval(tmp_path: Path, interval_s: float, written: str) -> None:
     keys = Keys.create_or_load(tmp_path / "keys")
-    assert f"sync_interval: {written}" in rendered(FabricOptions(store_dir=tmp_path, sync_interval_s=interval_s), keys)
+    assert f"sync_interval: {written}" in rendered(
+        FabricOptions(store_dir=tmp_path, sync_interval_s=interval_s), keys
+    )

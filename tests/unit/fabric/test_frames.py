@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ def read_in_chunks(stream: bytes, cuts: list[int], capacity: int) -> list[tuple[
     frames = np.zeros((FIELDS, capacity), np.int64)
     found: list[tuple[object, ...]] = []
     start = 0
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         buffer[low:high] = np.frombuffer(stream[low:high], np.uint8)
         while True:
             count, start, malformed = parse(buffer, start, high, LIMIT, frames)
@@ -113,7 +114,9 @@ def test_parser_gives_the_same_messages_whatever_the_chunks(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    prefix=st.sampled_from([b"", b"MSG ", b"HMSG a 1 ", b"MSG a 1 $JS.ACK.", b"PING\r\nMSG a 1 3\r\nabc\r\n"]),
+    prefix=st.sampled_from(
+        [b"", b"MSG ", b"HMSG a 1 ", b"MSG a 1 $JS.ACK.", b"PING\r\nMSG a 1 3\r\nabc\r\n"]
+    ),
     junk=st.binary(max_size=120),
 )
 def test_parser_stays_inside_the_bytes_it_is_given(prefix: bytes, junk: bytes) -> None:
@@ -123,8 +126,8 @@ def test_parser_stays_inside_the_bytes_it_is_given(prefix: bytes, junk: bytes) -
     count, consumed, _ = parse(buffer, 0, len(stream), LIMIT, frames)
     assert 0 <= consumed <= len(stream)
     for column in frames[:, :count].T.tolist():
-        assert 0 <= column[PAYLOAD_AT] and column[PAYLOAD_AT] + column[PAYLOAD_BYTES] <= consumed
-        assert 0 <= column[SUBJECT_AT] and column[SUBJECT_AT] + column[SUBJECT_BYTES] <= consumed
+        assert column[PAYLOAD_AT] >= 0 and column[PAYLOAD_AT] + column[PAYLOAD_BYTES] <= consumed
+        assert column[SUBJECT_AT] >= 0 and column[SUBJECT_AT] + column[SUBJECT_BYTES] <= consumed
     again, end, _ = parse(buffer[: len(stream)].copy(), 0, len(stream), LIMIT, frames)
     assert (again, end) == (count, consumed)
 

@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from shoal.cli.roles.host import Host
 from shoal.domain.interval import NS_PER_HOUR, local_midnight_ns
 from shoal.edge.link import Links, LinkSettings
@@ -21,6 +23,9 @@ from shoal.simulate.profiles import Profiles
 MASTER_SECRET: Final = "fleet.secret"
 BIG_BATTERIES: Final = ("bess-1",)
 KEEP_ALIVE_S: Final = 120
+HOME_REPORT_STEPS: Final = 2
+"""A home samples every minute and reports every second one; a big battery reports each."""
+
 SIGN_IN_RATE_PER_S: Final = 1_000.0
 LEAD_HOURS_BEFORE_GATE: Final = 1
 
@@ -65,6 +70,7 @@ async def homes(host: Host) -> None:
         faults=FaultModel(fleet.site_ids, settings.demo.seed, never_offline=set(BIG_BATTERIES)),  # type: ignore[arg-type]
         links=links,
         clock=host.clock,
+        report_steps=np.array([1 if site in BIG_BATTERIES else HOME_REPORT_STEPS for site in fleet.site_ids]),
     )
     host.ops.register("homes", service.statistics)
     host.ops.register("links", links.statistics)

@@ -17,7 +17,7 @@ from shoal.simulate.market import create_app
 from shoal.simulate.market_book import RegisteredResource
 
 PARTICIPANT = "shoal"
-TICK_S = 60.0
+TICK_S = 300.0
 
 
 async def market(host: Host) -> None:

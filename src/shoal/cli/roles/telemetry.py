@@ -11,6 +11,7 @@ from shoal.cli.roles.host import Host
 from shoal.domain.clock import Clock
 from shoal.domain.ids import SiteId
 from shoal.fabric.journal import JournalReader
+from shoal.fabric.keys import Role
 from shoal.fabric.subjects import (
     LIVE_AGGREGATES,
     LIVE_QUARANTINE,
@@ -58,12 +59,13 @@ async def telemetry(host: Host) -> None:
         readers.append(
             JournalReader(
                 host.fabric_url(),
-                seed=host.keys().seed(host.role),
+                seed=host.keys().seed(Role.JOURNAL),
                 stream=TELEMETRY_STREAM,
                 filters=journal_filter(partitions),
                 start_seq=shard.position + 1,
                 tls=host.tls(),
                 name=f"shard-{shard.number}",
+                eager=not _is_conducted(host.clock),
             )
         )
         host.ops.register(f"journal_{shard.number}", readers[-1].statistics)

@@ -1,0 +1,82 @@
+"""The application: the interface under `/api`, the probes, the contract, and the page at the root."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import HTMLResponse, Response
+
+from shoal import __version__
+from shoal.api.access import Gate
+from shoal.api.answers import Alive, Ready
+from shoal.api.contract import answer, answers, describe, docs_page
+from shoal.api.page import PageFiles
+from shoal.api.plant import Plant
+from shoal.api.problem import handle_faults
+from shoal.api.routes_books import books_routes
+from shoal.api.routes_plant import plant_routes
+
+ROLE = "api"
+
+
+def create_app(plant: Plant, *, token: str = "", page: PageFiles | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        plant: What it shows.
+        token: What a caller must show; empty asks nobody and answers loopback names only.
+        page: The page's files; those in the package when none are given.
+    """
+    files = page or PageFiles()
+    app = FastAPI(title="Shoal", version=__version__, docs_url=None, redoc_url=None)
+    app.include_router(plant_routes(plant))
+    app.include_router(books_routes(plant))
+    _add_operations(app, plant, files)
+
+    @app.get("/docs", include_in_schema=False)
+    async def read_docs() -> Response:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def read_page() -> Response:
+        return files.document()
+
+    app.mount("/", files)
+    describe(app)
+    handle_faults(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1_024, compresslevel=5)
+    app.add_middleware(Gate, token=token)
+    return app
+
+
+def _add_operations(app: FastAPI, plant: Plant, files: PageFiles) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def read_metrics() -> Response:
+        return Response(generate_latest(plant.metrics), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz", tags=["operations"], responses=answers(Alive))
+    async def read_health() -> Response:
+        """Answer as long as the process turns."""
+        return answer(Alive(role=ROLE, status="alive"))
+
+    @app.get("/readyz", tags=["operations"], responses=answers(Ready, 503))
+    async def read_readiness() -> Response:
+        """Say whether this role can serve: the fleet is loaded and the page is there; neighbours do not count."""
+        reason = not_ready(plant, files)
+        ready = Ready(
+            role=ROLE,
+            status="not ready" if reason else "ready",
+            reason=reason,
+            sites=len(plant.fleet.site_ids),
+            page_built=files.built,
+            last_message_age_s=plant.hub.statistics().last_message_age_s,
+        )
+        return answer(ready, status=503 if reason else 200)
+
+
+def not_ready(plant: Plant, files: PageFiles) -> str:
+    """Return why the role cannot serve, empty when it can."""
+    if not plant.fleet.site_ids:
+        return "the registry has no site"
+    return "" if files.built else "the page is not built"

@@ -1,0 +1,121 @@
+"""The contract of the interface: each answer's type in OpenAPI, from the same declarations that encode it."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from shoal.api.answers import (
+    Alive,
+    Award,
+    HistoryAnswer,
+    Ready,
+    SiteDetail,
+    SitePage,
+    StatementDetail,
+    StatementRow,
+)
+from shoal.api.problem import MEDIA_TYPE, Problem
+from shoal.api.state import DeltaMessage, SnapshotMessage
+
+TYPES: Final[tuple[Any, ...]] = (
+    SnapshotMessage,
+    DeltaMessage,
+    SitePage,
+    SiteDetail,
+    Award,
+    StatementRow,
+    StatementDetail,
+    HistoryAnswer,
+    Alive,
+    Ready,
+    Problem,
+)
+"""Everything that is answered; what lies inside comes along."""
+_REF: Final = "#/components/schemas/{name}"
+_ABOUT: Final = (
+    "An open virtual power plant. Power is load-positive: charging, consumption and import are positive; discharge, "
+    "generation and export negative. Instants are milliseconds since 1970 in UTC, intervals are half-open, absent is "
+    "null. `/api/live` is a WebSocket: it sends one `SnapshotMessage`, then `DeltaMessage`s whose `seq` grows by one; "
+    "after a gap, or a close with code 1013, connect again."
+)
+
+
+def answer(content: object, *, status: int = 200) -> Response:
+    """Return a record as JSON."""
+    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
+
+
+def answers(kind: Any, *also: int) -> dict[int | str, dict[str, Any]]:
+    """Return how a route's answer of type `kind` stands in OpenAPI, with the faults it may answer instead."""
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    made: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The answer", "content": {"application/json": {"schema": schema}}}
+    }
+    fault = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    for status in also:
+        made[status] = {"description": "A fault, and what to do", "content": fault}
+    return made
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application describe itself with every type that it answers."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title="Shoal", version=app.version, description=_ABOUT, routes=app.routes)
+            _, components = msgspec.json.schema_components(TYPES, ref_template=_REF)
+            made.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def docs_page(contract: dict[str, Any]) -> str:
+    """Return the contract for people, as plain HTML: no script, nothing from elsewhere."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Shoal interface</title>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        "<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
+        "code{font-size:.95em}dd{margin:0 0 .5rem 1.5rem}</style>",
+        f"<h1>{_text(contract['info']['title'])} {_text(contract['info']['version'])}</h1>",
+        f"<p>{_text(contract['info']['description'])}</p>",
+        "<p>The same for machines: <a href=openapi.json>openapi.json</a>.</p><h2>Paths</h2><dl>",
+    ]
+    for path, methods in contract["paths"].items():
+        for method, operation in methods.items():
+            named = ", ".join(f"<code>{_text(p['name'])}</code>" for p in operation.get("parameters", []))
+            answered = _schema(operation["responses"].get("200", {}))
+            parts.append(
+                f"<dt><code>{method.upper()} {_text(path)}</code></dt><dd>{_text(operation.get('description', ''))}"
+                + (f"<br>Takes {named}." if named else "")
+                + (f"<br>Answers {answered}." if answered else "")
+                + "</dd>"
+            )
+    parts.append("</dl><h2>Types</h2><dl>")
+    for name, schema in sorted(contract["components"]["schemas"].items()):
+        fields = ", ".join(f"<code>{_text(field)}</code>" for field in schema.get("properties", {}))
+        parts.append(
+            f"<dt id='{_text(name)}'><code>{_text(name)}</code></dt>"
+            f"<dd>{_text(schema.get('description', ''))}<br>{fields}</dd>"
+        )
+    return "".join([*parts, "</dl></html>"])
+
+
+def _schema(response: dict[str, Any]) -> str:
+    for content in response.get("content", {}).values():
+        schema = content.get("schema", {})
+        many = "a list of " if schema.get("type") == "array" else ""
+        name = _text(str(schema.get("items", schema).get("$ref", "")).rpartition("/")[2])
+        return f"{many}<a href='#{name}'><code>{name}</code></a>" if name else ""
+    return ""
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)

@@ -1,0 +1,235 @@
+"""The routes of what is on record: bids, awards, statements, runs, and the history of telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from shoal.api import state
+from shoal.api.answers import (
+    Award,
+    HistoryAnswer,
+    HistoryColumn,
+    SettledInterval,
+    SiteShare,
+    StatementDetail,
+    StatementRow,
+)
+from shoal.api.books import award_intervals, bid_view
+from shoal.api.contract import answer, answers
+from shoal.api.plant import Plant
+from shoal.api.views import run_view
+from shoal.domain.errors import UnavailableError, UnknownIdError
+from shoal.domain.fleet import Resource
+from shoal.domain.ids import ResourceId
+from shoal.domain.interval import NS_PER_HOUR
+from shoal.market.registry import market
+from shoal.settle import statement as settled
+from shoal.store.history import History
+from shoal.store.records import Statement as KeptStatement
+
+MAX_ROWS: Final = 10_000
+MAX_SQL_CHARACTERS: Final = 20_000
+QUERIES_AT_ONCE: Final = 2
+AWARD_SPAN_NS: Final = 8 * 24 * NS_PER_HOUR
+FAR_NS: Final = 2**62
+_WH_PER_MWH: Final = 1_000_000
+_DIGITS: Final = 8
+_STATEMENT: Final = msgspec.json.Decoder(settled.Statement)
+
+Day = Annotated[str, Query(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A delivery day, YYYY-MM-DD.")]
+DayInPath = Annotated[str, Path(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A delivery day, YYYY-MM-DD.")]
+Latest = Annotated[int, Query(ge=1, le=1_000, description="How many of the newest to list.")]
+Instant = Annotated[
+    int, Query(ge=0, le=FAR_NS // state.MS_PER_NS, description="Milliseconds since 1970, UTC.")
+]
+OfResource = Annotated[str, Query(description="Only of this resource.")]
+
+
+class HistoryQuery(BaseModel):
+    """A question in SQL about the table `telemetry`: one SELECT."""
+
+    sql: str = Field(min_length=1, max_length=MAX_SQL_CHARACTERS)
+    limit: int = Field(default=1_000, ge=1, le=MAX_ROWS, description="How many rows to answer at most.")
+
+
+def books_routes(plant: Plant) -> APIRouter:
+    """Return the routes; those that read the database run in threads."""
+    router = APIRouter(prefix="/api", tags=["records"])
+    ledger = plant.ledger
+
+    @router.get("/bids", responses=answers(list[state.Bid], 422))
+    def read_bids(delivery_date: Day | None = None, resource_id: OfResource | None = None) -> Response:
+        """Return the latest bid of each resource and day, with its award, the newest day first."""
+        chosen = _resources(plant, resource_id)
+        views = []
+        for resource in chosen:
+            name = resource.resource_id
+            records = {
+                record.bid.delivery_date: record
+                for record in ledger.bids(delivery_date=delivery_date, resource_id=name)
+            }
+            awarded = {award.delivery_date: award for award in ledger.awards(name, 0, FAR_NS)}
+            rules = market(resource.market_id)
+            views += [bid_view(record, awarded.get(day), rules) for day, record in records.items()]
+        return answer(sorted(views, key=lambda bid: bid.delivery_date, reverse=True))
+
+    @router.get("/awards", responses=answers(list[Award], 404, 422))
+    def read_awards(
+        resource_id: OfResource | None = None, from_ms: Instant | None = None, to_ms: Instant | None = None
+    ) -> Response:
+        """Return the awards that overlap a span, by resource and day; the last and next eight days by default."""
+        now_ns = plant.model.now_ns
+        first_ns, last_ns = (now_ns - AWARD_SPAN_NS, now_ns + AWARD_SPAN_NS) if now_ns else (0, FAR_NS)
+        from_ns = first_ns if from_ms is None else from_ms * state.MS_PER_NS
+        to_ns = last_ns if to_ms is None else to_ms * state.MS_PER_NS
+        return answer(
+            [
+                Award(
+                    resource_id=award.resource_id,
+                    market_id=award.market_id,
+                    settlement_point=award.settlement_point,
+                    delivery_date=award.delivery_date,
+                    version=award.version,
+                    published_ms=state.to_ms(award.published_ns),
+                    intervals=award_intervals(award),
+                )
+                for resource in _resources(plant, resource_id)
+                for award in ledger.awards(resource.resource_id, from_ns, to_ns)
+            ]
+        )
+
+    @router.get("/statements", responses=answers(list[StatementRow], 404))
+    def read_statements(resource_id: OfResource | None = None) -> Response:
+        """Return the latest statement of each resource and day, the newest day first."""
+        rows = [
+            statement_row(kept, _STATEMENT.decode(kept.payload))
+            for resource in _resources(plant, resource_id)
+            for kept in ledger.statements(resource.resource_id)
+        ]
+        return answer(sorted(rows, key=lambda row: row.delivery_date, reverse=True))
+
+    @router.get("/statements/{resource_id}/{delivery_date}", responses=answers(StatementDetail, 404, 422))
+    def read_statement(resource_id: str, delivery_date: DayInPath) -> Response:
+        """Return one statement down to its intervals and to each site's share."""
+        (resource,) = _resources(plant, resource_id)
+        kept = ledger.statement(resource.resource_id, delivery_date)
+        if kept is None:
+            raise UnknownIdError(f"statement of {resource_id} for", delivery_date)
+        sites, amounts = ledger.site_shares(resource.resource_id, delivery_date)
+        shares = [
+            SiteShare(site_id=site, amount=_money(amount))
+            for site, amount in zip(sites, amounts.tolist(), strict=True)
+        ]
+        statement = _STATEMENT.decode(kept.payload)
+        return answer(
+            StatementDetail(
+                summary=statement_row(kept, statement),
+                intervals=[_interval(item) for item in statement.intervals],
+                shares=shares,
+                operator_amount=_money(statement.net_amount - sum(amounts.tolist())),
+            )
+        )
+
+    @router.get("/runs", responses=answers(list[state.WorkflowRun], 422))
+    def read_runs(latest: Latest = 50) -> Response:
+        """Return the latest workflow runs, the newest first."""
+        return answer([run_view(run) for run in ledger.runs(latest)])
+
+    slots = asyncio.Semaphore(QUERIES_AT_ONCE)
+
+    @router.post("/history/query", responses=answers(HistoryAnswer, 422, 503))
+    async def query_history(query: HistoryQuery) -> Response:
+        """Answer one SELECT on the table `telemetry`, of which the columns are those of the telemetry record."""
+        if slots.locked():
+            raise UnavailableError("history", f"{QUERIES_AT_ONCE} questions are being answered; ask again")
+        async with slots:
+            found = await asyncio.to_thread(ask_history, plant.history, query.sql, query.limit)
+        return answer(found)
+
+    return router
+
+
+def ask_history(history: History, sql: str, limit: int) -> HistoryAnswer:
+    """Return at most `limit` rows of the answer to a SELECT; blocks.
+
+    Raises:
+        InvalidInputError: when it is anything but one SELECT on history.
+        UnavailableError: when it needs more memory than allowed.
+    """
+    started = time.perf_counter()
+    # On lines of its own, so that a comment at its end does not swallow what follows.
+    inner = sql.strip().removesuffix(";")
+    table = history.query(f"SELECT * FROM (\n{inner}\n) AS answer LIMIT {limit + 1}")
+    columns = [[_plain(value) for value in table.column(n).to_pylist()] for n in range(table.num_columns)]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return HistoryAnswer(
+        columns=[HistoryColumn(name=field.name, type=str(field.type)) for field in table.schema],
+        rows=rows[:limit],
+        truncated=len(rows) > limit,
+        took_s=time.perf_counter() - started,
+    )
+
+
+def statement_row(kept: KeptStatement, statement: settled.Statement) -> StatementRow:
+    """Return the sums of a statement."""
+    return StatementRow(
+        resource_id=statement.resource_id,
+        delivery_date=statement.delivery_date,
+        version=kept.version,
+        known_ms=state.to_ms(kept.known_ns),
+        status="provisional" if any(item.estimated for item in statement.intervals) else "settled",
+        currency=statement.currency,
+        award_mwh=statement.award_wh / _WH_PER_MWH,
+        delivered_mwh=statement.delivered_wh / _WH_PER_MWH,
+        award_amount=_money(statement.award_amount),
+        imbalance_amount=_money(statement.imbalance_amount),
+        deviation_charge=_money(statement.deviation_charge),
+        net_amount=_money(statement.net_amount),
+    )
+
+
+def _interval(item: settled.SettledInterval) -> SettledInterval:
+    return SettledInterval(
+        start_ms=state.to_ms(item.start_ns),
+        end_ms=state.to_ms(item.end_ns),
+        award_mwh=item.award_wh / _WH_PER_MWH,
+        delivered_mwh=item.delivered_wh / _WH_PER_MWH,
+        price_per_mwh=item.price_cents_per_mwh / 100,
+        award_amount=_money(item.award_amount),
+        imbalance_amount=_money(item.imbalance_amount),
+        deviation_charge=_money(item.deviation_charge),
+        net_amount=_money(item.net_amount),
+        estimated=item.estimated,
+    )
+
+
+def _resources(plant: Plant, resource_id: str | None) -> tuple[Resource, ...]:
+    """Return the resource of that name, or all.
+
+    Raises:
+        UnknownIdError: when there is none of that name.
+    """
+    if resource_id is None:
+        return plant.fleet.resources
+    wanted = ResourceId(resource_id)
+    found = tuple(resource for resource in plant.fleet.resources if resource.resource_id == wanted)
+    if not found:
+        raise UnknownIdError("resource", resource_id)
+    return found
+
+
+def _money(amount: int) -> str:
+    return settled.format_amount(amount, digits=_DIGITS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON has: a float that is no number is absent."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,317 @@
+"""Devices and roles: each may do its own work and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import nats
+import nats.errors
+import nkeys
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shoal.domain.errors import UnavailableError
+from shoal.domain.ids import site_id
+from shoal.fabric.connection import EventCounter, connect
+from shoal.fabric.keys import Role
+from shoal.fabric.subjects import PARTITIONS, journal_subject, partition_of, site_of_journal_subject
+from tests.integration.fabric.plant import TIMEOUT_S, Device, Plant, read_some, wait_until
+
+
+def right_secret(site: str, secret: str) -> bool:
+    return secret == f"secret-of-{site}"
+
+
+def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(body())
+
+
+async def device(plant: Plant, site: str, errors: list[str] | None = None) -> Client:
+    """Connect as a site over NATS."""
+
+    async def failed(error: Exception) -> None:
+        if errors is not None:
+            errors.append(str(error))
+
+    return await nats.connect(
+        plant.server.url, user=site, password=f"secret-of-{site}", error_cb=failed, allow_reconnect=False
+    )
+
+
+def test_partition_equals_the_servers(plant: Plant) -> None:
+    sites = [site_id(f"{prefix}{number}") for prefix in ("s", "home-", "X_") for number in range(60)]
+
+    async def body() -> None:
+        async with plant.callout(right_secret), plant.reader() as reader:
+            start = await reader.last_seq() + 1
+            async with plant.reader(start) as fresh:
+                for site in sites:
+                    client = await device(plant, site)
+                    await client.publish(f"dev.{site}.tele", b"x")
+                    await client.drain()
+                seen = [subject for _, subject, _ in await read_some(fresh, len(sites))]
+        assert sorted(seen) == sorted(journal_subject(site).encode() for site in sites)
+        assert {site_of_journal_subject(subject) for subject in seen} == set(sites)
+        assert len({partition_of(site) for site in sites}) > PARTITIONS // 2
+
+    run(body)
+
+
+def test_mqtt_device_reaches_the_journal_and_is_reached(plant: Plant) -> None:
+    async def body() -> None:
+        async with (
+            plant.callout(right_secret),
+            plant.client(Role.CONTROL) as control,
+            plant.client(Role.TELEMETRY) as telemetry,
+            plant.reader() as probe,
+        ):
+            start = await probe.last_seq() + 1
+
+            def act() -> None:
+                with Device.signing_in(plant, "m1", "secret-of-m1") as (mine, accepted):
+                    assert accepted
+                    for qos in (0, 1):
+                        assert mine.subscribe("to/m1/+", qos=qos)
+                        mine.publish("dev/m1/tele", b"payload", qos=qos)
+                    subscribed.set()
+                    got = {mine.received.get(timeout=TIMEOUT_S) for _ in range(2)}
+                    assert got == {("to/m1/desired", b"d"), ("to/m1/durable", b"u")}
+
+            subscribed = threading.Event()
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            await wait_until(lambda: subscribed.is_set() or acting.done())
+            await control.publish("to.m1.desired", b"d")
+            await telemetry.publish("to.m1.durable", b"u")
+            await acting
+            async with plant.reader(start) as reader:
+                messages = await read_some(reader, 2)
+        assert [message[1:] for message in messages] == [
+            (journal_subject(site_id("m1")).encode(), b"payload")
+        ] * 2
+
+    run(body)
+
+
+def test_mqtt_device_cannot_publish_as_or_read_another(plant: Plant) -> None:
+    other = site_id("v1")
+
+    async def body() -> None:
+        heard: list[str] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.subject)
+
+        async with (
+            plant.callout(right_secret),
+            plant.client(Role.OBSERVER) as observer,
+            plant.client(Role.CONTROL) as control,
+            plant.reader() as probe,
+        ):
+            await observer.subscribe("live.>", cb=hear)
+            await observer.flush()
+            start = await probe.last_seq() + 1
+
+            def act() -> None:
+                with (
+                    Device.signing_in(plant, "a1", "secret-of-a1") as (attacker, accepted),
+                    Device.signing_in(plant, "v1", "secret-of-v1") as (victim, _),
+                ):
+                    assert accepted
+                    assert victim.subscribe("to/v1/+", qos=1)
+                    for topic in ("to/v1/+", "to/+/desired", "to/#", "#", "dev/#", "tele/#", "live/#"):
+                        assert not attacker.subscribe(topic), topic
+                    for topic in ("$MQTT/#", "$MQTT/sub/#", "$MQTT/msgs/#", "$JS/#", "_INBOX/#", "$SYS/#"):
+                        assert not attacker.subscribe(topic), topic
+                    partition = partition_of(other)
+                    for topic in ("dev/v1/tele", f"tele/{partition}/v1", "to/v1/desired", "live/aggregates"):
+                        for qos in (0, 1):
+                            attacker.publish(topic, b"forged", qos=qos)
+                    wrong = (partition_of(site_id("a1")) + 1) % PARTITIONS
+                    attacker.publish(f"tele/{wrong}/a1", b"wrong partition")
+                    attacker.publish("$JS/API/STREAM/PURGE/TELE", b"")
+                    attacker.publish("$MQTT/msgs/to/v1/desired", b"forged")
+                    attacker.publish("$MQTT/rmsgs/to/v1/desired", b"forged")
+                    attacker.publish("$MQTT/sub/x", b"forged", qos=0)
+                    attacker.publish("dev/a1/tele", b"honest")
+                    forging_done.set()
+                    assert victim.received.get(timeout=TIMEOUT_S) == ("to/v1/desired", b"genuine")
+                    assert attacker.received.empty()
+
+            forging_done = threading.Event()
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            await wait_until(lambda: forging_done.is_set() or acting.done())
+            await control.publish("to.v1.desired", b"genuine")
+            await control.flush()
+            await acting
+            async with plant.reader(start) as reader:
+                assert [message[2] for message in await read_some(reader, 1)] == [b"honest"]
+            assert await probe.last_seq() == start
+        assert heard == []
+
+    run(body)
+
+
+def test_nats_device_has_no_more_rights_than_an_mqtt_one(plant: Plant) -> None:
+    async def body() -> None:
+        errors: list[str] = []
+        async with plant.callout(right_secret), plant.reader() as probe:
+            start = await probe.last_seq() + 1
+            client = await device(plant, "n1", errors)
+            for subject in (
+                "dev.n2.tele",
+                "tele.0.n2",
+                "$JS.API.STREAM.DELETE.TELE",
+                "$MQTT.msgs.x",
+                "to.n2.desired",
+            ):
+                await client.publish(subject, b"x")
+            for subject in ("to.n2.*", "to.>", "_INBOX.>", "$MQTT.>", ">"):
+                await client.subscribe(subject)
+            await client.publish("dev.n1.tele", b"mine")
+            await client.flush()
+            await wait_until(lambda: len(errors) == 10)
+            await client.close()
+            async with plant.reader(start) as reader:
+                assert [message[2] for message in await read_some(reader, 1)] == [b"mine"]
+            assert await probe.last_seq() == start
+
+    run(body)
+
+
+def test_sign_in_is_refused_with_a_reason_that_is_counted(plant: Plant) -> None:
+    def verify(site: str, secret: str) -> bool:
+        if site == "dark":
+            raise UnavailableError("registry", "down")
+        if site == "bug":
+            raise KeyError(site)
+        return right_secret(site, secret)
+
+    async def body() -> None:
+        async with plant.callout(verify) as callout:
+
+            def attempt(user: str, secret: str, client_id: str | None = None) -> bool:
+                with Device.signing_in(plant, user, secret, client_id=client_id) as (_, accepted):
+                    return accepted
+
+            assert await asyncio.to_thread(attempt, "r1", "secret-of-r1")
+            assert await asyncio.to_thread(attempt, "r1", "secret-of-r1", "r1:gateway")
+            assert not await asyncio.to_thread(attempt, "r1", "wrong")
+            assert not await asyncio.to_thread(attempt, "r1", "")
+            assert not await asyncio.to_thread(attempt, "r*", "secret-of-r*")
+            assert not await asyncio.to_thread(attempt, "-r1", "secret-of--r1")
+            assert not await asyncio.to_thread(attempt, "r1", "secret-of-r1", "r2")
+            assert not await asyncio.to_thread(attempt, "dark", "x")
+            assert not await asyncio.to_thread(attempt, "bug", "x")
+            assert not await asyncio.to_thread(attempt, "", "")
+            statistics = callout.statistics()
+        assert (statistics.signed_in, statistics.from_cache) == (2, 1)
+        assert statistics.refused == {"secret": 2, "site_id": 1, "client_id": 1, "unavailable": 1, "fault": 1}
+
+    run(body)
+
+
+def test_sign_in_expires_when_told_to(plant: Plant) -> None:
+    async def body() -> None:
+        async with plant.callout(right_secret, lifetime_s=1.0):
+
+            def stay() -> bool:
+                with Device.signing_in(plant, "e1", "secret-of-e1") as (mine, accepted):
+                    mine.result("disconnect")
+                    return accepted
+
+            assert await asyncio.to_thread(stay)
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed", "denied"),
+    [
+        (
+            Role.CONTROL,
+            ["to.s.desired", "live.resources"],
+            ["tele.1.s", "dev.s.tele", "to.s.durable", "live.runs"],
+        ),
+        (
+            Role.TELEMETRY,
+            ["live.aggregates", "to.s.durable"],
+            ["tele.1.s", "to.s.desired", "$JS.API.STREAM.DELETE.TELE"],
+        ),
+        (Role.BIDDING, ["live.runs", "live.money"], ["to.s.desired", "live.aggregates", "tele.1.s"]),
+        (
+            Role.API,
+            ["ask.twin.0"],
+            ["live.aggregates", "to.s.desired", "tele.1.s", "$JS.API.STREAM.PURGE.TELE"],
+        ),
+        (Role.OBSERVER, [], ["live.aggregates", "ask.twin.0", "tele.1.s", "x"]),
+        (Role.FABRIC, [], ["tele.1.s", "to.s.desired", "live.runs"]),
+    ],
+)
+def test_role_may_publish_only_its_own(
+    plant: Plant, role: Role, allowed: list[str], denied: list[str]
+) -> None:
+    async def body() -> None:
+        counter = EventCounter()
+        async with plant.client(role, counter) as client:
+            for subject in allowed:
+                await client.publish(subject, b"")
+            await client.flush()
+            assert counter.statistics().get("error", 0) == 0
+            for subject in denied:
+                await client.publish(subject, b"")
+            await client.flush()
+            await wait_until(lambda: counter.statistics().get("error", 0) == len(denied))
+
+    run(body)
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.CALLOUT])
+def test_role_may_not_read_telemetry_or_commands_off_the_wire(plant: Plant, role: Role) -> None:
+    async def body() -> None:
+        counter = EventCounter()
+        subjects = ["tele.>", "dev.>", "to.>", "_INBOX.>", "$SYS.>", ">"]
+        async with plant.client(role, counter) as client:
+            for subject in subjects:
+                await client.subscribe(subject)
+            await client.flush()
+            await wait_until(lambda: counter.statistics().get("error", 0) == len(subjects))
+
+    run(body)
+
+
+def test_twins_can_be_asked_and_live_can_be_observed(plant: Plant) -> None:
+    async def body() -> None:
+        async with (
+            plant.client(Role.TELEMETRY) as telemetry,
+            plant.client(Role.API) as api,
+            plant.client(Role.OBSERVER) as observer,
+        ):
+
+            async def answer(message: Msg) -> None:
+                await message.respond(b"twin")
+
+            await telemetry.subscribe("ask.twin.3", cb=answer)
+            live = await observer.subscribe("live.aggregates")
+            await asyncio.gather(telemetry.flush(), observer.flush())
+            assert (await api.request("ask.twin.3", b"", timeout=TIMEOUT_S)).data == b"twin"
+            await telemetry.publish("live.aggregates", b"sums")
+            assert (await live.next_msg(timeout=TIMEOUT_S)).data == b"sums"
+
+    run(body)
+
+
+def test_connect_says_who_is_refused_and_who_is_not_there(plant: Plant) -> None:
+    async def body() -> None:
+        stranger = nkeys.encode_seed(b"7" * 32, nkeys.PREFIX_BYTE_USER).decode()
+        async with plant.callout(right_secret) as callout:
+            with pytest.raises(UnavailableError, match="refuses the identity"):
+                await connect(plant.server.url, seed=stranger, name="stranger")
+            assert callout.statistics().refused == {"site_id": 1}
+        with pytest.raises(UnavailableError):
+            await connect("nats://127.0.0.1:9", seed=stranger, name="nobody", timeout_s=0.3)
+
+    run(body)

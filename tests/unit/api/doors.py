@@ -1,0 +1,270 @@
+"""A plant behind its doors: a real ledger and history on disk, a hub, and a caller without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from shoal.api.app import create_app
+from shoal.api.books import read_books
+from shoal.api.live import LiveHub
+from shoal.api.model import LiveModel
+from shoal.api.page import PageFiles
+from shoal.api.plant import AskView, Plant
+from shoal.api.state import RoleHealth
+from shoal.bidding.rungs import StoredForecast
+from shoal.domain.errors import UnavailableError
+from shoal.domain.interval import NS_PER_HOUR
+from shoal.domain.telemetry import TELEMETRY
+from shoal.domain.twins import FleetView
+from shoal.market.registry import market
+from shoal.market.types import Award, AwardedInterval, Bid, BidReceipt, ClearingPrice, Order
+from shoal.runtime.metrics import StatisticsCollector
+from shoal.settle.statement import day_statement, settle_interval
+from shoal.store.database import migrate, open_database
+from shoal.store.history import History, HistoryWriter
+from shoal.store.ledger import Ledger
+from shoal.store.records import ForecastRecord, Statement
+from shoal.store.registry import Registry
+from tests.unit.api.plants import BESS, T0_NS, make_fleet, run_record
+
+DAY = "2021-02-10"
+DAY_DATE = date.fromisoformat(DAY)
+MARKET = market("ercot-da")
+
+
+def answering(view: FleetView | None) -> AskView:
+    async def ask() -> FleetView:
+        if view is None:
+            raise UnavailableError("twin shard 0", "it does not answer")
+        return view
+
+    return ask
+
+
+def make_view() -> FleetView:
+    """Every site but the last was heard."""
+    latest = TELEMETRY.empty(3)
+    latest["ts_ns"] = [T0_NS, T0_NS, 0]
+    latest["battery_w"] = [-2_000, 0, 0]
+    return FleetView(t_ns=T0_NS, latest=latest)
+
+
+@cache
+def database() -> bytes:
+    """Return a migrated database with the fleet in it, made once."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "registry.db"
+        migrate(f"sqlite:///{path}")
+        engine = open_database(f"sqlite:///{path}")
+        Registry(engine).load_fleet(make_fleet(), valid_from_ns=0)
+        engine.dispose()  # folds the journal into the file
+        return path.read_bytes()
+
+
+def make_plant(folder: Path, *, view: FleetView | None = None, **hub_options: Any) -> Plant:
+    """Return a plant with a fresh, migrated database."""
+    fleet = make_fleet()
+    (folder / "registry.db").write_bytes(database())
+    ledger = Ledger(open_database(f"sqlite:///{folder / 'registry.db'}"))
+    model = LiveModel(fleet=fleet)
+    options: dict[str, Any] = {
+        "read_books": lambda now_ns: read_books(ledger, fleet, now_ns),
+        "read_health": lambda: [RoleHealth(role="api", status="up", restarts=0, since_ms=None)],
+    }
+    hub = LiveHub(model=model, **{**options, **hub_options})
+    metrics = CollectorRegistry()
+    collector = StatisticsCollector("api")
+    collector.register("live", hub.statistics)
+    metrics.register(collector)
+    return Plant(
+        fleet=fleet,
+        ledger=ledger,
+        history=History(folder / "history"),
+        model=model,
+        hub=hub,
+        ask_view=answering(view),
+        metrics=metrics,
+    )
+
+
+def make_page(folder: Path) -> PageFiles:
+    """Return a built page of a few files."""
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<!doctype html><title>the page</title>")
+    (folder / "assets" / "index-abc123.js").write_text("export {};\n" * 500)
+    (folder / "icon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / ".source-digest").write_text("0123")
+    return PageFiles(folder)
+
+
+def write_history(folder: Path, *, samples: int = 5) -> None:
+    records = TELEMETRY.empty(samples)
+    records["ts_ns"] = T0_NS + np.arange(samples)
+    records["seq"] = np.arange(samples) + 1
+    records["battery_w"] = -100
+    arrivals = np.full(samples, T0_NS)
+    HistoryWriter(folder / "history", 0).write(
+        records, np.zeros(samples, dtype=np.int64), arrivals, from_seq=0, to_seq=samples
+    )
+
+
+def write_day(ledger: Ledger) -> None:
+    """Bid, award, prices, forecast, statement and run of the battery's tenth of February: sold in two hours."""
+    intervals = MARKET.delivery_intervals(DAY_DATE)
+    sold = {17: -5_000_000, 18: -10_000_000}
+    orders = tuple(
+        Order(
+            start_ns=intervals[hour].start_ns,
+            end_ns=intervals[hour].end_ns,
+            side="sell",
+            quantity_mw=-energy_wh / 1e6,
+            limit_price_per_mwh=20.0,
+        )
+        for hour, energy_wh in sold.items()
+    )
+    bid = Bid(
+        idempotency_key="bid-bess-2021-02-10-r1",
+        resource_id=BESS,
+        market_id="ercot-da",
+        settlement_point="HB_NORTH",
+        delivery_date=DAY,
+        revision=1,
+        orders=orders,
+    )
+    gate_ns = MARKET.gate_ns(DAY_DATE)
+    ledger.record_bid(bid, rung="fresh", rung_reason="", created_ns=gate_ns - NS_PER_HOUR)
+    ledger.mark_bid(bid.idempotency_key, "submitted", at_ns=gate_ns - NS_PER_HOUR)
+    ledger.record_receipt(
+        BidReceipt(
+            idempotency_key=bid.idempotency_key, bid_id="m-1", status="accepted", received_ns=gate_ns - 1
+        )
+    )
+    published_ns = MARKET.publication_ns(DAY_DATE)
+    ledger.record_award(
+        Award(
+            resource_id=BESS,
+            market_id="ercot-da",
+            settlement_point="HB_NORTH",
+            delivery_date=DAY,
+            bid_id="m-1",
+            version=1,
+            published_ns=published_ns,
+            intervals=tuple(
+                AwardedInterval(
+                    start_ns=i.start_ns,
+                    end_ns=i.end_ns,
+                    energy_wh=sold.get(hour, 0),
+                    price_per_mwh=30.0 + hour,
+                )
+                for hour, i in enumerate(intervals)
+            ),
+        )
+    )
+    ledger.record_prices(
+        [
+            ClearingPrice(
+                settlement_point="HB_NORTH",
+                start_ns=i.start_ns,
+                end_ns=i.end_ns,
+                price_per_mwh=30.0 + hour,
+                published_ns=published_ns,
+            )
+            for hour, i in enumerate(intervals)
+        ]
+    )
+    first_ns = intervals[-1].start_ns
+    forecast = StoredForecast(
+        settlement_point="HB_NORTH",
+        model="m/1",
+        issued_ns=T0_NS - NS_PER_HOUR,
+        start_ns=[first_ns, first_ns + NS_PER_HOUR],
+        quantile_level=[0.05, 0.5, 0.95],
+        quantile_per_mwh=[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+        expected_per_mwh=[2.0, 5.0],
+    )
+    ledger.record_forecast(
+        ForecastRecord(
+            workflow_id="bid-bess-2021-02-11",
+            resource_id=BESS,
+            settlement_point="HB_NORTH",
+            delivery_date="2021-02-11",
+            issued_ns=forecast.issued_ns,
+            model=forecast.model,
+            payload=msgspec.json.encode(forecast),
+        )
+    )
+    ledger.record_run(run_record())
+
+
+def write_statement(ledger: Ledger, *, estimated: bool = False, version: int = 1) -> int:
+    """Settle the battery's day: the first hour delivered in full, the second by half. Return the net amount."""
+    intervals = MARKET.delivery_intervals(DAY_DATE)
+    settled = [
+        settle_interval(
+            start_ns=intervals[hour].start_ns,
+            end_ns=intervals[hour].end_ns,
+            award_wh=award_wh,
+            delivered_wh=delivered_wh,
+            price_cents_per_mwh=4_700,
+            deviation_charge_permille=100,
+            estimated=estimated,
+        )
+        for hour, award_wh, delivered_wh in ((17, -5_000_000, -5_000_000), (18, -10_000_000, -5_000_000))
+    ]
+    statement = day_statement(resource_id=BESS, delivery_date=DAY, currency="USD", intervals=settled)
+    ledger.record_statement(
+        Statement(
+            resource_id=BESS,
+            delivery_date=DAY,
+            version=version,
+            known_ns=T0_NS,
+            net_amount=statement.net_amount,
+            payload=msgspec.json.encode(statement),
+        ),
+        site_ids=[make_fleet().site_ids[2]],
+        amounts=np.array([statement.net_amount // 2], dtype=np.int64),
+    )
+    return statement.net_amount
+
+
+def ask(
+    plant: Plant,
+    method: str,
+    path: str,
+    *,
+    token: str = "",
+    page: PageFiles | None = None,
+    base_url: str = "http://127.0.0.1:8765",
+    **request: Any,
+) -> httpx.Response:
+    """Send one request to the application and return its answer."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(_app(plant, token, page))
+        async with httpx.AsyncClient(transport=transport, base_url=base_url) as caller:
+            return await caller.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+_LAST: list[tuple[Plant, str, PageFiles | None, FastAPI]] = []
+"""The application asked last: making one takes longer than asking it."""
+
+
+def _app(plant: Plant, token: str, page: PageFiles | None) -> FastAPI:
+    for held in _LAST:
+        if held[0] is plant and held[1] == token and held[2] is page:
+            return held[3]
+    _LAST[:] = [(plant, token, page, create_app(plant, token=token, page=page))]
+    return _LAST[0][3]

@@ -1,0 +1,251 @@
+"""The interface over HTTP: what each path answers, and how faults look."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoal.api.plant import Plant
+from shoal.domain.errors import UnavailableError
+from shoal.domain.live import Aggregates
+from shoal.fabric.subjects import LIVE_AGGREGATES
+from tests.unit.api.doors import (
+    DAY,
+    ask,
+    make_page,
+    make_plant,
+    make_view,
+    write_day,
+    write_history,
+    write_statement,
+)
+from tests.unit.api.plants import BESS, T0_NS, aggregates, quarantine, resource_state
+
+import msgspec  # isort: skip
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    return make_plant(tmp_path, view=make_view())
+
+
+def get(plant: Plant, path: str, **request: Any) -> Any:
+    answer = ask(plant, "GET", path, **request)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def query(plant: Plant, sql: str, **body: Any) -> Any:
+    return ask(plant, "POST", "/api/history/query", json={"sql": sql, **body})
+
+
+def test_state_is_what_the_live_messages_made(plant: Plant) -> None:
+    plant.hub.take(LIVE_AGGREGATES, msgspec.json.encode(aggregates()))
+    shown = get(plant, "/api/state")
+    assert shown["fleet"]["sites"] == 3
+    assert shown["now_ms"] == T0_NS // 1_000_000
+    assert [group["group_id"] for group in get(plant, "/api/groups")][:2] == ["homes", "feeder-1"]
+
+
+def test_resources_and_quarantine_are_shown(plant: Plant) -> None:
+    plant.model.on_resources([resource_state()])
+    plant.model.on_quarantine(quarantine())
+    assert [one["resource_id"] for one in get(plant, "/api/resources")] == [BESS]
+    assert get(plant, "/api/quarantine")["by_reason"] == {"magic": 2}
+
+
+def test_sites_are_listed_in_pages(plant: Plant) -> None:
+    page = get(plant, "/api/sites?offset=1&limit=1")
+    assert (page["total"], page["offset"], len(page["sites"])) == (3, 1, 1)
+    assert page["sites"][0]["site_id"] == "home-1"
+    assert page["sites"][0]["nameplate"]["charge_limit_kw"] == 7.0
+    assert page["sites"][0]["groups"] == {"grid": "feeder-1", "weather": "texas"}
+    assert get(plant, "/api/sites?offset=9")["sites"] == []
+
+
+def test_site_comes_with_the_record_of_its_twin(plant: Plant) -> None:
+    shown = get(plant, "/api/sites/home-0")
+    assert (shown["latest"]["battery_w"], shown["latest_unavailable"]) == (-2_000, None)
+    assert get(plant, "/api/sites/bess-0")["latest"] is None  # never heard
+
+
+def test_site_is_shown_although_the_twins_are_away(tmp_path: Path) -> None:
+    shown = get(make_plant(tmp_path), "/api/sites/home-0")
+    assert shown["latest"] is None
+    assert "does not answer" in shown["latest_unavailable"]
+    assert shown["site"]["nameplate"]["energy_capacity_kwh"] == 10.0
+
+
+def test_bids_awards_and_runs_come_from_the_ledger(plant: Plant) -> None:
+    write_day(plant.ledger)
+    (bid,) = get(plant, f"/api/bids?delivery_date={DAY}&resource_id={BESS}")
+    assert (bid["status"], len(bid["orders"]), len(bid["award"])) == ("accepted", 2, 24)
+    assert get(plant, "/api/bids?delivery_date=2021-02-09") == []
+    (award,) = get(plant, "/api/awards")
+    assert (award["version"], len(award["intervals"])) == (1, 24)
+    assert get(plant, "/api/awards?to_ms=1000") == []
+    (run,) = get(plant, "/api/runs?latest=5")
+    assert run["rung"] == "fresh"
+
+
+def test_statement_adds_up_to_the_last_unit(plant: Plant) -> None:
+    net_amount = write_statement(plant.ledger)
+    (row,) = get(plant, "/api/statements")
+    shown = get(plant, f"/api/statements/{BESS}/{DAY}")
+    assert shown["summary"] == row
+    assert row["net_amount"] == "446.50000000"
+
+    def units(text: str) -> int:
+        whole, _, digits = text.partition(".")
+        return int(whole + digits)
+
+    assert units(row["net_amount"]) == net_amount
+    assert sum(units(one["net_amount"]) for one in shown["intervals"]) == net_amount
+    shared = sum(units(one["amount"]) for one in shown["shares"])
+    assert shared + units(shown["operator_amount"]) == net_amount
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/sites/nobody",
+        f"/api/statements/{BESS}/2021-02-09",
+        f"/api/statements/nobody/{DAY}",
+        "/api/awards?resource_id=nobody",
+        "/api/nothing",
+    ],
+)
+def test_what_is_not_known_is_404_as_a_problem(plant: Plant, path: str) -> None:
+    answer = ask(plant, "GET", path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/sites?limit=100000", "limit"),
+        ("/api/sites?offset=-1", "offset"),
+        ("/api/bids?delivery_date=yesterday", "delivery_date"),
+        (f"/api/statements/{BESS}/yesterday", "delivery_date"),
+        ("/api/awards?from_ms=1e99", "from_ms"),
+    ],
+)
+def test_bad_input_names_the_field_the_value_and_the_fix(plant: Plant, path: str, field: str) -> None:
+    answer = ask(plant, "GET", path)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["field"] == field
+    assert body["value"]
+    assert body["fix"]
+
+
+def test_history_answers_a_question_and_says_when_there_was_more(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path)
+    write_history(tmp_path, samples=5)
+    body = query(plant, "SELECT seq, battery_w FROM telemetry ORDER BY seq -- all of it", limit=2).json()
+    assert body["columns"] == [{"name": "seq", "type": "int64"}, {"name": "battery_w", "type": "int32"}]
+    assert (body["rows"], body["truncated"]) == ([[1, -100], [2, -100]], True)
+    body = query(plant, "SELECT count(*) AS n, 'nan'::DOUBLE AS nothing FROM telemetry; ").json()
+    assert (body["rows"], body["truncated"]) == ([[5, None]], False)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP VIEW telemetry",
+        "SELECT 1; SELECT 2",
+        "SELECT 1) AS a; DROP VIEW telemetry; SELECT * FROM (SELECT 1",
+        "SELECT * FROM nothing",
+        "SELEC 1",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY (SELECT 1) TO '/tmp/leak.csv'",
+        "SELECT * FROM telemetry)",
+        "",
+        " ",
+    ],
+)
+def test_history_refuses_what_is_not_one_select_on_it(tmp_path: Path, sql: str) -> None:
+    plant = make_plant(tmp_path)
+    write_history(tmp_path)
+    answer = query(plant, sql)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["field"] == "sql"
+    assert answer.json()["fix"]
+    assert "Traceback" not in answer.text
+    assert query(plant, "SELECT count(*) FROM telemetry").json()["rows"] == [[5]]
+
+
+def test_history_query_without_a_body_is_refused(plant: Plant) -> None:
+    answer = ask(plant, "POST", "/api/history/query", content=b"{")
+    assert answer.status_code == 422
+    assert answer.json()["fix"]
+
+
+def test_a_ledger_that_is_away_is_503(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(latest: int) -> None:
+        raise UnavailableError("database", "locked for too long")
+
+    monkeypatch.setattr(plant.ledger, "runs", away)
+    answer = ask(plant, "GET", "/api/runs")
+    assert (answer.status_code, answer.json()["status"]) == (503, 503)
+    assert "locked" in answer.json()["detail"]
+
+
+def test_probes_answer_although_everything_around_is_silent(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path)
+    page = make_page(tmp_path / "page")
+    assert ask(plant, "GET", "/healthz").json() == {"role": "api", "status": "alive"}
+    ready = ask(plant, "GET", "/readyz", page=page)
+    assert ready.status_code == 200
+    assert ready.json()["last_message_age_s"] is None
+    plant.hub.take(LIVE_AGGREGATES, msgspec.json.encode(aggregates()))
+    assert ask(plant, "GET", "/readyz", page=page).json()["last_message_age_s"] >= 0
+
+
+def test_role_without_its_page_is_not_ready(plant: Plant, tmp_path: Path) -> None:
+    from shoal.api.page import PageFiles
+
+    answer = ask(plant, "GET", "/readyz", page=PageFiles(tmp_path / "nowhere"))
+    assert (answer.status_code, answer.json()["reason"]) == (503, "the page is not built")
+
+
+def test_metrics_count_what_was_taken(plant: Plant) -> None:
+    plant.hub.take(LIVE_AGGREGATES, msgspec.json.encode(aggregates()))
+    plant.hub.take(LIVE_AGGREGATES, b"not JSON")
+    text = ask(plant, "GET", "/metrics").text
+    assert "shoal_api_live_messages_total 2.0" in text
+    assert "shoal_api_live_malformed_total 1.0" in text
+
+
+def test_contract_describes_every_type_that_it_refers_to(plant: Plant) -> None:
+    contract = get(plant, "/openapi.json")
+    schemas = contract["components"]["schemas"]
+    text = json.dumps(contract)
+    refers = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert refers - schemas.keys() == set()
+    assert {"LiveState", "FleetNow", "Resource", "Group", "Problem", "DeltaMessage"} <= schemas.keys()
+    answered = contract["paths"]["/api/state"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert answered["schema"] == {"$ref": "#/components/schemas/LiveState"}
+    assert schemas["FleetNow"]["properties"]["soc_frac"]["anyOf"] == [{"type": "number"}, {"type": "null"}]
+
+
+def test_docs_need_no_script_and_nothing_from_elsewhere(plant: Plant) -> None:
+    text = ask(plant, "GET", "/docs").text
+    assert "/api/statements/{resource_id}/{delivery_date}" in text
+    assert "<script" not in text
+    assert "http" not in text.replace("https://", "http://").split("<h2>Paths</h2>")[1]
+
+
+def test_numbers_that_are_none_stay_json(plant: Plant) -> None:
+    broken: Aggregates = aggregates(low_kw=[math.nan] * 5)
+    plant.model.on_aggregates(broken)
+    assert get(plant, "/api/state")["fleet"]["battery_low_kw"] is None
+    assert np.isnan(broken.low_kw[0])

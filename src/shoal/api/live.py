@@ -229,6 +229,9 @@ class LiveHub:
                 pending_msgs_limit=_PENDING_MESSAGES,
                 pending_bytes_limit=_PENDING_BYTES,
             )
+            # Twice: the library's ping overtakes commands that it has not written yet, so only the second one
+            # comes back after the subscription is in force.
+            await client.flush()
             await client.flush()
 
     def take(self, subject: str, payload: bytes) -> None:

@@ -32,6 +32,9 @@ from shoal.store.records import Statement
 
 TICK_S: Final = 300.0
 FIRST_HISTORY_DAYS: Final = 120
+LAST_CALL_SHARE: Final = 4
+"""In the last quarter of the lead time a bid is made with whatever is known."""
+GOOD_COVERAGE_FRAC: Final = 0.9
 SETTLE_AFTER_NS: Final = NS_PER_HOUR
 SETTLE_BACK_NS: Final = 7 * 24 * NS_PER_HOUR
 FINAL_STATUSES: Final = frozenset({"accepted", "rejected", "missed"})
@@ -58,6 +61,7 @@ class Bidding:
         history: The meters.
         launch: Starts the workflow engine (and with it whatever was interrupted); called at the first tick.
         place: Places a bid durably and returns its final status; blocks.
+        coverage_frac: Tells which share of a resource reports fresh; blocks.
         lead_time_s: How long before a gate the bid is made.
         publish_money: Tells everybody that statements changed.
         publish_run: Tells everybody how a run stands.
@@ -73,6 +77,7 @@ class Bidding:
         history: History,
         launch: Callable[[], None],
         place: Callable[[str, str], str],
+        coverage_frac: Callable[[str], float],
         lead_time_s: float,
         publish_money: Callable[[], Awaitable[None]],
         publish_run: Callable[[WorkflowRun], None],
@@ -84,6 +89,7 @@ class Bidding:
         self._history = history
         self._launch = launch
         self._place = place
+        self._coverage_frac = coverage_frac
         self._lead_ns = int(lead_time_s * NS_PER_S)
         self._publish_money = publish_money
         self._publish_run = publish_run
@@ -163,6 +169,9 @@ class Bidding:
             key = (resource.resource_id, day.isoformat())
             if t_ns < gate_ns - self._lead_ns or self._placed.get(key) in FINAL_STATUSES:
                 continue
+            patient = t_ns < gate_ns - self._lead_ns // LAST_CALL_SHARE
+            if patient and self._coverage_frac(resource.resource_id) < GOOD_COVERAGE_FRAC:
+                continue  # there is time: more of the resource may report before the last call
             self._placed[key] = self._place(*key)
             self._count["bids_placed"] += 1
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from dbos import DBOS, DBOSConfiguredInstance
+from numpy.typing import NDArray
 
 from shoal.bidding.offer import carry_forward, fleet_storage
 from shoal.bidding.rungs import BidInputs, StoredForecast, make_bid
@@ -23,7 +24,7 @@ from shoal.connect.market_http import MarketGateway
 from shoal.domain.clock import Clock
 from shoal.domain.errors import GateClosedError, InvalidInputError, UnavailableError
 from shoal.domain.fleet import Fleet, Resource
-from shoal.domain.interval import NS_PER_HOUR
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.live import WorkflowRun, WorkflowStep
 from shoal.domain.twins import FleetView
 from shoal.market.registry import market
@@ -33,7 +34,7 @@ from shoal.store.records import ForecastRecord
 
 HISTORY_DAYS: Final = 120
 SUBMIT_TRIES: Final = 5
-MIN_COVERAGE_FRAC: Final = 0.2
+ENERGY_MARGIN_FRAC: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,12 @@ class BidWorkflow(DBOSConfiguredInstance):
         self._options = options
         self._resources = {str(r.resource_id): r for r in fleet.resources}
 
+    def coverage_frac(self, resource_id: str) -> float:
+        """Return the share of the resource's energy capacity that reports fresh now."""
+        rows, fresh, _ = self._measure(self._resource(resource_id), self._clock.now_ns())
+        capacity = self._fleet.nameplate[rows]["energy_capacity_kwh"]
+        return float(capacity[fresh].sum() / max(float(capacity.sum()), 1e-9))
+
     @DBOS.workflow()
     def place(self, resource_id: str, delivery_date: str) -> str:
         """Place the resource's bid for the day; return its final status."""
@@ -103,10 +110,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         resource = self._resource(resource_id)
         started_ns = self._clock.now_ns()
         self._note(resource, delivery_date, started_ns, status="gathering")
-        view = self._view()
-        rows = self._fleet.rows_in(resource.group_id)
-        latest = view.latest[rows]
-        fresh = (latest["ts_ns"] > 0) & (started_ns - latest["ts_ns"] <= self._options.fresh_timeout_s * 1e9)
+        rows, fresh, latest = self._measure(resource, started_ns)
         capacity = self._fleet.nameplate[rows]["energy_capacity_kwh"]
         reserve = self._fleet.nameplate[rows]["reserve_frac"]
         # a silent site leaves the committed energy: it counts as standing at its reserve
@@ -222,6 +226,15 @@ class BidWorkflow(DBOSConfiguredInstance):
                 return None, "missed" if isinstance(error, GateClosedError) else "rejected"
         return None, "unknown"
 
+    def _measure(
+        self, resource: Resource, now_ns: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[Any]]:
+        """Return the resource's rows, which of them are fresh, and their latest records."""
+        rows = self._fleet.rows_in(resource.group_id)
+        latest = self._view().latest[rows]
+        oldest_ns = now_ns - int(self._options.fresh_timeout_s * NS_PER_S)
+        return rows, (latest["ts_ns"] > 0) & (latest["ts_ns"] >= oldest_ns), latest
+
     def _inputs(self, resource: Resource, delivery_date: str, measured: Measured) -> BidInputs:
         rules = market(resource.market_id)
         day = date.fromisoformat(delivery_date)
@@ -237,6 +250,7 @@ class BidWorkflow(DBOSConfiguredInstance):
             charge_efficiency_frac=plate["charge_efficiency_frac"],
             discharge_efficiency_frac=plate["discharge_efficiency_frac"],
             availability_frac=self._options.availability_frac if len(rows) > 1 else 1.0,
+            energy_margin_frac=ENERGY_MARGIN_FRAC,
             throughput_cost_per_mwh=resource.throughput_cost_per_mwh,
         )
         start_ns, price = self._ledger.prices(

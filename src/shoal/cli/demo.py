@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shoal.cli.plant import START_TIMEOUT_S, start_role, write_roles
 from shoal.domain.clock import Stage
 from shoal.domain.errors import InvalidInputError
-from shoal.domain.interval import NS_PER_S, Interval
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
 
 if TYPE_CHECKING:
     from shoal.runtime.conductor import Conductor
@@ -107,7 +107,7 @@ class Demo:
         from shoal.runtime.supervisor import Supervisor
 
         data_dir = settings.data_dir
-        lead_ns, start_ns, end_ns = run_bounds_ns(settings)
+        lead_ns, gate_ns, start_ns, end_ns = run_bounds_ns(settings)
         roles = [r for r in (*PLANT_ROLES, *WORLD_ROLES) if self.page or r != "api"]
 
         def changed(_: object) -> None:
@@ -120,7 +120,7 @@ class Demo:
             if self.on_page and self.page:
                 self.on_page(f"http://{settings.api.host}:{settings.api.port}/")
             await conductor.wait_joined()
-            await self._move_time(conductor, supervisor, lead_ns, start_ns, end_ns)
+            await self._move_time(conductor, supervisor, lead_ns, gate_ns, start_ns, end_ns)
             report = await asyncio.to_thread(
                 make_report,
                 Run(
@@ -143,14 +143,20 @@ class Demo:
         return report
 
     async def _move_time(
-        self, conductor: Conductor, supervisor: Supervisor, lead_ns: int, start_ns: int, end_ns: int
+        self,
+        conductor: Conductor,
+        supervisor: Supervisor,
+        lead_ns: int,
+        gate_ns: int,
+        start_ns: int,
+        end_ns: int,
     ) -> None:
         from shoal.runtime.clock import ScaledClock
 
         speed = self.settings.demo.speed
         pace: ScaledClock | None = None
         carried: dict[str, int] = {}
-        instants = _instants(lead_ns, start_ns, end_ns)
+        instants = _instants(lead_ns, gate_ns, start_ns, end_ns)
         for index, t_ns in enumerate(instants):
             if speed > 0 and t_ns >= start_ns:
                 pace = pace or ScaledClock(origin_ns=t_ns, speed=speed)
@@ -166,11 +172,12 @@ class Demo:
         await conductor.step(instants[-1], {**carried, "step_s": STEP_S, "draining": 1, "closing": 1})
 
 
-def _instants(lead_ns: int, start_ns: int, end_ns: int) -> list[int]:
-    """Return the instants of a run: coarse steps before it begins, then one a minute."""
-    coarse = range(lead_ns, start_ns, LEAD_STEP_S * NS_PER_S)
+def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int) -> list[int]:
+    """Return the instants of a run: coarse steps before it begins, finer around its first gate, then one a minute."""
+    first = range(lead_ns, gate_ns + 1, LEAD_STEP_S * NS_PER_S)
+    coarse = range(gate_ns + NS_PER_HOUR, start_ns, NS_PER_HOUR)
     fine = range(start_ns, end_ns + 1, STEP_S * NS_PER_S)
-    return [*coarse, *fine]
+    return [*first, *coarse, *fine]
 
 
 def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:

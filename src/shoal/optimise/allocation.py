@@ -33,12 +33,12 @@ class Allocation:
     Attributes:
         power_kw: Power of each device, load-positive, shape (N,).
         unmet_kw: Target less the sum of the powers; 0 when the target is within reach.
-        price: Shift from the preferred power per unit of weight, in kW; infinite with the sign of `unmet_kw`.
+        shift_kw: Shift from the preferred power per unit of weight, in kW; infinite with the sign of `unmet_kw`.
     """
 
     power_kw: Floats
     unmet_kw: float
-    price: float
+    shift_kw: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,12 +94,12 @@ def split_setpoint(
         extremes.append(extreme if free.any() else 0.0)
         unmet_kw = target_kw - float(power.sum())
         if abs(unmet_kw) <= _CLOSE_FRAC * (abs(target_kw) + float(np.abs(power).sum())):
-            return Allocation(power_kw=power, unmet_kw=0.0, price=extremes[-1] / (heaviest or 1.0))
+            return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=extremes[-1] / (heaviest or 1.0))
         if sign * unmet_kw > 0.0:
-            return Allocation(power_kw=power, unmet_kw=unmet_kw, price=sign * np.inf)
+            return Allocation(power_kw=power, unmet_kw=unmet_kw, shift_kw=sign * np.inf)
     power = np.empty(lower.size)
     price = _fill(target_kw, lower, upper, relative, preferred, extremes[0], extremes[1], power)
-    return Allocation(power_kw=power, unmet_kw=0.0, price=price / heaviest)
+    return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=price / heaviest)
 
 
 def split_setpoint_w(

@@ -69,7 +69,7 @@ class ScaledClock:
 
     async def sleep_until(self, t_ns: int) -> None:
         """Return when the scaled time has reached `t_ns`."""
-        while (ahead_ns := t_ns - self.now_ns()) > 0:
+        while (ahead_ns := t_ns - self.now_ns()) > 0:  # noqa: ASYNC110 - time is no event
             await asyncio.sleep(ahead_ns / NS_PER_S / self._speed)
 
 
@@ -78,7 +78,7 @@ async def _periodic(clock: SystemClock | ScaledClock, every_s: float, speed: flo
     due_ns = (clock.now_ns() // every_ns) * every_ns
     while True:
         due_ns = max(due_ns + every_ns, (clock.now_ns() // every_ns) * every_ns)
-        while (ahead_ns := due_ns - clock.now_ns()) > 0:
+        while (ahead_ns := due_ns - clock.now_ns()) > 0:  # noqa: ASYNC110 - time is no event
             await asyncio.sleep(ahead_ns / NS_PER_S / speed)
         yield Tick(t_ns=due_ns)
 

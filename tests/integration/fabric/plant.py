@@ -66,7 +66,7 @@ class Plant:
     def reader(self, start_seq: int = 1, **options: Any) -> JournalReader:
         return JournalReader(
             self.server.url,
-            seed=self.keys.seed(Role.TELEMETRY),
+            seed=self.keys.seed(Role.JOURNAL),
             stream=TELEMETRY_STREAM,
             filters=options.pop("filters", journal_filter()),
             start_seq=start_seq,

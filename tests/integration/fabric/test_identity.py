@@ -239,7 +239,7 @@ def test_sign_in_expires_when_told_to(plant: Plant) -> None:
         (
             Role.TELEMETRY,
             ["live.aggregates", "to.s.durable"],
-            ["tele.1.s", "to.s.desired", "$JS.API.STREAM.DELETE.TELE"],
+            ["tele.1.s", "to.s.desired", "$JS.API.CONSUMER.CREATE.TELE.x", "$JS.API.STREAM.DELETE.TELE"],
         ),
         (Role.BIDDING, ["live.runs", "live.money"], ["to.s.desired", "live.aggregates", "tele.1.s"]),
         (

@@ -107,7 +107,7 @@ async def proxy(plant: Plant, mangle: Mangle) -> AsyncIterator[str]:
 def reader_at(plant: Plant, address: str, start_seq: int) -> JournalReader:
     return JournalReader(
         address,
-        seed=plant.keys.seed(Role.TELEMETRY),
+        seed=plant.keys.seed(Role.JOURNAL),
         stream="TELE",
         filters=journal_filter(),
         start_seq=start_seq,

@@ -55,7 +55,7 @@ def test_fabric_works_over_tls(tmp_path: Path, files: TlsFiles) -> None:
     def reader(tls: ssl.SSLContext | None) -> JournalReader:
         return JournalReader(
             plant.server.url,
-            seed=plant.keys.seed(Role.TELEMETRY),
+            seed=plant.keys.seed(Role.JOURNAL),
             stream="TELE",
             filters=journal_filter(),
             start_seq=1,

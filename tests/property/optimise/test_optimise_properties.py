@@ -167,7 +167,7 @@ def test_split_meets_the_target_or_says_what_is_unmet(
     elif got.unmet_kw < 0:
         np.testing.assert_array_equal(got.power_kw[~fixed], lower[~fixed])
     else:
-        wanted = np.clip(preferred + got.price * weight, lower, upper)
+        wanted = np.clip(preferred + got.shift_kw * weight, lower, upper)
         np.testing.assert_allclose(got.power_kw[~fixed], wanted[~fixed], rtol=0, atol=1e-8)
 
 

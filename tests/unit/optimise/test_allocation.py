@@ -47,7 +47,7 @@ def test_split_equals_sorted_kinks(count: int) -> None:
         wanted = split_by_sorting(target, lower, upper, weight, preferred)
         np.testing.assert_allclose(got.power_kw, wanted, rtol=1e-9, atol=1e-7)
         np.testing.assert_allclose(
-            got.power_kw, np.clip(preferred + got.price * weight, lower, upper), rtol=1e-9, atol=1e-7
+            got.power_kw, np.clip(preferred + got.shift_kw * weight, lower, upper), rtol=1e-9, atol=1e-7
         )
 
 
@@ -71,7 +71,7 @@ def test_split_beyond_reach_leaves_everybody_at_the_limit(
     got = split_setpoint(target_kw, lower, upper, np.ones(2), np.zeros(2))
     assert got.power_kw.tolist() == (upper if end == "upper" else lower).tolist()
     assert got.unmet_kw == pytest.approx(unmet_kw)
-    assert got.price == np.copysign(np.inf, unmet_kw)
+    assert got.shift_kw == np.copysign(np.inf, unmet_kw)
 
 
 def test_split_at_the_very_limit_is_met_at_a_finite_price() -> None:
@@ -79,7 +79,7 @@ def test_split_at_the_very_limit_is_met_at_a_finite_price() -> None:
     got = split_setpoint(0.6, -upper, upper, np.ones(3), np.zeros(3))
     assert got.power_kw.tolist() == upper.tolist()
     assert got.unmet_kw == 0.0
-    assert got.price == pytest.approx(0.3)
+    assert got.shift_kw == pytest.approx(0.3)
 
 
 def test_split_keeps_a_device_of_no_weight_where_it_prefers_to_be() -> None:
@@ -101,7 +101,7 @@ def test_split_without_need_leaves_everybody_at_the_preferred_power() -> None:
     preferred = np.array([1.5, -2.0, 0.25])
     got = split_setpoint(-0.25, np.full(3, -5.0), np.full(3, 5.0), np.array([1.0, 2.0, 3.0]), preferred)
     assert got.power_kw.tolist() == preferred.tolist()
-    assert got.price == 0.0
+    assert got.shift_kw == 0.0
 
 
 @pytest.mark.parametrize("count", [1, 3, 50, 5000])

@@ -78,6 +78,7 @@ async def bidding(host: Host) -> None:
         history=History(settings.data_dir / "history"),
         launch=DBOS.launch,
         place=place,
+        coverage_frac=workflow.coverage_frac,
         lead_time_s=settings.bidding.lead_time_s,
         publish_money=publish_money,
         publish_run=publish_run,

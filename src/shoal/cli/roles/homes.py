@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from shoal.cli.roles.host import Host
-from shoal.domain.interval import NS_PER_HOUR, local_midnight_ns
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, local_midnight_ns
 from shoal.edge.link import Links, LinkSettings
 from shoal.market.registry import market
 from shoal.runtime.settings import Settings
@@ -35,20 +35,21 @@ def master_secret(settings: Settings) -> bytes:
     return Path(settings.data_dir / "keys" / MASTER_SECRET).read_bytes()
 
 
-def run_bounds_ns(settings: Settings) -> tuple[int, int, int]:
-    """Return when the lead-in begins (before the first gate), when the run begins, and when it ends."""
+def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
+    """Return when the lead-in begins, its gate (for the run's first day), when the run begins, and when it ends."""
     rules = market("ercot-da")
     day = date.fromisoformat(settings.demo.from_day)
     start_ns = local_midnight_ns(day, rules.zone)
-    lead_ns = rules.gate_ns(day) // NS_PER_HOUR * NS_PER_HOUR - LEAD_HOURS_BEFORE_GATE * NS_PER_HOUR
-    return lead_ns, start_ns, start_ns + settings.demo.duration_s * 1_000_000_000
+    gate_ns = rules.gate_ns(day)
+    lead_ns = gate_ns - LEAD_HOURS_BEFORE_GATE * NS_PER_HOUR
+    return lead_ns, gate_ns, start_ns, start_ns + settings.demo.duration_s * NS_PER_S
 
 
 async def homes(host: Host) -> None:
     """Run every simulated site of the fleet."""
     settings = host.settings
     fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
-    lead_ns, _, _ = run_bounds_ns(settings)
+    lead_ns = run_bounds_ns(settings)[0]
     secret = master_secret(settings)
     tls = ssl.create_default_context(cafile=settings.fabric.tls_cert) if settings.fabric.tls_cert else None
     links = Links(

@@ -1,0 +1,76 @@
+"""The whole loop, and what is done to it: every process may be killed, the same zeros hold."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.runtime.supervisor import Supervisor
+from tests.e2e.running import assert_zeros, once_at, run_plant
+
+pytestmark = pytest.mark.slow
+
+DECISIONS = ("revenue", "revenue_by_resource", "award_mwh", "delivered_mwh", "rungs", "samples_sent", "bids_accepted")
+
+
+@pytest.fixture(scope="module")
+def quiet_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run_plant(tmp_path_factory.mktemp("quiet"))
+
+
+def test_a_day_of_the_loop_loses_nothing_and_delivers(quiet_run: dict[str, Any]) -> None:
+    assert_zeros(quiet_run)
+    assert quiet_run["rungs"] == {"fresh": 4}
+    assert quiet_run["gates_total"] == 4
+    assert quiet_run["duplicates_dropped"] > 0, "the network of the homes has faults by default"
+    assert 0.9 < quiet_run["coverage_mean"] < 1.0
+    assert quiet_run["revenue"] <= quiet_run["revenue_perfect_foresight"]
+    assert sum(quiet_run["restarts"].values()) == 0
+
+
+def test_the_same_seed_makes_the_same_decisions_and_the_same_money_even_if_parts_are_killed(
+    quiet_run: dict[str, Any], tmp_path: Path
+) -> None:
+    def kill_both(supervisor: Supervisor) -> None:
+        _kill(supervisor, "telemetry")
+        _kill(supervisor, "control")
+
+    act, done = once_at(0.5, kill_both)
+    report = run_plant(tmp_path, act=act)
+    assert done
+    assert report["restarts"]["telemetry"] == 1
+    assert report["restarts"]["control"] == 1
+    assert_zeros(report)
+    assert {name: report[name] for name in DECISIONS} == {name: quiet_run[name] for name in DECISIONS}
+
+
+def test_a_killed_bidding_process_comes_back_and_bids_once(quiet_run: dict[str, Any], tmp_path: Path) -> None:
+    # 9:05 local: the lead time before the gate at 10:00 has begun
+    act, done = once_at(9.09 / 24, lambda supervisor: _kill(supervisor, "bidding"))
+    report = run_plant(tmp_path, act=act)
+    assert done
+    assert report["restarts"]["bidding"] == 1
+    assert_zeros(report)
+    assert report["bids_accepted"] == quiet_run["bids_accepted"]
+    assert report["revenue"] == quiet_run["revenue"]
+
+
+def test_a_killed_engine_is_restarted_and_homes_say_again_what_was_lost(tmp_path: Path) -> None:
+    def kill_engine(_: Supervisor) -> None:
+        os.kill(int((tmp_path / "fabric" / "nats-server.pid").read_text()), signal.SIGKILL)
+
+    act, done = once_at(0.4, kill_engine)
+    report = run_plant(tmp_path, act=act)
+    assert done
+    assert report["homes"]["resent"] > 0
+    assert_zeros(report)
+
+
+def _kill(supervisor: Supervisor, role: str) -> None:
+    pid = supervisor.state(role).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)

@@ -48,10 +48,14 @@ def climb(rungs: Sequence[Rung[T]], *, last: Rung[T]) -> Climbed[T]:
     try:
         for rung in rungs:
             started = time.perf_counter()
+            running = pool.submit(rung.make)
             try:
-                value = pool.submit(rung.make).result(timeout=rung.budget_s)
-            except FutureTimeoutError:
-                error: Exception = DeadlineExceededError(rung.name, rung.budget_s)
+                value = running.result(timeout=rung.budget_s)
+            except FutureTimeoutError as raised:
+                # the rung itself may have met a time-out: then that is the reason
+                error: Exception = (
+                    raised if running.done() else DeadlineExceededError(rung.name, rung.budget_s)
+                )
             except Exception as raised:  # noqa: BLE001 - whatever fails, the gate must be met
                 error = raised
             else:

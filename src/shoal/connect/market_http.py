@@ -16,6 +16,9 @@ from shoal.market.types import Award, Bid, BidReceipt, ClearingPrice
 
 _T = TypeVar("_T")
 _KEY_HEADER: Final = "Idempotency-Key"
+_TRY_AGAIN: Final = frozenset(
+    {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
+)
 
 
 class MarketGateway:
@@ -89,7 +92,7 @@ class MarketGateway:
             response = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise UnavailableError("market", f"{type(error).__name__} at {method} {path}") from error
-        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or response.status_code in _TRY_AGAIN:
             raise UnavailableError("market", f"{response.status_code} at {method} {path}")
         if response.status_code >= httpx.codes.BAD_REQUEST and response.status_code != httpx.codes.NOT_FOUND:
             raise InvalidInputError(

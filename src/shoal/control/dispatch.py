@@ -29,6 +29,8 @@ RESPLIT_FRAC: Final = 0.005
 
 RESPLIT_MIN_W: Final = 500
 
+RESTING_LEASES: Final = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwardNow:
@@ -120,7 +122,9 @@ class Dispatcher:
         meter_wh = latest["charge_wh"] - latest["discharge_wh"]
         if self.begins_interval(award):
             self._start_ns = award.interval.start_ns
-            self._meter_wh = meter_wh.copy()
+            # what a sample from before the start leaves out up to the start belongs to the interval before
+            before_h = np.where(fresh, np.maximum(self._start_ns - latest["ts_ns"], 0), 0) / NS_PER_HOUR
+            self._meter_wh = meter_wh + np.rint(latest["battery_w"] * before_h).astype(np.int64)
             self._metered = seen.copy()
         # a site that had not yet been seen at the interval's start counts from its first record on
         first = seen & ~self._metered
@@ -210,15 +214,18 @@ class Dispatcher:
         fresh: NDArray[np.bool_],
     ) -> list[tuple[int, DesiredState]]:
         lease_ns = max(int(self._options.lease_s * NS_PER_S), 3 * step_ns)
+        # standing still is asked for longer at a time: nothing can go wrong while a battery rests
+        length_ns = np.where(asked_w == 0, RESTING_LEASES * lease_ns, lease_ns)
         changed = asked_w != self._asked_w
-        ending = self._lease_end_ns - t_ns < lease_ns // 2
+        ending = self._lease_end_ns - t_ns < length_ns // 2
         # heard nothing of it although the site has spoken since: say it again
         unheard = (latest["command_version"] != self._version) & (latest["ts_ns"] > self._sent_ns)
         speak = fresh & (changed | ending | unheard)
-        self._asked_w = np.where(fresh, asked_w, 0)
+        # a silent site may still be following what it was told last: that is what a new word must differ from
+        self._asked_w = np.where(fresh, asked_w, self._asked_w)
         version = (t_ns - VERSION_EPOCH_NS) // NS_PER_S
         self._version[speak] = version
-        self._lease_end_ns[speak] = t_ns + lease_ns
+        self._lease_end_ns[speak] = t_ns + length_ns[speak]
         self._sent_ns[speak] = t_ns
         return [
             (
@@ -227,7 +234,7 @@ class Dispatcher:
                     version=int(version),
                     battery_w=int(self._asked_w[index]),
                     start_ns=t_ns,
-                    end_ns=t_ns + lease_ns,
+                    end_ns=int(self._lease_end_ns[index]),
                     issuer=self._options.issuer,
                     fence=self._options.fence,
                     resource_id=self.resource_id,

@@ -19,7 +19,7 @@ ResourceId = NewType("ResourceId", str)
 MarketId = NewType("MarketId", str)
 Row = NewType("Row", int)
 
-_TOKEN: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def checked_id(kind: str, value: str) -> str:
@@ -29,7 +29,7 @@ def checked_id(kind: str, value: str) -> str:
         InvalidInputError: when it is empty, longer than 64 characters or holds anything but letters,
             digits, ``-`` and ``_``.
     """
-    if not _TOKEN.match(value):
+    if not _TOKEN.fullmatch(value):
         raise InvalidInputError(
             field=kind,
             value=value,

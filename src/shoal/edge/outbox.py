@@ -21,16 +21,26 @@ MAX_RECORDS_PER_MESSAGE: Final = 60
 _FIRST_SLOTS: Final = 64
 # One record as a lump of bytes: copying it is one move instead of one for each of its fields.
 _LUMP: Final = np.dtype((np.void, RECORD_BYTES))
-_MESSAGE: Final = np.dtype(
-    {
-        "names": ["header", "oldest_seq", "record"],
-        "formats": [np.dtype((np.void, HEADER_BYTES - 8)), "<i8", _LUMP],
-        "offsets": [0, HEADER_BYTES - 8, HEADER_BYTES],
-        "itemsize": HEADER_BYTES + RECORD_BYTES,
-    }
-)
-_HEADER: Final = np.frombuffer(encode(TELEMETRY.empty(1), oldest_seq=0), dtype=_MESSAGE)["header"][0]
 _COUNTERS: Final = ("last_seq", "oldest_seq", "lost_by_overflow")
+
+
+def _message(count: int) -> np.dtype[Any]:
+    """Return the layout of a whole message with `count` records."""
+    return np.dtype(
+        {
+            "names": ["header", "oldest_seq", "records"],
+            "formats": [np.dtype((np.void, HEADER_BYTES - 8)), "<i8", (_LUMP, (count,))],
+            "offsets": [0, HEADER_BYTES - 8, HEADER_BYTES],
+            "itemsize": HEADER_BYTES + count * RECORD_BYTES,
+        }
+    )
+
+
+def _header(count: int) -> np.void:
+    """Return the header of such a message, without its `oldest_seq`."""
+    whole = np.frombuffer(encode(TELEMETRY.empty(count), oldest_seq=0), dtype=_message(count))
+    head: np.void = whole["header"][0]
+    return head
 
 
 class Outbox:
@@ -127,22 +137,26 @@ class Outbox:
             for at in range(0, len(records), MAX_RECORDS_PER_MESSAGE)
         ]
 
-    def encode_latest(self, rows: NDArray[np.int64] | None = None) -> list[bytes]:
-        """Return for each site one message with its newest sample; all sites when `rows` is None.
+    def encode_latest(self, rows: NDArray[np.int64] | None = None, count: int = 1) -> list[bytes]:
+        """Return for each site one message with its `count` newest samples; all sites when `rows` is None.
 
         Raises:
-            InvalidInputError: when a site has no sample yet.
+            InvalidInputError: when a site holds fewer samples.
         """
         sites = np.arange(len(self.last_seq)) if rows is None else rows
         last = self.last_seq[sites]
-        if not last.all():
-            raise InvalidInputError(field="rows", value=int(sites[last == 0][0]), fix="add a sample first")
-        messages = np.empty(len(sites), dtype=_MESSAGE)
-        messages["header"] = _HEADER
+        short = last - self.oldest_seq[sites] + 1 < count
+        if short.any():
+            raise InvalidInputError(
+                field="rows", value=int(sites[short][0]), fix=f"add {count} samples before they are encoded"
+            )
+        seq = last[:, None] - np.arange(count - 1, -1, -1)
+        messages = np.empty(len(sites), dtype=_message(count))
+        messages["header"] = _header(count)
         messages["oldest_seq"] = self.oldest_seq[sites]
-        messages["record"] = self._rings[sites, (last - 1) % self._slots]
+        messages["records"] = self._rings[sites[:, None], (seq - 1) % self._slots]
         raw = messages.tobytes()
-        size = _MESSAGE.itemsize
+        size = messages.dtype.itemsize
         return [raw[at : at + size] for at in range(0, len(raw), size)]
 
     def state(self) -> dict[str, NDArray[Any]]:

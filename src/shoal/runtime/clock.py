@@ -21,6 +21,7 @@ from shoal.domain.interval import NS_PER_S
 
 _MAX_LINE_BYTES: Final = 16 << 20
 _RETRY_S: Final = 0.05
+_TRIES: Final = 100
 
 
 class SystemClock:
@@ -120,15 +121,18 @@ class ConductedClock:
         A lost connection is opened again; a tick that was not answered comes again with `replay` set.
 
         Raises:
-            UnavailableError: when the conductor is gone.
+            UnavailableError: when the conductor is gone, or closes every connection without a word.
         """
-        while True:
+        refused = 0
+        while refused < _TRIES:
+            heard = False
             try:
                 reader, writer = await self._join(stage, every_s)
             except OSError as error:
                 raise UnavailableError("conductor", str(error)) from error
             try:
                 while line := await reader.readline():
+                    heard = True
                     message = msgspec.json.decode(line)
                     if message["op"] == "stop":
                         return
@@ -149,10 +153,13 @@ class ConductedClock:
                 writer.close()
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
+            refused = 0 if heard else refused + 1
+            await asyncio.sleep(0.0 if heard else _RETRY_S)
+        raise UnavailableError("conductor", "it closes every connection; is it given the token of this run?")
 
     async def _join(self, stage: Stage, every_s: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         last: OSError | None = None
-        for _ in range(100):
+        for _ in range(_TRIES):
             try:
                 reader, writer = await asyncio.open_connection(self._host, self._port, limit=_MAX_LINE_BYTES)
             except OSError as error:

@@ -115,7 +115,8 @@ class Conductor:
         try:
             hello = msgspec.json.decode(await reader.readline())
             name = str(hello["name"])
-            if not hmac.compare_digest(str(hello["token"]), self._token) or name not in self._participants:
+            told, expected = str(hello["token"]).encode(), self._token.encode()
+            if not hmac.compare_digest(told, expected) or name not in self._participants:
                 return
             async with self._changed:
                 self._writers[name] = writer
@@ -132,7 +133,7 @@ class Conductor:
                         del self._owed[name]
                         self._answers[name] = answer
                     self._changed.notify_all()
-        except (ConnectionError, msgspec.DecodeError, KeyError):
+        except (ConnectionError, msgspec.DecodeError, KeyError, TypeError, ValueError):
             pass
         finally:
             if self._writers.get(name) is writer:

@@ -223,11 +223,10 @@ class Homes:
 
     def _newest(self, speaks: NDArray[np.bool_], waiting: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
         """Yield the message of each site that has said everything before its present interval."""
-        one = np.flatnonzero(speaks & (waiting == 1))
-        if len(one):
-            yield from zip(one.tolist(), self._outbox.encode_latest(one), strict=True)
-        for row in np.flatnonzero(speaks & (waiting > 1) & (waiting <= self._report_steps)).tolist():
-            yield row, self._outbox.messages_since(row, int(self._sent_seq[row]))[0]
+        for count in range(1, int(self._report_steps.max()) + 1):
+            rows = np.flatnonzero(speaks & (waiting == count) & (count <= self._report_steps))
+            if len(rows):
+                yield from zip(rows.tolist(), self._outbox.encode_latest(rows, count), strict=True)
 
     def _release_held(self, t_ns: int) -> None:
         if not self._held:

@@ -44,18 +44,21 @@ def _frame(count: int) -> np.dtype[Any]:
     )
 
 
+_SEQ: Final = TELEMETRY.column("seq")
 _REQUIRED: Final = {column.name for column in TELEMETRY.columns if not column.optional}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """The good records of a batch, as columns, and what was set aside.
+    """The records of a batch, as columns, and what was set aside.
 
     Attributes:
         rows: Fleet row of each record.
-        records: Records of `TELEMETRY`, in range.
-        oldest_seq: For each record, the oldest sample that its device still holds.
+        records: Records of `TELEMETRY`, numbered from 1.
+        oldest_seq: For each record, the oldest sample that its device still holds: 0 to the record's own number.
         arrival_ns: For each record, when its message reached the journal.
+        usable: For each record, whether it is in range. The others are listed for their numbers only: they were
+            set aside for good, and nobody need wait for them.
         rejected: Messages and records that were set aside.
     """
 
@@ -63,6 +66,7 @@ class Decoded:
     records: NDArray[Any]
     oldest_seq: NDArray[np.int64]
     arrival_ns: NDArray[np.int64]
+    usable: NDArray[np.bool_]
     rejected: list[Quarantined]
 
 
@@ -156,15 +160,18 @@ class Decoder:
         records = np.concatenate([p[1] for p in parts])
         oldest_seq = np.concatenate([p[2] for p in parts]).astype(np.int64)
         at = np.concatenate([p[3] for p in parts]).astype(np.int64)
-        keep = self._judge(records, at, subjects, payloads, arrival_ns, now_ns, rejected)
+        usable = self._judge(records, at, subjects, payloads, arrival_ns, now_ns, rejected)
+        keep = np.flatnonzero(usable | _is_numbered(records))
         if len(parts) > 1:
             # the journal's order is the order that devices spoke in
             keep = keep[np.argsort(at[keep], kind="stable")]
         return Decoded(
             rows=rows[keep],
             records=records[keep],
-            oldest_seq=oldest_seq[keep],
+            # a device that sends a sample still holds it, whatever else it says
+            oldest_seq=np.clip(oldest_seq[keep], 0, records["seq"][keep]),
             arrival_ns=arrival_ns[at[keep]],
+            usable=usable[keep],
             rejected=rejected,
         )
 
@@ -177,7 +184,7 @@ class Decoder:
         arrival_ns: NDArray[np.int64],
         now_ns: int,
         rejected: list[Quarantined],
-    ) -> NDArray[np.int64]:
+    ) -> NDArray[np.bool_]:
         first_bad = TELEMETRY.violations(records)
         ahead = records["ts_ns"] > now_ns + self._max_ahead_ns
         bad = (first_bad >= 0) | ahead
@@ -194,7 +201,11 @@ class Decoder:
             rejected.append(
                 _set_aside(subjects[position], arrival_ns[position], payloads[position], reason, detail)
             )
-        return np.flatnonzero(~bad)
+        return ~bad
+
+
+def _is_numbered(records: NDArray[Any]) -> NDArray[np.bool_]:
+    return (records["seq"] >= (_SEQ.low or 0)) & (records["seq"] <= (_SEQ.high or 0))
 
 
 def _decode_any(payload: bytes) -> tuple[NDArray[Any], int]:
@@ -212,7 +223,7 @@ def _decode_json(payload: bytes) -> tuple[NDArray[Any], int]:
     """
     try:
         message = msgspec.json.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise WireFormatError("malformed_json", str(error)) from error
     if (
         not isinstance(message, dict)
@@ -224,7 +235,7 @@ def _decode_json(payload: bytes) -> tuple[NDArray[Any], int]:
         raise WireFormatError("schema_version", f"version {message.get('v')!r}; version {VERSION} is known")
     records = TELEMETRY.empty(len(message["records"]))
     for position, entry in enumerate(message["records"]):
-        if not isinstance(entry, dict) or not entry.keys() >= _REQUIRED:
+        if not isinstance(entry, dict) or any(entry.get(name) is None for name in _REQUIRED):
             raise WireFormatError("missing_field", f"record {position} needs {', '.join(sorted(_REQUIRED))}")
         for name in TELEMETRY.names:
             value = entry.get(name)
@@ -233,12 +244,15 @@ def _decode_json(payload: bytes) -> tuple[NDArray[Any], int]:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise WireFormatError("wrong_type", f"{name} is {value!r}, not a number")
             try:
-                records[name][position] = value
+                with np.errstate(over="ignore"):  # a number beyond 32 bits becomes infinite: out of range
+                    records[name][position] = value
             except (OverflowError, ValueError) as error:
                 raise WireFormatError("out_of_range", f"{name} is {value!r}: {error}") from error
     oldest = message.get("oldest_seq", int(records["seq"].min()))
     if isinstance(oldest, bool) or not isinstance(oldest, int):
         raise WireFormatError("wrong_type", f"oldest_seq is {oldest!r}, not a whole number")
+    if not 0 <= oldest <= (_SEQ.high or 0):
+        raise WireFormatError("out_of_range", f"oldest_seq is {oldest}; it must lie within 0 to {_SEQ.high}")
     return records, oldest
 
 
@@ -251,4 +265,11 @@ def _set_aside(subject: bytes, arrival_ns: np.int64, payload: bytes, reason: str
 
 def _nothing(rejected: list[Quarantined]) -> Decoded:
     none = np.empty(0, dtype=np.int64)
-    return Decoded(rows=none, records=TELEMETRY.empty(0), oldest_seq=none, arrival_ns=none, rejected=rejected)
+    return Decoded(
+        rows=none,
+        records=TELEMETRY.empty(0),
+        oldest_seq=none,
+        arrival_ns=none,
+        usable=np.empty(0, dtype=np.bool_),
+        rejected=rejected,
+    )

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import msgspec
 import numpy as np
@@ -85,22 +87,24 @@ class Shard:
         """
         if self._snapshot_path.exists():
             try:
-                with np.load(self._snapshot_path) as saved:
+                with self._snapshot_path.open("rb") as file, np.load(file) as saved:
                     state = {name: saved[name] for name in saved.files}
-            except (OSError, ValueError, KeyError) as error:
+                if not np.array_equal(state["rows"], self.rows):
+                    raise CorruptStateError(
+                        str(self._snapshot_path), "it was made for other sites; move it away"
+                    )
+                self._columns.restore(state)
+                self.position = self._written_to = int(state["position"])
+                self._history_rows = int(state["history_rows"])
+                self._count = {name: int(state[name]) for name in _COUNTERS}
+            except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, ZlibError) as error:
                 raise CorruptStateError(str(self._snapshot_path), str(error)) from error
-            if not np.array_equal(state["rows"], self.rows):
-                raise CorruptStateError(str(self._snapshot_path), "it was made for other sites; move it away")
-            self._columns.restore(state)
-            self.position = self._written_to = int(state["position"])
-            self._history_rows = int(state["history_rows"])
-            self._count = {name: int(state[name]) for name in _COUNTERS}
         self._history.forget_after(self.position)
 
     def take(self, decoded: Decoded, *, last_seq: int) -> None:
         """Apply what was decoded from the journal up to and including `last_seq`."""
         local = self._local[decoded.rows]
-        applied = self._columns.apply(local, decoded.records, decoded.oldest_seq)
+        applied = self._columns.apply(local, decoded.records, decoded.oldest_seq, decoded.usable)
         taken = applied.verdict == NEW
         if taken.any():
             self._buffer.append((decoded.rows[taken], decoded.records[taken], decoded.arrival_ns[taken]))

@@ -1,8 +1,7 @@
 """Sums up the hierarchies, never without their coverage, age and interval.
 
-A group's sum runs over its fresh sites. What the silent ones may be doing is not guessed but bounded: a stale site
-is somewhere between its last value and its nameplate limits, wider with age; an unknown one anywhere between the
-limits. Every sum is recomputed in full from whole watts, so it is exact and does not drift; sums of shards add up to the
+A group's sum runs over its fresh sites. What the silent ones may be doing is not guessed but bounded: a battery turns
+round within a second, so a silent one is anywhere between its nameplate limits, however young its last value. Every sum is recomputed in full from whole watts, so it is exact and does not drift; sums of shards add up to the
 sums of the fleet.
 """
 
@@ -94,13 +93,6 @@ def sum_groups(
     capacity_w = np.maximum(charge_w, discharge_w)
     battery_w = latest["battery_w"].astype(np.int64)
     age_ns = np.where(latest["ts_ns"] > 0, np.maximum(now_ns - latest["ts_ns"], 0), -1)
-    doubt = np.where(grade == UNKNOWN, 1.0, np.clip(age_ns / max(unknown_ns, 1), 0.0, 1.0))
-    low_w = np.where(
-        is_fresh, battery_w, np.floor(battery_w - doubt * (battery_w + discharge_w)).astype(np.int64)
-    )
-    high_w = np.where(
-        is_fresh, battery_w, np.ceil(battery_w + doubt * (charge_w - battery_w)).astype(np.int64)
-    )
     stored_wh = latest["soc_frac"] * capacity_wh
     usable_wh = np.maximum(stored_wh - plate["reserve_frac"] * capacity_wh, 0.0)
     room_wh = np.maximum(capacity_wh - stored_wh, 0.0)
@@ -121,8 +113,8 @@ def sum_groups(
         "discharge_headroom_w": np.where(
             is_fresh & (usable_wh > 1.0), np.maximum(battery_w + discharge_w, 0), 0
         ),
-        "low_w": low_w,
-        "high_w": high_w,
+        "low_w": np.where(is_fresh, battery_w, -discharge_w),
+        "high_w": np.where(is_fresh, battery_w, charge_w),
     }
     groups = len(fleet.groups)
     sums = {name: np.zeros(groups, dtype=np.int64) for name in columns}

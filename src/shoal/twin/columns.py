@@ -19,6 +19,7 @@ from shoal.domain.telemetry import TELEMETRY
 NEW: Final = 0
 DUPLICATE: Final = 1
 DEFERRED: Final = 2
+REFUSED: Final = 3
 WINDOW: Final = 64
 
 
@@ -27,7 +28,8 @@ class Applied:
     """What became of a batch.
 
     Attributes:
-        verdict: For each record `NEW`, `DUPLICATE` or `DEFERRED` (too far ahead of a hole: it is sent again).
+        verdict: For each record `NEW`, `DUPLICATE`, `DEFERRED` (too far ahead of a hole: it is sent again) or
+            `REFUSED` (not usable: its number is ticked off, its values are not taken).
         lost: Samples that devices no longer hold and that never came.
     """
 
@@ -67,16 +69,27 @@ class TwinColumns:
         """Memory of the columns in bytes."""
         return int(self.latest.nbytes + self.base_seq.nbytes + self.early_mask.nbytes)
 
-    def apply(self, rows: NDArray[np.int64], records: NDArray[Any], oldest_seq: NDArray[np.int64]) -> Applied:
+    def apply(
+        self,
+        rows: NDArray[np.int64],
+        records: NDArray[Any],
+        oldest_seq: NDArray[np.int64],
+        usable: NDArray[np.bool_] | None = None,
+    ) -> Applied:
         """Take a batch of records, each for the row beside it.
 
         Args:
             rows: Row of each record, all within range.
             records: Records of `TELEMETRY`, already validated.
-            oldest_seq: For each record, the oldest sample that its device still holds.
+            oldest_seq: For each record, the oldest sample that its device still holds: 0 to the record's own number.
+            usable: Which records may be taken, all when None. Of the others only the number counts, so that a sample
+                that was set aside leaves no hole that its device would try to fill for ever.
         """
         verdict = np.empty(len(records), dtype=np.int8)
-        lost = _apply(rows, records, oldest_seq, self.latest, self.base_seq, self.early_mask, verdict)
+        may_take = np.ones(len(records), dtype=np.bool_) if usable is None else usable
+        lost = _apply(
+            rows, records, oldest_seq, may_take, self.latest, self.base_seq, self.early_mask, verdict
+        )
         return Applied(verdict=verdict, lost=int(lost))
 
     def accepted(self) -> int:
@@ -99,6 +112,7 @@ def _apply(
     rows: NDArray[np.int64],
     records: NDArray[Any],
     oldest_seq: NDArray[np.int64],
+    usable: NDArray[np.bool_],
     latest: NDArray[Any],
     base_seq: NDArray[np.int64],
     early_mask: NDArray[np.uint64],
@@ -111,7 +125,8 @@ def _apply(
         base = base_seq[r]
         mask = early_mask[r]
         first_contact = base == 0 and mask == np.uint64(0)
-        floor = oldest_seq[i] - 1
+        # what an unusable record says of its device's store is not believed either
+        floor = oldest_seq[i] - 1 if usable[i] else 0
         if floor > base:  # the device has let go of these: what is missing below will never come
             if first_contact or floor - base > 64:
                 if not first_contact:
@@ -133,20 +148,20 @@ def _apply(
             base += 1
         ahead = records[i].seq - base
         if ahead <= 0:
-            verdict[i] = 1
+            verdict[i] = 1 if usable[i] else 3
         elif ahead > 64:
-            verdict[i] = 2
+            verdict[i] = 2 if usable[i] else 3
         else:
             bit = one << np.uint64(ahead - 1)
             if mask & bit != np.uint64(0):
-                verdict[i] = 1
+                verdict[i] = 1 if usable[i] else 3
             else:
-                verdict[i] = 0
+                verdict[i] = 0 if usable[i] else 3
                 mask |= bit
                 while mask & one != np.uint64(0):
                     mask >>= one
                     base += 1
-                if records[i].ts_ns >= latest[r].ts_ns:
+                if usable[i] and records[i].ts_ns >= latest[r].ts_ns:
                     latest[r] = records[i]
         base_seq[r] = base
         early_mask[r] = mask

@@ -88,6 +88,7 @@ class Demo:
             stack.enter_context(InstanceLock(data_dir))
             _clear_previous(data_dir)
             token = secrets.token_urlsafe(24)
+            from shoal.cli.roles.homes import register_fleet
             from shoal.runtime.conductor import Conductor
 
             conductor = Conductor(participants=PARTICIPANTS, token=token, on_stall=_tell_stall)
@@ -95,7 +96,7 @@ class Demo:
             settings = _resolved(self.settings, clock=f"stepped://{host}:{port}", token=token)
             settings_file = data_dir / "run" / "settings.json"
             settings.save(settings_file)
-            fleet = await asyncio.to_thread(_prepare, settings)
+            fleet = await asyncio.to_thread(register_fleet, settings)
             return await self._supervised(settings, settings_file, conductor, fleet)
 
     async def _supervised(
@@ -234,38 +235,6 @@ def _clear_previous(data_dir: Path) -> None:
     for name in _OWN_FILES:
         for path in data_dir.glob(f"{name}*"):
             path.unlink()
-
-
-def _prepare(settings: Settings) -> Any:
-    """Fill the registry with the planned fleet and its credentials; return the fleet."""
-    from shoal.cli.roles.homes import MASTER_SECRET
-    from shoal.cli.roles.host import sqlite_url
-    from shoal.fabric.keys import Keys
-    from shoal.simulate.fleet import plan_fleet, site_secret
-    from shoal.store.credentials import seal
-    from shoal.store.database import migrate, open_database
-    from shoal.store.registry import Registry
-
-    Keys.create_or_load(settings.data_dir / "keys")
-    secret_file = settings.data_dir / "keys" / MASTER_SECRET
-    if not secret_file.exists():
-        descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    master = secret_file.read_bytes()
-    url = settings.registry.database_url or sqlite_url(settings, "registry.db")
-    migrate(url)
-    registry = Registry(open_database(url))
-    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
-    registry.load_fleet(fleet, valid_from_ns=0)
-    registry.set_credential(
-        fleet.site_ids,
-        [
-            seal(site_secret(master, site), created_ns=0, random_bytes=secrets.token_bytes)
-            for site in fleet.site_ids
-        ],
-    )
-    return fleet
 
 
 def _tell_stall(names: list[str], waited_s: float) -> None:

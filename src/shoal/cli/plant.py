@@ -28,6 +28,8 @@ EXTRA_ENV: Final[dict[str, dict[str, str]]] = {"fabric": {"GOGC": "400"}}
 """The engine's memory is small: collecting garbage less often costs some MB and saves a fifth of its time."""
 TIERS: Final = {"fabric": 0, "market": 0, "telemetry": 1, "control": 1, "bidding": 1, "api": 1, "homes": 2}
 START_TIMEOUT_S: Final = 120.0
+FOREVER_S: Final = 10.0 * 365 * 86_400
+"""A plant waits for its sites to be registered however long that takes."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,11 +51,18 @@ def start_role(supervisor: Supervisor, role: str, *, data_dir: Path, settings_fi
 
 def write_roles(data_dir: Path, supervisor: Supervisor, now_ms: int) -> None:
     """Leave the states of the processes where the API finds them."""
-    states: list[dict[str, Any]] = [
-        {"role": s.role, "status": s.status, "restarts": s.restarts, "pid": s.pid, "since_ms": now_ms}
-        for s in supervisor.states()
-    ]
     path = data_dir / "run" / "roles.json"
+    before: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        before = {entry["role"]: entry for entry in msgspec.json.decode(path.read_bytes())}
+    states: list[dict[str, Any]] = []
+    for s in supervisor.states():
+        known = before.get(s.role, {})
+        same = known.get("status") == s.status and known.get("pid") == s.pid
+        since_ms = known.get("since_ms", now_ms) if same else now_ms
+        states.append(
+            {"role": s.role, "status": s.status, "restarts": s.restarts, "pid": s.pid, "since_ms": since_ms}
+        )
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.encode(states))
     temporary.replace(path)
@@ -89,7 +98,7 @@ async def run_roles(settings: Settings, roles: list[str]) -> None:
         async with Supervisor(run_dir=data_dir / "run", on_change=changed) as supervisor:
             for role in roles:
                 start_role(supervisor, role, data_dir=data_dir, settings_file=settings_file)
-            ready = asyncio.ensure_future(supervisor.wait_ready(timeout_s=START_TIMEOUT_S))
+            ready = asyncio.ensure_future(supervisor.wait_ready(timeout_s=FOREVER_S))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():

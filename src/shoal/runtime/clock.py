@@ -11,16 +11,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.errors import InvalidInputError, UnavailableError
-from shoal.domain.interval import NS_PER_S
+from shoal.domain.interval import NS_PER_S, to_ns
 
 _MAX_LINE_BYTES: Final = 16 << 20
 _RETRY_S: Final = 0.05
+SOURCE_FORMS: Final = (
+    "give system, scaled://2021-02-10T15:00:00Z?speed=60&since=<now>, or stepped://host:port"
+)
 _TRIES: Final = 100
 
 
@@ -44,14 +48,24 @@ class SystemClock:
 
 
 class ScaledClock:
-    """A clock that runs `speed` times as fast as the machine's, from `origin_ns`."""
+    """A clock that runs `speed` times as fast as the machine's, from `origin_ns` on.
 
-    def __init__(self, *, origin_ns: int, speed: float) -> None:
+    Args:
+        origin_ns: What it shows at the start.
+        speed: How many of its seconds pass in one of the machine's.
+        since_ns: The machine's time at the start, so that several processes share one clock; now when None.
+
+    Raises:
+        InvalidInputError: when the speed is not positive.
+    """
+
+    def __init__(self, *, origin_ns: int, speed: float, since_ns: int | None = None) -> None:
         if speed <= 0:
             raise InvalidInputError(field="speed", value=speed, fix="give a positive number, or 'max'")
         self._origin_ns = origin_ns
         self._speed = speed
-        self._started = time.monotonic()
+        passed_s = 0.0 if since_ns is None else (time.time_ns() - since_ns) / NS_PER_S
+        self._started = time.monotonic() - passed_s
 
     def now_ns(self) -> int:
         """Return the present instant."""
@@ -180,15 +194,29 @@ class ConductedClock:
 
 
 def open_clock(source: str, *, token: str, name: str) -> Clock:
-    """Return the clock that the settings name: ``system`` or ``stepped://host:port``.
+    """Return the clock that the settings name.
+
+    ``system``; ``scaled://ORIGIN?speed=X&since=MACHINE_TIME`` with both times in ISO 8601, the same for every process
+    that shares the clock; or ``stepped://host:port``, told by a conductor.
 
     Raises:
-        InvalidInputError: when the source is neither.
+        InvalidInputError: when the source is none of them.
     """
     if source == "system":
         return SystemClock()
-    scheme, _, address = source.partition("://")
-    host, _, port = address.rpartition(":")
-    if scheme == "stepped" and host and port.isdigit():
-        return ConductedClock(host=host, port=int(port), token=token, name=name)
-    raise InvalidInputError(field="clock.source", value=source, fix="give 'system' or 'stepped://host:port'")
+    scheme, _, rest = source.partition("://")
+    try:
+        if scheme == "scaled":
+            origin, _, query = rest.partition("?")
+            given = dict(part.split("=", 1) for part in query.split("&"))
+            return ScaledClock(
+                origin_ns=to_ns(datetime.fromisoformat(origin)),
+                speed=float(given["speed"]),
+                since_ns=to_ns(datetime.fromisoformat(given["since"])),
+            )
+        host, _, port = rest.rpartition(":")
+        if scheme == "stepped" and host:
+            return ConductedClock(host=host, port=int(port), token=token, name=name)
+    except (ValueError, KeyError) as error:
+        raise InvalidInputError(field="clock.source", value=source, fix=SOURCE_FORMS) from error
+    raise InvalidInputError(field="clock.source", value=source, fix=SOURCE_FORMS)

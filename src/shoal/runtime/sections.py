@@ -150,8 +150,8 @@ class ClockSource(Section):
 
     source: str = key(
         "system",
-        "the machine's clock, or a conductor that moves time step by step",
-        pattern=r"system|stepped://[^\s:/]+:\d{1,5}",
-        form="system or stepped://host:port",
+        "the machine's clock, a scaled one that processes share, or a conductor that moves time step by step",
+        pattern=r"system|stepped://[^\s:/]+:\d{1,5}|scaled://[^\s?]+\?speed=[^\s&]+&since=[^\s&]+",
+        form="system, scaled://ORIGIN?speed=X&since=NOW or stepped://host:port",
     )
     token: str = key("", "what a process shows to the conductor", secret=True)

@@ -1,8 +1,9 @@
 """Sums up the hierarchies, never without their coverage, age and interval.
 
 A group's sum runs over its fresh sites. What the silent ones may be doing is not guessed but bounded: a battery turns
-round within a second, so a silent one is anywhere between its nameplate limits, however young its last value. Every sum is recomputed in full from whole watts, so it is exact and does not drift; sums of shards add up to the
-sums of the fleet.
+round within a second, so a silent one is anywhere between its nameplate limits, however young its last value. Every
+sum is recomputed in full from whole watts, so it is exact and does not drift; sums of shards add up to the sums of
+the fleet.
 """
 
 from __future__ import annotations

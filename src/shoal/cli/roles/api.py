@@ -20,7 +20,7 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S, Interval, local_midnight_ns
 from shoal.domain.twins import FleetView
 from shoal.market.registry import market
-from shoal.runtime.clock import SystemClock
+from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
 from shoal.store.database import open_database
 from shoal.store.history import History
@@ -31,11 +31,11 @@ async def api(host: Host) -> None:
     """Serve the interface and the page."""
     settings = host.settings
     check_exposure(settings.api.host, settings.api.token)
-    fleet = await asyncio.to_thread(host.fleet)
+    fleet = await host.fleet()
     ledger = Ledger(open_database(host.ledger_url()))
     history = History(settings.data_dir / "history")
     client = await host.connect()
-    conducted = not isinstance(host.clock, SystemClock)
+    conducted = isinstance(host.clock, ConductedClock)
     model = live_model(settings, fleet, conducted=conducted)
     health = RoleFile(
         settings.data_dir / "run" / "roles.json",

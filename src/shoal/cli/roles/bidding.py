@@ -26,7 +26,7 @@ async def bidding(host: Host) -> None:
     """Run the market cycle of every resource."""
     settings = host.settings
     loop = asyncio.get_running_loop()
-    fleet = await asyncio.to_thread(host.fleet)
+    fleet = await host.fleet()
     ledger = Ledger(open_database(host.ledger_url()))
     gateway = MarketGateway(url=settings.bidding.market_url, token=settings.bidding.market_token)
     client = await host.connect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -63,7 +62,7 @@ class LedgerMemory:
 async def control(host: Host) -> None:
     """Run the controllers of every resource."""
     settings = host.settings
-    fleet = await asyncio.to_thread(host.fleet)
+    fleet = await host.fleet()
     ledger = Ledger(open_database(host.ledger_url()))
     fence = ledger.next_fence(ISSUER)
     client = await host.connect()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
 import ssl
 from datetime import date
 from pathlib import Path
@@ -9,16 +12,22 @@ from typing import Final
 
 import numpy as np
 
-from shoal.cli.roles.host import Host
-from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, local_midnight_ns
+from shoal.cli.roles.host import Host, sqlite_url
+from shoal.domain.fleet import Fleet
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, local_midnight_ns
 from shoal.edge.link import Links, LinkSettings
+from shoal.fabric.keys import Keys
 from shoal.market.registry import market
+from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
 from shoal.simulate.fleet import plan_fleet, site_secret
 from shoal.simulate.homes import Homes
 from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
 from shoal.simulate.profiles import Profiles
+from shoal.store.credentials import seal
+from shoal.store.database import migrate, open_database
+from shoal.store.registry import Registry
 
 MASTER_SECRET: Final = "fleet.secret"
 BIG_BATTERIES: Final = ("bess-1",)
@@ -35,6 +44,28 @@ def master_secret(settings: Settings) -> bytes:
     return Path(settings.data_dir / "keys" / MASTER_SECRET).read_bytes()
 
 
+def register_fleet(settings: Settings) -> Fleet:
+    """Fill the registry with the planned fleet and its credentials, and return the fleet."""
+    Keys.create_or_load(settings.data_dir / "keys")
+    secret_file = settings.data_dir / "keys" / MASTER_SECRET
+    if not secret_file.exists():
+        descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+    master = secret_file.read_bytes()
+    url = settings.registry.database_url or sqlite_url(settings, "registry.db")
+    migrate(url)
+    registry = Registry(open_database(url))
+    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+    registry.load_fleet(fleet, valid_from_ns=0)
+    sealed = [
+        seal(site_secret(master, site), created_ns=0, random_bytes=secrets.token_bytes)
+        for site in fleet.site_ids
+    ]
+    registry.set_credential(fleet.site_ids, sealed)
+    return fleet
+
+
 def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
     """Return when the lead-in begins, its gate (for the run's first day), when the run begins, and when it ends."""
     rules = market("ercot-da")
@@ -48,8 +79,13 @@ def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
 async def homes(host: Host) -> None:
     """Run every simulated site of the fleet."""
     settings = host.settings
-    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
-    lead_ns = run_bounds_ns(settings)[0]
+    conducted = isinstance(host.clock, ConductedClock)
+    if conducted:
+        fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+        begin_ns = run_bounds_ns(settings)[0] - NS_PER_HOUR
+    else:
+        fleet = await asyncio.to_thread(register_fleet, settings)
+        begin_ns = host.clock.now_ns() // NS_PER_MINUTE * NS_PER_MINUTE - NS_PER_MINUTE
     secret = master_secret(settings)
     tls = ssl.create_default_context(cafile=settings.fabric.tls_cert) if settings.fabric.tls_cert else None
     links = Links(
@@ -62,9 +98,7 @@ async def homes(host: Host) -> None:
         rng_seed=settings.demo.seed,
         settings=LinkSettings(backoff_base_s=0.2, backoff_cap_s=2.0),
     )
-    world = HomeWorld(
-        fleet, Profiles(fleet, settings.demo.seed), start_ns=lead_ns - NS_PER_HOUR, seed=settings.demo.seed
-    )
+    world = HomeWorld(fleet, Profiles(fleet, settings.demo.seed), start_ns=begin_ns, seed=settings.demo.seed)
     service = Homes(
         fleet=fleet,
         world=world,

@@ -21,10 +21,12 @@ from shoal.runtime.clock import open_clock
 from shoal.runtime.log import configure_logging
 from shoal.runtime.ops import OpsServer
 from shoal.runtime.settings import Settings
-from shoal.store.database import open_database
+from shoal.store.database import migrate, open_database
 from shoal.store.registry import Registry
 
 from nats.aio.client import Client  # isort: skip
+
+WAIT_FOR_SITES_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -87,8 +89,20 @@ class Host:
         """Return the ledger's database."""
         return self.settings.bidding.database_url or sqlite_url(self.settings, "registry.db")
 
-    def fleet(self) -> Fleet:
-        """Return the fleet as registered now."""
+    async def fleet(self) -> Fleet:
+        """Return the fleet as registered now, waiting until there is one."""
+        told = False
+        while True:
+            fleet = await asyncio.to_thread(self._registered)
+            if fleet is not None and fleet.site_ids:
+                return fleet
+            if not told:
+                told, self.not_ready = True, "no site is registered yet"
+                _log.info("waiting", until="a site is registered, e.g. by `shoal sim homes`")
+            await asyncio.sleep(WAIT_FOR_SITES_S)
+
+    def _registered(self) -> Fleet | None:
+        migrate(self.registry_url())
         now_ns = self.clock.now_ns() or time.time_ns()
         return Registry(open_database(self.registry_url())).fleet_at(now_ns)
 

@@ -12,6 +12,7 @@ from shoal.cli.roles.homes import run_bounds_ns
 from shoal.cli.roles.host import Host
 from shoal.domain.clock import Stage
 from shoal.market.registry import market as rules_of
+from shoal.runtime.clock import ConductedClock
 from shoal.simulate.fleet import plan_fleet
 from shoal.simulate.market import create_app
 from shoal.simulate.market_book import RegisteredResource
@@ -23,6 +24,7 @@ TICK_S = 300.0
 async def market(host: Host) -> None:
     """Serve the market until the clock stops."""
     settings = host.settings
+    conducted = isinstance(host.clock, ConductedClock)
     fleet = plan_fleet(1, settings.demo.seed)
     app = create_app(
         rules_of("ercot-da"),
@@ -35,7 +37,7 @@ async def market(host: Host) -> None:
             )
             for r in fleet.resources
         ],
-        since_ns=run_bounds_ns(settings)[0],
+        since_ns=run_bounds_ns(settings)[0] if conducted else host.clock.now_ns(),
     )
     address = urlsplit(settings.bidding.market_url)
     server = uvicorn.Server(

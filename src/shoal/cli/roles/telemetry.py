@@ -22,14 +22,14 @@ from shoal.fabric.subjects import (
     journal_filter,
     partition_of,
 )
-from shoal.runtime.clock import SystemClock
+from shoal.runtime.clock import ConductedClock
 from shoal.telemetry.service import Telemetry, TelemetryOptions
 
 
 async def telemetry(host: Host) -> None:
     """Run every shard of the fleet in this process."""
     settings = host.settings.telemetry
-    fleet = await asyncio.to_thread(host.fleet)
+    fleet = await host.fleet()
     shards = settings.shards
     owner = np.array([partition_of(site) * shards // PARTITIONS for site in fleet.site_ids], dtype=np.int64)
     client = await host.connect()
@@ -103,4 +103,4 @@ async def telemetry(host: Host) -> None:
 
 
 def _is_conducted(clock: Clock) -> bool:
-    return not isinstance(clock, SystemClock)
+    return isinstance(clock, ConductedClock)

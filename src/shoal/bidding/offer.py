@@ -1,8 +1,8 @@
 """From a price forecast to price-quantity orders that can be delivered whichever of them clear.
 
-The plan is the exact optimum on the expected prices. An order carries the price at which the plan would change its mind
-(the marginal value of stored energy) only when its not clearing can never make another order undeliverable; all
-others take any price.
+The plan is the exact optimum on the expected prices. An order carries the price at which it would rather not clear (the
+marginal value of stored energy at the day's end) only when its not clearing can never make another order undeliverable;
+all others take any price.
 """
 
 from __future__ import annotations
@@ -65,6 +65,15 @@ def fleet_storage(
     total_kwh = float(usable_kwh.sum())
     share = usable_kwh / max(total_kwh, 1e-9)
     part = share > 0
+    if not part.any():
+        return Storage(
+            charge_limit_kw=0.0,
+            discharge_limit_kw=0.0,
+            charge_efficiency_frac=1.0,
+            discharge_efficiency_frac=1.0,
+            energy_capacity_kwh=0.0,
+            initial_energy_kwh=0.0,
+        )
     margin_kwh = 0.5 * energy_margin_frac * usable_kwh
     window_kwh = usable_kwh - 2.0 * margin_kwh
     stored_kwh = np.clip(energy_kwh - reserve_frac * energy_capacity_kwh - margin_kwh, 0.0, window_kwh)
@@ -119,10 +128,11 @@ def make_offer(
     hours = len(intervals)
     quantity_mw, change_kwh = _whole_lots(market, plan, storage, hours, interval_h)
     expected = expected_price_per_mwh[:hours]
-    # a stored MWh is sold for no less than its loss would cost, and bought for no more than it would gain
-    loss, gain = plan.marginal_loss_per_mwh[:hours], plan.marginal_gain_per_mwh[:hours]
-    sell_limit = loss / storage.discharge_efficiency_frac + storage.throughput_cost_per_mwh
-    buy_limit = gain * storage.charge_efficiency_frac
+    # All orders of the day are given at once: energy that one of them does not move stays until the day's end, so its
+    # worth there is the limit. Its worth within the day would count on orders that cannot be changed any more.
+    gain, loss = plan.marginal_gain_per_mwh[hours], plan.marginal_loss_per_mwh[hours]
+    sell_limit = gain / storage.discharge_efficiency_frac + storage.throughput_cost_per_mwh
+    buy_limit = loss * storage.charge_efficiency_frac
     limit = np.where(quantity_mw > 0, buy_limit, sell_limit)
     margin = np.where(quantity_mw > 0, limit - expected, expected - limit)
     removable = removable_orders(

@@ -8,8 +8,10 @@ standing         no orders at all: always valid, never wrong, earns nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -78,14 +80,17 @@ class MadeBid:
     offer: Offer | None
 
 
-def make_bid(inputs: BidInputs, *, forecast_budget_s: float, optimise_budget_s: float) -> Climbed[MadeBid]:
-    """Return a bid from the best rung that holds."""
+def make_bid(
+    inputs: Callable[[], BidInputs], *, forecast_budget_s: float, optimise_budget_s: float
+) -> Climbed[MadeBid]:
+    """Return a bid from the best rung that holds; what `inputs` raises counts as the failure of a rung."""
     budget_s = forecast_budget_s + optimise_budget_s
+    known = cache(inputs)
     return climb(
         [
-            Rung(name="fresh", make=lambda: _fresh(inputs), budget_s=budget_s),
-            Rung(name="older_forecast", make=lambda: _older(inputs), budget_s=optimise_budget_s),
-            Rung(name="typical_shape", make=lambda: _typical(inputs), budget_s=optimise_budget_s),
+            Rung(name="fresh", make=lambda: _fresh(known()), budget_s=budget_s),
+            Rung(name="older_forecast", make=lambda: _older(known()), budget_s=optimise_budget_s),
+            Rung(name="typical_shape", make=lambda: _typical(known()), budget_s=optimise_budget_s),
         ],
         last=Rung(
             name="standing",

@@ -115,12 +115,12 @@ class Bidding:
                 self._clock.account(self._account())
 
     def _cycle(self, tick: Tick, *, closing: bool) -> None:
-        try:
-            self._collect_prices(tick.t_ns)
-            self._collect_awards(tick.t_ns)
-            self._place_bids(tick.t_ns)
-        except UnavailableError:
-            self._count["market_unavailable"] += 1
+        # each by itself: a market that gives no prices may still take bids, and a bid can do without the newest prices
+        for part in (self._collect_prices, self._collect_awards, self._place_bids):
+            try:
+                part(tick.t_ns)
+            except UnavailableError:
+                self._count["market_unavailable"] += 1
         self._settle_days(tick.t_ns, closing=closing)
 
     def _published_to_ns(self, resource: Resource, t_ns: int) -> int:
@@ -173,7 +173,7 @@ class Bidding:
             if patient and self._coverage_frac(resource.resource_id) < GOOD_COVERAGE_FRAC:
                 continue  # there is time: more of the resource may report before the last call
             self._placed[key] = self._place(*key)
-            self._count["bids_placed"] += 1
+            self._count["bids_placed"] += self._placed[key] in FINAL_STATUSES
 
     def _settle_days(self, t_ns: int, *, closing: bool) -> None:
         for resource in self._fleet.resources:

@@ -15,22 +15,23 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from dbos import DBOS, DBOSConfiguredInstance
+from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 from numpy.typing import NDArray
 
 from shoal.bidding.offer import carry_forward, fleet_storage
 from shoal.bidding.rungs import BidInputs, StoredForecast, make_bid
 from shoal.connect.market_http import MarketGateway
 from shoal.domain.clock import Clock
-from shoal.domain.errors import GateClosedError, InvalidInputError, UnavailableError
+from shoal.domain.errors import GateClosedError, InvalidInputError, UnavailableError, UnknownIdError
 from shoal.domain.fleet import Fleet, Resource
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.live import WorkflowRun, WorkflowStep
+from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
 from shoal.market.registry import market
 from shoal.market.types import AwardedInterval, Bid, BidReceipt
 from shoal.store.ledger import Ledger
-from shoal.store.records import ForecastRecord
+from shoal.store.records import BidRecord, ForecastRecord
 
 HISTORY_DAYS: Final = 120
 SUBMIT_TRIES: Final = 5
@@ -97,6 +98,25 @@ class BidWorkflow(DBOSConfiguredInstance):
         capacity = self._fleet.nameplate[rows]["energy_capacity_kwh"]
         return float(capacity[fresh].sum() / max(float(capacity.sum()), 1e-9))
 
+    def bring(self, resource_id: str, delivery_date: str) -> str:
+        """Have the resource's bid placed, once, whoever asks and however often; return its status.
+
+        While the outcome is unknown, asking again reads it back from the market.
+        """
+        with SetWorkflowID(bid_workflow_id(resource_id, delivery_date)):
+            handle = DBOS.start_workflow(self.place, resource_id, delivery_date)
+        status = handle.get_result()
+        return self.resolve(resource_id, delivery_date) if status == "unknown" else status
+
+    def resolve(self, resource_id: str, delivery_date: str) -> str:
+        """Bring the bid that was recorded to the market, which does no harm when it is there already."""
+        resource = self._resource(resource_id)
+        record = self._ledger.bid(_bid_key(resource_id, delivery_date))
+        if record.receipt is not None:
+            return record.receipt.status
+        run = self._ledger.run(bid_workflow_id(resource_id, delivery_date))
+        return self._submit(resource, record, [] if run is None else run.steps)
+
     @DBOS.workflow()
     def place(self, resource_id: str, delivery_date: str) -> str:
         """Place the resource's bid for the day; return its final status."""
@@ -120,12 +140,14 @@ class BidWorkflow(DBOSConfiguredInstance):
 
     @DBOS.step()
     def make(self, resource_id: str, delivery_date: str, gathered: str) -> str:
-        """Make the bid on the best rung that holds and record it; return it as JSON."""
+        """Make the bid on the best rung that holds and record it; return its key."""
         resource = self._resource(resource_id)
         measured = msgspec.json.decode(gathered, type=Measured)
-        inputs = self._inputs(resource, delivery_date, measured)
+        key = _bid_key(resource_id, delivery_date)
+        if self._recorded(key) is not None:
+            return key  # a predecessor died between recording it and saying so: its bid stands
         climbed = make_bid(
-            inputs,
+            lambda: self._inputs(resource, delivery_date, measured),
             forecast_budget_s=self._options.forecast_budget_s,
             optimise_budget_s=self._options.optimise_budget_s,
         )
@@ -144,7 +166,7 @@ class BidWorkflow(DBOSConfiguredInstance):
                 )
             )
         bid = Bid(
-            idempotency_key=f"{workflow_id}-r1",
+            idempotency_key=key,
             resource_id=resource_id,
             market_id=resource.market_id,
             settlement_point=resource.settlement_point,
@@ -166,43 +188,35 @@ class BidWorkflow(DBOSConfiguredInstance):
             reason=climbed.reason,
             steps=steps,
         )
-        return msgspec.json.encode(
-            {
-                "bid": bid,
-                "rung": climbed.rung,
-                "reason": climbed.reason,
-                "steps": steps,
-                "started_ns": measured.t_ns,
-            }
-        ).decode()
+        return key
 
     @DBOS.step()
-    def submit(self, resource_id: str, delivery_date: str, made: str) -> str:
+    def submit(self, resource_id: str, delivery_date: str, key: str) -> str:
         """Bring the bid to the market before its gate; return ``accepted``, ``rejected``, ``missed`` or ``unknown``."""
-        resource = self._resource(resource_id)
-        content = msgspec.json.decode(made)
-        bid = msgspec.convert(content["bid"], Bid)
-        steps = msgspec.convert(content["steps"], list[WorkflowStep])
-        gate_ns = market(resource.market_id).gate_ns(date.fromisoformat(delivery_date))
+        run = self._ledger.run(bid_workflow_id(resource_id, delivery_date))
+        steps = [] if run is None else run.steps
+        return self._submit(self._resource(resource_id), self._ledger.bid(key), steps)
+
+    def _submit(self, resource: Resource, record: BidRecord, steps: list[WorkflowStep]) -> str:
+        bid = record.bid
+        gate_ns = market(resource.market_id).gate_ns(date.fromisoformat(bid.delivery_date))
         started = time.perf_counter()
         receipt, status = self._deliver(bid, gate_ns)
         if receipt is not None:
             self._ledger.mark_bid(bid.idempotency_key, "submitted", at_ns=receipt.received_ns)
             self._ledger.record_receipt(receipt)
+        elif status == "unknown":
+            self._ledger.mark_bid(bid.idempotency_key, "unknown", at_ns=self._clock.now_ns())
         took_s = time.perf_counter() - started
-        outcome = (
-            status
-            if receipt is None or not receipt.reason
-            else f"{status}: {receipt.reason} {receipt.detail}"
-        )
+        said = f": {receipt.reason} {receipt.detail}" if receipt is not None and receipt.reason else ""
         self._note(
             resource,
-            delivery_date,
-            int(content["started_ns"]),
+            bid.delivery_date,
+            record.created_ns,
             status=status,
-            rung=content["rung"],
-            reason=content["reason"],
-            steps=[*steps, WorkflowStep(name="submit", took_s=took_s, outcome=outcome)],
+            rung=record.rung,
+            reason=record.rung_reason,
+            steps=[*steps, WorkflowStep(name="submit", took_s=took_s, outcome=f"{status}{said}")],
             finished=True,
         )
         return status
@@ -231,7 +245,10 @@ class BidWorkflow(DBOSConfiguredInstance):
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[Any]]:
         """Return the resource's rows, which of them are fresh, and their latest records."""
         rows = self._fleet.rows_in(resource.group_id)
-        latest = self._view().latest[rows]
+        try:
+            latest = self._view().latest[rows]
+        except UnavailableError:
+            latest = TELEMETRY.empty(len(rows))  # the twins are away: a bid must stand all the same
         oldest_ns = now_ns - int(self._options.fresh_timeout_s * NS_PER_S)
         return rows, (latest["ts_ns"] > 0) & (latest["ts_ns"] >= oldest_ns), latest
 
@@ -282,6 +299,12 @@ class BidWorkflow(DBOSConfiguredInstance):
             for s, e, w, p in zip(start_ns, end_ns, energy_wh, price, strict=True)
         ]
 
+    def _recorded(self, idempotency_key: str) -> BidRecord | None:
+        try:
+            return self._ledger.bid(idempotency_key)
+        except UnknownIdError:
+            return None
+
     def _older_forecast(self, resource: Resource, as_of_ns: int) -> StoredForecast | None:
         record = self._ledger.latest_forecast(resource.settlement_point, as_of_ns=as_of_ns)
         return None if record is None else msgspec.json.decode(record.payload, type=StoredForecast)
@@ -308,6 +331,10 @@ class BidWorkflow(DBOSConfiguredInstance):
         )
         self._ledger.record_run(run)
         self._publish_run(run)
+
+
+def _bid_key(resource_id: str, delivery_date: str) -> str:
+    return f"{bid_workflow_id(resource_id, delivery_date)}-r1"
 
 
 def bid_workflow_id(resource_id: str, delivery_date: str) -> str:

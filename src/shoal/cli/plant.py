@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -50,22 +51,30 @@ def start_role(supervisor: Supervisor, role: str, *, data_dir: Path, settings_fi
 
 
 def write_roles(data_dir: Path, supervisor: Supervisor, now_ms: int) -> None:
-    """Leave the states of the processes where the API finds them."""
+    """Leave the states of the processes where the API finds them, beside those of other supervisors of the plant.
+
+    A disk that refuses is logged; it must not stop the processes.
+    """
     path = data_dir / "run" / "roles.json"
-    before: dict[str, dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        before = {entry["role"]: entry for entry in msgspec.json.decode(path.read_bytes())}
-    states: list[dict[str, Any]] = []
+        known = {entry["role"]: entry for entry in msgspec.json.decode(path.read_bytes())}
     for s in supervisor.states():
-        known = before.get(s.role, {})
-        same = known.get("status") == s.status and known.get("pid") == s.pid
-        since_ms = known.get("since_ms", now_ms) if same else now_ms
-        states.append(
-            {"role": s.role, "status": s.status, "restarts": s.restarts, "pid": s.pid, "since_ms": since_ms}
-        )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(states))
-    temporary.replace(path)
+        before = known.get(s.role, {})
+        same = before.get("status") == s.status and before.get("pid") == s.pid
+        known[s.role] = {
+            "role": s.role,
+            "status": s.status,
+            "restarts": s.restarts,
+            "pid": s.pid,
+            "since_ms": before.get("since_ms", now_ms) if same else now_ms,
+        }
+    temporary = path.with_name(f".roles.{os.getpid()}")
+    try:
+        temporary.write_bytes(msgspec.json.encode(list(known.values())))
+        temporary.replace(path)
+    except OSError as error:
+        _log.warning("roles_not_written", path=str(path), why=str(error))
 
 
 async def run_roles(settings: Settings, roles: list[str]) -> None:

@@ -106,5 +106,5 @@ class MarketGateway:
     def _decoded(response: httpx.Response, kind: type[_T]) -> _T:
         try:
             return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnavailableError("market", f"an answer that cannot be read: {error}") from error

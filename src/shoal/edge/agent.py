@@ -120,7 +120,7 @@ def decode_desired(payload: bytes) -> DesiredState:
     """
     try:
         return _DESIRED.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireFormatError("desired_state", str(error)) from error
 
 
@@ -132,7 +132,7 @@ def decode_durable(payload: bytes) -> int:
     """
     try:
         return _DURABLE.decode(payload).seq
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireFormatError("durable_up_to", str(error)) from error
 
 

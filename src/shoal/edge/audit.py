@@ -120,7 +120,7 @@ class Referee:
         self._counts[6] += 1
         try:
             asked = msgspec.json.decode(payload, type=DesiredState)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         sound = 0 < asked.version < 2**32 and 0 <= asked.fence < 2**63
         if not sound or not 0 <= asked.start_ns < asked.end_ns < 2**63 or asked.fence < self._fence[row]:

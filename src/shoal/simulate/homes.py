@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,6 +92,7 @@ class Homes:
         self._sent_seq = np.zeros(sites, dtype=np.int64)
         self._released = 0
         self._held: list[tuple[int, int, int, bytes]] = []
+        self._cut_off: set[int] = set()
         self._report_steps = report_steps
         self._report_phase = np.arange(sites) % np.maximum(report_steps, 1)
         self._span_ns = 0
@@ -148,6 +149,7 @@ class Homes:
         if tick.t_ns % NS_PER_HOUR == 0:
             self._read_meters(tick.t_ns)
         self._online = self._faults.online(tick.t_ns)
+        self._resend()
         self._report(tick.t_ns)
         await self._wait_for_uplink()
         self._clock.report({"samples_released": self._released})
@@ -250,9 +252,8 @@ class Homes:
                 self._take_desired(row, payload)
             else:
                 self._take_durable(row, payload)
-        came_up = self._links.went_up()
-        if len(came_up):
-            self._resend(came_up.tolist())
+        self._cut_off.update(self._links.went_up().tolist())
+        self._resend()
 
     def _take_desired(self, row: int, payload: bytes) -> None:
         self._count["desired_received"] += 1
@@ -270,19 +271,20 @@ class Homes:
         with contextlib.suppress(WireFormatError):
             self._outbox.durable(row, agent.decode_durable(payload))
 
-    def _resend(self, rows: Iterable[int]) -> None:
+    def _resend(self) -> None:
         """After a broken connection: everything that was sent and is not yet known to be durable, once more."""
-        dropped = set(rows)
+        dropped = {row for row in self._cut_off if self._online[row]}
+        if not dropped:
+            return
+        self._cut_off -= dropped
         kept: list[tuple[int, int, int, bytes]] = []
         for due_ns, row, samples, message in self._held:
-            if row in dropped and self._online[row]:
+            if row in dropped:
                 self._released += samples  # goes out with the rest below
             else:
                 kept.append((due_ns, row, samples, message))
         self._held = kept
         for row in sorted(dropped):
-            if not self._online[row]:
-                continue
             first = int(self._outbox.oldest_seq[row]) - 1
             count = int(self._sent_seq[row]) - first
             if count <= 0:

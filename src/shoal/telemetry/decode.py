@@ -223,7 +223,7 @@ def _decode_json(payload: bytes) -> tuple[NDArray[Any], int]:
     """
     try:
         message = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireFormatError("malformed_json", str(error)) from error
     if (
         not isinstance(message, dict)

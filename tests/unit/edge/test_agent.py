@@ -226,7 +226,8 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
 def test_messages_are_decoded_or_refused() -> None:
     assert decode_desired(wire(desired(1, 5, 0, 1))) == desired(1, 5, 0, 1)
     assert decode_durable(b'{"seq": 12}') == 12
-    for payload in (b"", b"{}", b"\xff", wire(desired(1, 5, 0, 1)).replace(b":5,", b":NaN,")):
+    wrong = [b"", b"{}", b"\xff", b'{"\xff": 1}', b'{"seq": 1, "a": ' + b"[" * 100_000]
+    for payload in (*wrong, wire(desired(1, 5, 0, 1)).replace(b":5,", b":NaN,")):
         with pytest.raises(WireFormatError):
             decode_desired(payload)
         with pytest.raises(WireFormatError):

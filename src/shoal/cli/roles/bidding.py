@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig
 
 from shoal.bidding.service import Bidding
-from shoal.bidding.workflow import BidOptions, BidWorkflow, bid_workflow_id
+from shoal.bidding.workflow import BidOptions, BidWorkflow
 from shoal.cli.roles.host import Host, sqlite_url
 from shoal.cli.roles.twins import ask_twins
 from shoal.connect.market_http import MarketGateway
@@ -62,11 +62,6 @@ async def bidding(host: Host) -> None:
         ),
     )
 
-    def place(resource_id: str, delivery_date: str) -> str:
-        with SetWorkflowID(bid_workflow_id(resource_id, delivery_date)):
-            handle = DBOS.start_workflow(workflow.place, resource_id, delivery_date)
-        return str(handle.get_result())
-
     async def publish_money() -> None:
         await client.publish(LIVE_MONEY, b"{}")
 
@@ -77,7 +72,7 @@ async def bidding(host: Host) -> None:
         gateway=gateway,
         history=History(settings.data_dir / "history"),
         launch=DBOS.launch,
-        place=place,
+        place=workflow.bring,
         coverage_frac=workflow.coverage_frac,
         lead_time_s=settings.bidding.lead_time_s,
         publish_money=publish_money,

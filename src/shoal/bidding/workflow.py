@@ -35,6 +35,10 @@ from shoal.store.records import BidRecord, ForecastRecord
 
 HISTORY_DAYS: Final = 120
 SUBMIT_TRIES: Final = 5
+STEP_TRIES: Final = 4
+STEP_REST_S: Final = 0.5
+"""A store that is locked for a moment must not end the workflow: its end is final. Every step may run again."""
+
 ENERGY_MARGIN_FRAC: Final = 0.02
 
 
@@ -55,6 +59,18 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     t_ns: int
     energy_kwh: list[float]
     silent: int
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, UnavailableError)
+
+
+_step: Final = DBOS.step(
+    retries_allowed=True,
+    max_attempts=STEP_TRIES,
+    interval_seconds=STEP_REST_S,
+    should_retry=_may_pass,
+)
 
 
 @DBOS.dbos_class()
@@ -124,7 +140,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         made = self.make(resource_id, delivery_date, gathered)
         return self.submit(resource_id, delivery_date, made)
 
-    @DBOS.step()
+    @_step
     def gather(self, resource_id: str, delivery_date: str) -> str:
         """Measure the resource and note the instant; the result is what the bid will be made from."""
         resource = self._resource(resource_id)
@@ -138,7 +154,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         measured = Measured(t_ns=started_ns, energy_kwh=energy.tolist(), silent=int((~fresh).sum()))
         return msgspec.json.encode(measured).decode()
 
-    @DBOS.step()
+    @_step
     def make(self, resource_id: str, delivery_date: str, gathered: str) -> str:
         """Make the bid on the best rung that holds and record it; return its key."""
         resource = self._resource(resource_id)
@@ -190,7 +206,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         )
         return key
 
-    @DBOS.step()
+    @_step
     def submit(self, resource_id: str, delivery_date: str, key: str) -> str:
         """Bring the bid to the market before its gate; return ``accepted``, ``rejected``, ``missed`` or ``unknown``."""
         run = self._ledger.run(bid_workflow_id(resource_id, delivery_date))

@@ -183,18 +183,20 @@ def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int) -> list[in
 
 def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:
     """Return the settings of the processes: every port chosen, every secret made."""
-    ports = _free_ports(6)
-    fabric = settings.fabric
+    free = iter(_free_ports(6))
+    listeners = ("client_port", "mqtt_port", "websocket_port", "monitor_port")
+    # a demonstration never stands in another plant's way: only a port that somebody chose is kept
+    chosen = {
+        f"fabric.{name}": settings.value(f"fabric.{name}") if f"fabric.{name}" in settings.sources else 0
+        for name in listeners
+    }
     return settings.with_values(
         {
             "data_dir": settings.data_dir.absolute(),
-            "fabric.client_port": fabric.client_port or ports[0],
-            "fabric.mqtt_port": fabric.mqtt_port or ports[1],
-            "fabric.websocket_port": fabric.websocket_port or ports[2],
-            "fabric.monitor_port": fabric.monitor_port or ports[3],
-            "bidding.market_url": settings.bidding.market_url or f"http://127.0.0.1:{ports[4]}",
+            **{name: port or next(free) for name, port in chosen.items()},
+            "bidding.market_url": settings.bidding.market_url or f"http://127.0.0.1:{next(free)}",
             "bidding.market_token": settings.bidding.market_token or secrets.token_urlsafe(24),
-            "api.port": settings.api.port or ports[5],
+            "api.port": settings.api.port or next(free),
             "clock.source": clock,
             "clock.token": token,
         },

@@ -41,6 +41,7 @@ class Run:
 class _Delivery:
     award_wh: int
     delivered_wh: int
+    moved_wh: int
     met_wh: int
     amount: int
 
@@ -105,7 +106,7 @@ def make_report(run: Run, accounts: Mapping[str, Mapping[str, Any]]) -> dict[str
         "gates_missed": exchange["gates_missed"],
         "rungs": bidding["rungs"],
         "award_mwh": award_wh / 1e6,
-        "delivered_mwh": sum(abs(d.delivered_wh) for d in inside.values()) / 1e6,
+        "delivered_mwh": sum(d.moved_wh for d in inside.values()) / 1e6,
         "delivered_share": met_wh / award_wh if award_wh else None,
         "delivered_share_by_resource": _share_by_resource(inside),
         "energy_moved_kwh": homes["moved_wh"] / 1e3,
@@ -144,12 +145,13 @@ def _from_meters(run: Run, award: Award, meters: list[list[int]]) -> _Delivery |
         return None
     reading = {t_ns: net_wh for t_ns, net_wh, _ in meters}
     charge_permille = market(award.market_id).deviation_charge_permille
-    delivered = met = amount = awarded = 0
+    delivered = moved = met = amount = awarded = 0
     for interval in award.intervals:
         wh = reading[interval.end_ns] - reading[interval.start_ns]
         same_way = wh * interval.energy_wh > 0
         met += min(abs(wh), abs(interval.energy_wh)) if same_way else 0
         delivered += wh
+        moved += abs(wh)
         awarded += abs(interval.energy_wh)
         amount += settle_interval(
             start_ns=interval.start_ns,
@@ -159,7 +161,7 @@ def _from_meters(run: Run, award: Award, meters: list[list[int]]) -> _Delivery |
             price_cents_per_mwh=price_cents_per_mwh(interval.price_per_mwh),
             deviation_charge_permille=charge_permille,
         ).net_amount
-    return _Delivery(award_wh=awarded, delivered_wh=delivered, met_wh=met, amount=amount)
+    return _Delivery(award_wh=awarded, delivered_wh=delivered, moved_wh=moved, met_wh=met, amount=amount)
 
 
 def _perfect_foresight(run: Run, resource: Resource, meters: list[list[int]]) -> float:

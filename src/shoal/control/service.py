@@ -20,7 +20,6 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
 from shoal.domain.live import ResourceState
 from shoal.domain.twins import FleetView
 
-STEP_S: Final = 60.0
 LOOK_AGAIN_NS: Final = 300 * NS_PER_S
 
 
@@ -56,6 +55,7 @@ class Control:
         fleet: The fleet as registered.
         clock: The plant's clock.
         options: Settings of the cycle.
+        step_s: Time between two cycles.
         view: Asks the twins for the latest record of every site.
         memory: Awards and saved states.
         send: Sends a desired state to a site.
@@ -69,6 +69,7 @@ class Control:
         fleet: Fleet,
         clock: Clock,
         options: DispatchOptions,
+        step_s: float,
         view: Callable[[], Awaitable[FleetView]],
         memory: Memory,
         send: Callable[[str, bytes], Awaitable[None]],
@@ -77,6 +78,7 @@ class Control:
     ) -> None:
         self._fleet = fleet
         self._clock = clock
+        self._step_s = step_s
         self._view = view
         self._memory = memory
         self._send = send
@@ -97,14 +99,14 @@ class Control:
 
     async def follow(self) -> None:
         """Run a cycle at every tick until the clock stops."""
-        async for tick in self._clock.ticks(Stage.ACT, STEP_S):
+        async for tick in self._clock.ticks(Stage.ACT, self._step_s):
             sent = await self.cycle(tick)
             self._clock.report({"desired_sent": sent})
 
     async def cycle(self, tick: Tick) -> int:
         """Read, decide, send; return the number of commands sent."""
         view = await self._view()
-        step_ns = tick.facts.get("step_s", int(STEP_S)) * NS_PER_S
+        step_ns = tick.facts.get("step_s", int(self._step_s)) * NS_PER_S
         states: list[ResourceState] = []
         sent = 0
         for dispatcher in self._dispatchers:

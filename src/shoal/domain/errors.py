@@ -18,9 +18,20 @@ A refusal that the domain foresees (a bid out of range, a set-point beyond capab
 
 from __future__ import annotations
 
+from typing import Any
+
+
+def _restored(kind: type[ShoalError], args: tuple[Any, ...], facts: dict[str, Any]) -> ShoalError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
 
 class ShoalError(Exception):
-    """The root of the tree."""
+    """The root of the tree. An error crosses processes and journals with its facts, whatever its signature."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class InvalidInputError(ShoalError):

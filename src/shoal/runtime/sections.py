@@ -27,10 +27,10 @@ class Fabric(Section):
         form="empty, or nats://host:port or tls://host:port, several with commas between",
     )
     host: str = key("127.0.0.1", "address on which the embedded engine listens")
-    client_port: int = key(0, "port for the plant's own processes; 0 takes a free one", **_PORT)
-    mqtt_port: int = key(0, "port for devices over MQTT; 0 takes a free one", **_PORT)
-    websocket_port: int = key(0, "port for clients over WebSocket; 0 takes a free one", **_PORT)
-    monitor_port: int = key(0, "port of the engine's own statistics; 0 takes a free one", **_PORT)
+    client_port: int = key(4222, "port for the plant's own processes; 0 takes a free one", **_PORT)
+    mqtt_port: int = key(1883, "port for devices over MQTT; 0 takes a free one", **_PORT)
+    websocket_port: int = key(9222, "port for clients over WebSocket; 0 takes a free one", **_PORT)
+    monitor_port: int = key(8222, "port of the engine's own statistics; 0 takes a free one", **_PORT)
     store_max_bytes: int = key(4 << 30, "most disk that the journals may take", unit="bytes", low=64 << 20)
     journal_max_age_s: float = key(
         7 * 86_400.0, "how long telemetry stays in the journal", unit="s", low=3_600
@@ -45,7 +45,7 @@ class Fabric(Section):
 class Telemetry(Section):
     """The way of a sample from the journal into the twins."""
 
-    shards: int = key(1, "number of processes that share the twins", low=1, high=64)
+    shards: int = key(1, "number of shards that share the twins", low=1, high=64)
     fresh_timeout_s: float = key(180.0, "age after which a measurement is stale", unit="s", low=1)
     unknown_timeout_s: float = key(900.0, "age after which nothing is known of a site", unit="s", low=1)
     checkpoint_every_s: float = key(3_600.0, "plant time between two checkpoints of a shard", unit="s", low=1)
@@ -65,12 +65,6 @@ class Control(Section):
     step_s: float = key(60.0, "plant time between two rounds of set-points", unit="s", low=1, high=3_600)
     lease_s: float = key(
         600.0, "how long a set-point holds when nothing follows it", unit="s", low=1, high=86_400
-    )
-    allocation_energy_weight: float = key(
-        1.0,
-        "how strongly a split favours batteries with more energy (or room) left; 0 splits by power alone",
-        low=0,
-        high=10,
     )
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
 

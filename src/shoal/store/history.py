@@ -83,6 +83,10 @@ class HistoryWriter:
             written.append(folder / name)
         return written
 
+    def is_empty(self) -> bool:
+        """Return whether this shard has written nothing yet."""
+        return not any(part.shard == self._shard for part in parts(self._root))
+
     def forget_after(self, seq: int) -> int:
         """Delete this shard's files made from journal positions above `seq`, before these are replayed.
 

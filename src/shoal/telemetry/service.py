@@ -78,7 +78,8 @@ class Telemetry:
         publish: Sends a message on a subject.
         durable_subject: Subject on which a site hears what is durable.
         live_subject: Subject of the aggregates.
-        quarantine_subject: Subject of what was set aside.
+        quarantine_subject: Subject of the state of what was set aside.
+        evidence_subject: Subject under which each message set aside for a reason is kept.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Telemetry:
         durable_subject: Callable[[str], str],
         live_subject: str,
         quarantine_subject: str,
+        evidence_subject: Callable[[str], str],
     ) -> None:
         self._options = options
         self._fleet = fleet
@@ -100,6 +102,7 @@ class Telemetry:
         self._durable_subject = durable_subject
         self._live_subject = live_subject
         self._quarantine_subject = quarantine_subject
+        self._evidence_subject = evidence_subject
         self._decoder = Decoder(
             row_of={site.encode(): row for site, row in fleet.row_of.items()},
             max_ahead_ns=int(options.max_clock_ahead_s * NS_PER_S),
@@ -148,6 +151,7 @@ class Telemetry:
             for rejected in decoded.rejected:
                 self._reasons[rejected.reason] += 1
                 self._recent.append(rejected)
+                await self._publish(self._evidence_subject(rejected.reason), msgspec.json.encode(rejected))
             self._arrived.set()
             # let the next ones gather: a batch costs far more than the messages in it
             await asyncio.sleep(COALESCE_S)

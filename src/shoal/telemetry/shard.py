@@ -88,18 +88,33 @@ class Shard:
         if self._snapshot_path.exists():
             try:
                 with self._snapshot_path.open("rb") as file, np.load(file) as saved:
-                    state = {name: saved[name] for name in saved.files}
-                if not np.array_equal(state["rows"], self.rows):
-                    raise CorruptStateError(
-                        str(self._snapshot_path), "it was made for other sites; move it away"
-                    )
-                self._columns.restore(state)
-                self.position = self._written_to = int(state["position"])
-                self._history_rows = int(state["history_rows"])
-                self._count = {name: int(state[name]) for name in _COUNTERS}
+                    self._take_over({name: saved[name] for name in saved.files})
             except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, ZlibError) as error:
                 raise CorruptStateError(str(self._snapshot_path), str(error)) from error
+        elif self._history.is_empty():
+            self._save()  # from now on a missing snapshot is a lost one
+        else:
+            raise CorruptStateError(
+                str(self._snapshot_path),
+                "it is missing although the shard has a history; restore it, or move twins/ and history/ away together",
+            )
         self._history.forget_after(self.position)
+
+    def _take_over(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take a snapshot's state; sites that were registered since begin anew."""
+        known = self._local[state["rows"][state["rows"] < len(self._local)]]
+        if len(known) != len(state["rows"]) or (known < 0).any():
+            raise CorruptStateError(
+                str(self._snapshot_path),
+                "it holds sites that this shard does not own; was telemetry.shards changed? Set it back, or move "
+                "twins/ and history/ away together",
+            )
+        mine = self._columns.state()
+        for name, column in mine.items():
+            column[known] = state[name]
+        self.position = self._written_to = int(state["position"])
+        self._history_rows = int(state["history_rows"])
+        self._count = {name: int(state[name]) for name in _COUNTERS}
 
     def take(self, decoded: Decoded, *, last_seq: int) -> None:
         """Apply what was decoded from the journal up to and including `last_seq`."""

@@ -130,7 +130,7 @@ def test_unreadable_file_is_refused(tmp_path: Path) -> None:
     ("flags", "field"),
     [
         ({"telemetry.fresh_timeout_s": 900}, "telemetry.unknown_timeout_s"),
-        ({"control.step_s": 300}, "control.lease_s"),
+        ({"control.step_s": 900}, "control.lease_s"),
         ({"bidding.lead_time_s": 100}, "bidding.lead_time_s"),
         ({"fabric.tls_cert": "cert.pem"}, "fabric.tls_key"),
     ],

@@ -185,6 +185,7 @@ def test_history_is_exactly_once_when_a_shard_dies_before_its_snapshot(
     tmp_path: Path, journal: Journal, checkpoints: tuple[int, ...]
 ) -> None:
     first = new_shard(tmp_path)
+    first.restore()
     for last in checkpoints:
         replay(first, journal, to_seq=last)
         first.checkpoint()
@@ -208,6 +209,7 @@ def test_shard_leaves_the_history_of_others_alone(tmp_path: Path, journal: Journ
     other.take(records.read(1, 1), last_seq=1)
     other.checkpoint()
     first = new_shard(tmp_path)
+    first.restore()
     replay(first, journal, to_seq=60)
     crash_between_history_and_snapshot(first, tmp_path)
     new_shard(tmp_path).restore()
@@ -219,10 +221,37 @@ def test_snapshot_of_other_sites_is_refused(tmp_path: Path, journal: Journal) ->
     replay(first, journal, to_seq=20)
     first.checkpoint()
     before = history_of(tmp_path)
-    for rows in (np.array([1, 2]), np.array([1, 2, 5]), np.array([2, 1, 4])):
-        with pytest.raises(CorruptStateError, match="other sites"):
+    for rows in (np.array([1, 2]), np.array([1, 2, 5])):
+        with pytest.raises(CorruptStateError, match="does not own"):
             new_shard(tmp_path, rows=rows).restore()
     assert history_of(tmp_path) == before, "nothing was deleted on the way"
+
+
+def test_site_registered_since_the_snapshot_begins_anew_and_the_others_go_on(
+    tmp_path: Path, journal: Journal
+) -> None:
+    first = new_shard(tmp_path)
+    replay(first, journal, to_seq=20)
+    first.checkpoint()
+    second = new_shard(tmp_path, rows=np.array([*ROWS.tolist(), 5]))
+    second.restore()
+    assert second.position == first.position
+    assert second.accepted() == first.accepted()
+    assert len(history_of(tmp_path)) == first.statistics().history_rows
+
+
+def test_missing_snapshot_beside_a_history_is_refused_and_nothing_is_deleted(
+    tmp_path: Path, journal: Journal
+) -> None:
+    first = new_shard(tmp_path)
+    first.restore()
+    replay(first, journal, to_seq=20)
+    first.checkpoint()
+    before = history_of(tmp_path)
+    (tmp_path / "twins" / "shard-0.npz").unlink()
+    with pytest.raises(CorruptStateError, match="missing"):
+        new_shard(tmp_path).restore()
+    assert history_of(tmp_path) == before
 
 
 def _cut(content: bytes) -> bytes:

@@ -82,6 +82,7 @@ async def control(host: Host) -> None:
             issuer=ISSUER,
             fence=fence,
         ),
+        step_s=settings.control.step_s,
         view=lambda: ask_twins(client, shards=settings.telemetry.shards, sites=len(fleet.site_ids)),
         memory=LedgerMemory(ledger, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns),
         send=send,

@@ -64,8 +64,8 @@ def _options(host: Host) -> FabricOptions:
     settings = host.settings.fabric
     tls = None
     if settings.tls_cert:
-        ca = Path(settings.tls_ca) if settings.tls_ca else None
-        tls = TlsFiles(cert=Path(settings.tls_cert), key=Path(settings.tls_key), ca=ca)
+        # no authority for clients: they sign in by key or credential, not by certificate
+        tls = TlsFiles(cert=Path(settings.tls_cert), key=Path(settings.tls_key))
     return FabricOptions(
         store_dir=host.settings.data_dir / "fabric",
         host=settings.host,

@@ -21,6 +21,7 @@ from shoal.fabric.subjects import (
     durable_subject,
     journal_filter,
     partition_of,
+    quarantine_subject,
 )
 from shoal.runtime.clock import ConductedClock
 from shoal.telemetry.service import Telemetry, TelemetryOptions
@@ -50,6 +51,7 @@ async def telemetry(host: Host) -> None:
         durable_subject=lambda site: durable_subject(SiteId(site)),
         live_subject=LIVE_AGGREGATES,
         quarantine_subject=LIVE_QUARANTINE,
+        evidence_subject=quarantine_subject,
     )
     service.restore()
     host.ops.register("twins", service.statistics)

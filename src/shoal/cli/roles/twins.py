@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import nats.errors
@@ -13,7 +14,8 @@ from shoal.domain.twins import FleetView, ShardAnswer, merge_answers
 from shoal.fabric.subjects import ask_twin_subject
 
 ASK_TIMEOUT_S = 2.0
-ASK_TRIES = 60
+ASK_PATIENCE_S = 120.0
+ASK_AGAIN_S = 0.1
 
 
 async def ask_twins(client: Client, *, shards: int, sites: int) -> FleetView:
@@ -27,11 +29,12 @@ async def ask_twins(client: Client, *, shards: int, sites: int) -> FleetView:
 
 
 async def _ask(client: Client, shard: int) -> ShardAnswer:
-    for _ in range(ASK_TRIES):
+    deadline_s = time.monotonic() + ASK_PATIENCE_S
+    while time.monotonic() < deadline_s:
         try:
             reply = await client.request(ask_twin_subject(shard), b"", timeout=ASK_TIMEOUT_S)
         except nats.errors.NoRespondersError:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(ASK_AGAIN_S)
         except (nats.errors.Error, TimeoutError):
             continue
         else:

@@ -71,7 +71,8 @@ def test_hours_do_not_count_each_others_energy(energies_wh: tuple[int, int]) -> 
     """Half of the sites report every second minute, so that at an hour's start their latest word is a minute old."""
 
     def online(minute: int) -> NDArray[np.bool_]:
-        return (np.arange(12) + minute) % 2 == 0
+        reports: NDArray[np.bool_] = (np.arange(12) + minute) % 2 == 0
+        return reports
 
     plant = Plant(mixed_nameplates(12, seed=3), soc_frac=0.6)
     dispatcher = make_dispatcher(plant.plate)

@@ -15,7 +15,7 @@ def _mean(values: NDArray[np.float64]) -> float:
     total = 0.0
     for value in values:
         total += value
-    return total / values.shape[0]
+    return float(total / values.shape[0])
 
 
 def test_kernel_equals_the_function_it_compiles() -> None:

@@ -65,6 +65,8 @@ class Homes:
         links: Their connections.
         clock: The world's clock.
         report_steps: For each site, how many minutes of samples go into one report.
+        jitter: Whether reports really leave at their own places within a minute; on a conducted clock, where a
+            minute is an instant, they only leave in that order.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Homes:
         links: Links,
         clock: Clock,
         report_steps: NDArray[np.int64],
+        jitter: bool = False,
     ) -> None:
         sites = len(fleet.site_ids)
         self._fleet = fleet
@@ -94,6 +97,7 @@ class Homes:
         self._held: list[tuple[int, int, int, bytes]] = []
         self._cut_off: set[int] = set()
         self._report_steps = report_steps
+        self._jitter = jitter
         self._report_phase = np.arange(sites) % np.maximum(report_steps, 1)
         self._span_ns = 0
         self._draining = False
@@ -131,6 +135,8 @@ class Homes:
             while True:
                 await asyncio.sleep(PUMP_S)
                 self._pump()
+                if self._jitter:
+                    self._release_held(self._clock.now_ns())
         finally:
             loop.remove_reader(self._links.fileno())
 
@@ -196,10 +202,15 @@ class Homes:
         repeated = self._faults.duplicated(t_ns)
         rows: list[int] = []
         messages: list[bytes] = []
-        for row, message in self._newest(speaks, waiting):
-            if late_ns[row] > 0:
-                self._held.append((t_ns + int(late_ns[row]), row, int(waiting[row]), message))
-                self._count["late"] += 1
+        offset_s = self._faults.send_offset_s(t_ns)
+        for row, message in sorted(self._newest(speaks, waiting), key=lambda said: offset_s[said[0]]):
+            self._count["late"] += bool(late_ns[row] > 0)
+            if late_ns[row] > 0 or self._jitter:
+                due_ns = t_ns + int(late_ns[row]) + (int(offset_s[row] * NS_PER_S) if self._jitter else 0)
+                self._held.append((due_ns, row, int(waiting[row]), message))
+                if self._jitter and repeated[row]:
+                    self._held.append((due_ns, row, 0, message))
+                    self._count["repeated"] += 1
                 continue
             rows.append(row)
             messages.append(message)

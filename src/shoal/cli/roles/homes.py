@@ -14,6 +14,7 @@ import numpy as np
 
 from shoal.cli.roles.host import Host, sqlite_url
 from shoal.domain.fleet import Fleet
+from shoal.domain.ids import ProgramId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, local_midnight_ns
 from shoal.edge.link import Links, LinkSettings
 from shoal.fabric.keys import Keys
@@ -27,9 +28,16 @@ from shoal.simulate.physics import HomeWorld
 from shoal.simulate.profiles import Profiles
 from shoal.store.credentials import seal
 from shoal.store.database import migrate, open_database
+from shoal.store.records import Program
 from shoal.store.registry import Registry
 
 MASTER_SECRET: Final = "fleet.secret"
+PROGRAMS: Final = (
+    Program(program_id=ProgramId("market"), name="Market award", priority=50),
+    Program(program_id=ProgramId("self-consumption"), name="Self-consumption", priority=10),
+)
+"""What every simulated site takes part in; the higher priority goes first."""
+
 BIG_BATTERIES: Final = ("bess-1",)
 KEEP_ALIVE_S: Final = 120
 HOME_REPORT_STEPS: Final = 2
@@ -57,7 +65,7 @@ def register_fleet(settings: Settings) -> Fleet:
     migrate(url)
     registry = Registry(open_database(url))
     fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
-    registry.load_fleet(fleet, valid_from_ns=0)
+    registry.load_fleet(fleet, valid_from_ns=0, programs=PROGRAMS)
     sealed = [
         seal(site_secret(master, site), created_ns=0, random_bytes=secrets.token_bytes)
         for site in fleet.site_ids
@@ -106,6 +114,7 @@ async def homes(host: Host) -> None:
         links=links,
         clock=host.clock,
         report_steps=np.array([1 if site in BIG_BATTERIES else HOME_REPORT_STEPS for site in fleet.site_ids]),
+        jitter=not conducted,
     )
     host.ops.register("homes", service.statistics)
     host.ops.register("links", links.statistics)

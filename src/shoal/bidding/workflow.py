@@ -18,7 +18,7 @@ import numpy as np
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 from numpy.typing import NDArray
 
-from shoal.bidding.offer import carry_forward, fleet_storage
+from shoal.bidding.offer import carry_forward
 from shoal.bidding.rungs import BidInputs, StoredForecast, make_bid
 from shoal.connect.market_http import MarketGateway
 from shoal.domain.clock import Clock
@@ -30,6 +30,7 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
 from shoal.market.registry import market
 from shoal.market.types import AwardedInterval, Bid, BidReceipt
+from shoal.optimise.aggregate import fleet_storage
 from shoal.store.ledger import Ledger
 from shoal.store.records import BidRecord, ForecastRecord
 

@@ -7,12 +7,11 @@ from datetime import date
 import numpy as np
 import pytest
 
-from shoal.bidding.offer import carry_forward, fleet_storage
+from shoal.bidding.offer import carry_forward
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.domain.outcome import Accepted
 from shoal.market.ercot import ERCOT_DAY_AHEAD as MARKET
 from shoal.market.types import AwardedInterval
-from shoal.optimise.storage import Storage
 from tests.unit.bidding.plans import DAY, LONG_DAY, SHORT_DAY, bid_of, offer_for, storage, two_peaks
 
 
@@ -124,74 +123,6 @@ def test_limits_are_held_within_floor_and_cap() -> None:
     offer = offer_for(DAY, prices, storage(initial_energy_kwh=2_000.0))
     assert offer.orders
     assert all(floor <= order.limit_price_per_mwh <= cap for order in offer.orders)
-
-
-# -- many batteries as one
-
-
-def fleet(
-    *,
-    energy: list[float],
-    capacity: list[float],
-    power: list[float],
-    reserve: float = 0.2,
-    availability_frac: float = 1.0,
-    margin: float = 0.0,
-) -> Storage:
-    count = len(energy)
-    return fleet_storage(
-        energy_kwh=np.array(energy),
-        energy_capacity_kwh=np.array(capacity),
-        reserve_frac=np.full(count, reserve),
-        charge_limit_kw=np.array(power),
-        discharge_limit_kw=np.array(power),
-        charge_efficiency_frac=np.full(count, 0.95),
-        discharge_efficiency_frac=np.full(count, 0.9),
-        availability_frac=availability_frac,
-        energy_margin_frac=margin,
-        throughput_cost_per_mwh=7.0,
-    )
-
-
-def test_equal_batteries_add_up() -> None:
-    one = fleet(energy=[8.0] * 4, capacity=[10.0] * 4, power=[5.0] * 4)
-    assert (one.charge_limit_kw, one.discharge_limit_kw) == (20.0, 20.0)
-    assert one.energy_capacity_kwh == pytest.approx(32.0)
-    assert one.initial_energy_kwh == pytest.approx(24.0)
-    assert (one.charge_efficiency_frac, one.discharge_efficiency_frac) == pytest.approx((0.95, 0.9))
-    assert one.throughput_cost_per_mwh == 7.0
-
-
-def test_power_that_the_energy_behind_it_does_not_carry_is_not_promised() -> None:
-    one = fleet(energy=[10.0, 1.0], capacity=[10.0, 1.0], power=[1.0, 5.0], reserve=0.0)
-    assert one.discharge_limit_kw == pytest.approx(1.1), "the large battery gives 10/11 of the power: 1 kW"
-
-
-def test_energy_below_the_reserve_counts_for_nothing() -> None:
-    one = fleet(energy=[1.0, 10.0], capacity=[10.0, 10.0], power=[5.0, 5.0])
-    assert one.initial_energy_kwh == pytest.approx(8.0)
-
-
-def test_availability_scales_power_and_energy() -> None:
-    whole = fleet(energy=[8.0] * 4, capacity=[10.0] * 4, power=[5.0] * 4)
-    part = fleet(energy=[8.0] * 4, capacity=[10.0] * 4, power=[5.0] * 4, availability_frac=0.9)
-    for name in ("charge_limit_kw", "discharge_limit_kw", "energy_capacity_kwh", "initial_energy_kwh"):
-        assert getattr(part, name) == pytest.approx(0.9 * getattr(whole, name))
-
-
-def test_margin_is_left_at_either_end() -> None:
-    low, middle, high = (
-        fleet(energy=[energy], capacity=[10.0], power=[5.0], margin=0.1) for energy in (2.0, 6.0, 10.0)
-    )
-    assert low.energy_capacity_kwh == pytest.approx(7.2)
-    assert [s.initial_energy_kwh for s in (low, middle, high)] == pytest.approx([0.0, 3.6, 7.2])
-
-
-@pytest.mark.parametrize(("capacity", "reserve"), [([0.0, 0.0], 0.2), ([10.0, 10.0], 1.0), ([], 0.2)])
-def test_nothing_usable_is_a_storage_of_nothing(capacity: list[float], reserve: float) -> None:
-    none = fleet(energy=capacity, capacity=capacity, power=[5.0] * len(capacity), reserve=reserve)
-    assert (none.energy_capacity_kwh, none.discharge_limit_kw) == (0.0, 0.0)
-    assert offer_for(DAY, two_peaks(49), none).orders == ()
 
 
 # -- what is promised already

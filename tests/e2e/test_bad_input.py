@@ -39,6 +39,7 @@ EXPECTED = {
 def test_bad_input_is_quarantined_with_its_reason_and_the_stream_goes_on(tmp_path: Path) -> None:
     pages: list[str] = []
     seen: list[dict[str, Any]] = []
+    money: list[dict[str, Any]] = []
 
     def send_rubbish(_: Supervisor) -> None:
         settings = Settings.saved(tmp_path / "run" / "settings.json")
@@ -48,23 +49,33 @@ def test_bad_input_is_quarantined_with_its_reason_and_the_stream_goes_on(tmp_pat
         _publish(settings, late_site, [_message()])
 
     def ask_api(_: Supervisor) -> None:
-        with urlopen(f"{pages[0]}api/quarantine", timeout=10) as answer:
-            seen.append(json.load(answer))
+        seen.append(_get(pages[0], "api/quarantine"))
 
     rubbish, sent = once_at(0.3, send_rubbish)
     ask, asked = once_at(0.6, ask_api)
+    ask_money, asked_money = once_at(25.5 / 26, lambda _: money.extend(_get(pages[0], "api/statements")))
 
     def act(progress: Any, supervisor: Supervisor) -> None:
         rubbish(progress, supervisor)
         ask(progress, supervisor)
+        ask_money(progress, supervisor)
 
-    report = run_plant(tmp_path, sites=SITES, page=True, act=act, on_page=pages.append)
+    report = run_plant(tmp_path, sites=SITES, hours=26, page=True, act=act, on_page=pages.append)
     assert sent
     assert asked
+    assert asked_money
+    assert {statement["resource_id"] for statement in money} == {"vpp-1", "bess-1"}, (
+        "the first day is settled"
+    )
     assert seen[0]["by_reason"].keys() >= EXPECTED, seen
     assert all(entry["detail"] for entry in seen[0]["recent"])
     assert report["quarantined"] >= len(EXPECTED)
     assert_zeros(report)
+
+
+def _get(page: str, path: str) -> Any:
+    with urlopen(f"{page}{path}", timeout=10) as answer:
+        return json.load(answer)
 
 
 def _message(**values: float) -> bytes:

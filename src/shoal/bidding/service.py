@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shoal.bidding.settlement import SettledDay, StatementPayload, bounds_of, settle_day
+from shoal.bidding.settlement import SettledDay, bounds_of, settle_day
 from shoal.connect.market_http import MarketGateway
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.errors import UnavailableError
@@ -26,6 +26,8 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, to_datetime
 from shoal.domain.live import WorkflowRun, WorkflowStep
 from shoal.market.registry import market
 from shoal.market.types import Award
+from shoal.settle.statement import Statement as DayStatement
+from shoal.settle.statement import balance_error
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.store.records import Statement
@@ -194,15 +196,16 @@ class Bidding:
             history=self._history,
             bounds_ns=bounds_of(resource.market_id, award.delivery_date),
         )
+        self._count["split_error"] += balance_error(
+            settled.statement, settled.owner_amount, settled.operator_amount
+        )
         self._record(resource, settled, t_ns, final=final)
         self._count["days_settled"] += 1
         self._count["money_changed"] += 1
 
     def _record(self, resource: Resource, settled: SettledDay, t_ns: int, *, final: bool) -> None:
         statement = settled.statement
-        payload = msgspec.json.encode(
-            StatementPayload(statement=statement, operator_amount=settled.operator_amount)
-        )
+        payload = msgspec.json.encode(statement)
         kept = self._ledger.statement(resource.resource_id, statement.delivery_date)
         if kept is not None and kept.payload == payload:
             return
@@ -246,11 +249,12 @@ class Bidding:
         return {
             "rungs": dict(sorted(rungs.items())),
             "statements": statements,
+            "split_error": self._count["split_error"],
             "statistics": msgspec.to_builtins(self.statistics()),
         }
 
     def _statement_account(self, kept: Statement) -> dict[str, Any]:
-        content = msgspec.json.decode(kept.payload, type=StatementPayload)
+        content = msgspec.json.decode(kept.payload, type=DayStatement)
         _, shares = self._ledger.site_shares(kept.resource_id, kept.delivery_date)
         return {
             "resource_id": kept.resource_id,
@@ -258,9 +262,8 @@ class Bidding:
             "version": kept.version,
             "net_amount": kept.net_amount,
             "shares_amount": int(shares.sum()),
-            "operator_amount": content.operator_amount,
-            "award_wh": content.statement.award_wh,
-            "delivered_wh": content.statement.delivered_wh,
+            "award_wh": content.award_wh,
+            "delivered_wh": content.delivered_wh,
         }
 
     def statistics(self) -> BiddingStatistics:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,13 +46,6 @@ class SettledDay:
     owner_amount: NDArray[np.int64]
     operator_amount: int
     estimated_intervals: int
-
-
-class StatementPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger keeps of a settled day besides the sites' shares."""
-
-    statement: Statement
-    operator_amount: int
 
 
 def settle_day(

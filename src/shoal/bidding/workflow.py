@@ -36,6 +36,7 @@ from shoal.store.records import BidRecord, ForecastRecord
 
 HISTORY_DAYS: Final = 120
 SUBMIT_TRIES: Final = 5
+POLL_S: Final = 0.1
 STEP_TRIES: Final = 4
 STEP_REST_S: Final = 0.5
 """A store that is locked for a moment must not end the workflow: its end is final. Every step may run again."""
@@ -122,7 +123,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         """
         with SetWorkflowID(bid_workflow_id(resource_id, delivery_date)):
             handle = DBOS.start_workflow(self.place, resource_id, delivery_date)
-        status = handle.get_result()
+        status = handle.get_result(polling_interval_sec=POLL_S)
         return self.resolve(resource_id, delivery_date) if status == "unknown" else status
 
     def resolve(self, resource_id: str, delivery_date: str) -> str:

@@ -62,18 +62,8 @@ def make_report(run: Run, accounts: Mapping[str, Mapping[str, Any]]) -> dict[str
     }
     award_wh = sum(abs(d.award_wh) for d in inside.values())
     met_wh = sum(d.met_wh for d in inside.values())
-    money_error = sum(
-        abs(d.amount - (statements[key]["net_amount"] if key in statements else 0))
-        + (
-            abs(
-                statements[key]["net_amount"]
-                - statements[key]["shares_amount"]
-                - statements[key]["operator_amount"]
-            )
-            if key in statements
-            else 0
-        )
-        for key, d in inside.items()
+    money_error = bidding["split_error"] + sum(
+        _money_error(run, d, statements.get(key), key[0]) for key, d in inside.items()
     )
     meter_gap_wh = sum(
         abs(d.delivered_wh - (statements[key]["delivered_wh"] if key in statements else 0))
@@ -128,6 +118,16 @@ def make_report(run: Run, accounts: Mapping[str, Mapping[str, Any]]) -> dict[str
         "telemetry": dict(telemetry),
         "bidding": bidding["statistics"],
     }
+
+
+def _money_error(run: Run, delivery: _Delivery, statement: Mapping[str, Any] | None, resource_id: str) -> int:
+    """Return by how much a statement and its shares differ from what the homes' own meters make of the award."""
+    if statement is None:
+        return abs(delivery.amount)
+    resource = next(r for r in run.fleet.resources if r.resource_id == resource_id)
+    owners = abs(delivery.amount) * round(resource.owner_share_frac * 1_000) // 1_000
+    owners = -owners if delivery.amount < 0 else owners
+    return abs(delivery.amount - int(statement["net_amount"])) + abs(owners - int(statement["shares_amount"]))
 
 
 def _share_by_resource(inside: Mapping[tuple[str, str], _Delivery]) -> dict[str, float | None]:

@@ -192,8 +192,9 @@ def money_of(statements: Mapping[ResourceId, Sequence[Statement]], *, currency: 
                 delivery_date=one.delivery_date,
                 resource_id=one.resource_id,
                 revenue=one.net_amount / AMOUNT_PER_CURRENCY,
-                award_mwh=one.award_wh / _WH_PER_MWH,
-                delivered_mwh=one.delivered_wh / _WH_PER_MWH,
+                # what was traded, both directions added: a battery that buys and sells the same has not been idle
+                award_mwh=sum(abs(part.award_wh) for part in one.intervals) / _WH_PER_MWH,
+                delivered_mwh=sum(abs(part.delivered_wh) for part in one.intervals) / _WH_PER_MWH,
                 status="provisional" if any(part.estimated for part in one.intervals) else "settled",
             )
             for one in sorted(every, key=lambda one: one.delivery_date)

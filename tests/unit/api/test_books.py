@@ -72,7 +72,7 @@ def test_money_is_what_was_settled(ledger: Ledger) -> None:
     # 15 MWh sold, 5 bought back at the same price, and a tenth of that on top
     assert net_amount == (15 - 5) * 47 * 10**8 - 5 * 47 * 10**7
     (day,) = books.money.by_day
-    assert (day.resource_id, day.award_mwh, day.delivered_mwh, day.status) == (BESS, -15.0, -10.0, "settled")
+    assert (day.resource_id, day.award_mwh, day.delivered_mwh, day.status) == (BESS, 15.0, 10.0, "settled")
     assert books.totals[BESS].award_total_mwh == 15.0
     assert books.totals[BESS].delivered_total_mwh == 10.0
     assert HOMES not in books.totals

@@ -109,9 +109,7 @@ class Shard:
                 "it holds sites that this shard does not own; was telemetry.shards changed? Set it back, or move "
                 "twins/ and history/ away together",
             )
-        mine = self._columns.state()
-        for name, column in mine.items():
-            column[known] = state[name]
+        self._columns.restore(state, known)
         self.position = self._written_to = int(state["position"])
         self._history_rows = int(state["history_rows"])
         self._count = {name: int(state[name]) for name in _COUNTERS}

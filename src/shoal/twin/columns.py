@@ -7,6 +7,7 @@ and the plant can tell a device what is durable.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,11 +101,10 @@ class TwinColumns:
         """Return the columns for a snapshot."""
         return {"latest": self.latest, "base_seq": self.base_seq, "early_mask": self.early_mask}
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take the columns of a snapshot of the same number of sites."""
-        self.latest[:] = state["latest"]
-        self.base_seq[:] = state["base_seq"]
-        self.early_mask[:] = state["early_mask"]
+    def restore(self, state: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> None:
+        """Take the columns of a snapshot, position by position into `rows`; other rows stay as they are."""
+        for name, column in self.state().items():
+            column[rows] = state[name]
 
 
 @kernel

@@ -163,7 +163,7 @@ def test_replay_after_a_snapshot_gives_the_same_state(content: list[list[Sent]],
     parts = [whole[i : i + size] for i in range(0, len(whole), size)]
     verdicts: list[Applied] = [first.apply(*columns_of(part)) for part in parts[:at]]
     second = TwinColumns(SITES)
-    second.restore({name: column.copy() for name, column in first.state().items()})
+    second.restore({name: column.copy() for name, column in first.state().items()}, np.arange(SITES))
     verdicts += [second.apply(*columns_of(part)) for part in parts[at:]]
     for name, column in once.state().items():
         assert column.tobytes() == second.state()[name].tobytes(), name

@@ -15,6 +15,8 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from shoal.bidding.settlement import SettledDay, bounds_of, settle_day
 from shoal.connect.market_http import MarketGateway
@@ -185,16 +187,18 @@ class Bidding:
                 due_ns = int(bounds_ns[-1]) + (0 if closing else SETTLE_AFTER_NS)
                 if t_ns < due_ns or (key in self._settled and not closing):
                     continue
-                self._settle(resource, award, t_ns, final=closing)
+                self._settle(resource, award, bounds_ns, t_ns, final=closing)
                 self._settled.add(key)
 
-    def _settle(self, resource: Resource, award: Award, t_ns: int, *, final: bool) -> None:
+    def _settle(
+        self, resource: Resource, award: Award, bounds_ns: NDArray[np.int64], t_ns: int, *, final: bool
+    ) -> None:
         settled = settle_day(
             fleet=self._fleet,
             resource=resource,
             award=award,
             history=self._history,
-            bounds_ns=bounds_of(resource.market_id, award.delivery_date),
+            bounds_ns=bounds_ns,
         )
         self._count["split_error"] += balance_error(
             settled.statement, settled.owner_amount, settled.operator_amount

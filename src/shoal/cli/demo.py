@@ -276,10 +276,10 @@ def run_headless(
         },
     )
     demo = Demo(settings=settings, page=False, on_progress=on_progress)
-    return asyncio.run(_interruptible(demo))
+    return asyncio.run(interruptible(demo))
 
 
-async def _interruptible(demo: Demo) -> dict[str, Any]:
+async def interruptible(demo: Demo) -> dict[str, Any]:
     """Run until done or told to stop by a signal; stopping ends every process."""
     task = asyncio.ensure_future(demo.run())
     loop = asyncio.get_running_loop()

@@ -83,7 +83,7 @@ def demo(
         data_dir=str(data_dir),
         api__port=port,
     )
-    from shoal.cli.demo import Demo, _interruptible
+    from shoal.cli.demo import Demo, interruptible
     from shoal.runtime.log import configure_logging
 
     configure_logging(settings.log, role="demo")
@@ -104,7 +104,7 @@ def demo(
                 watch.say("The run is over; the page stays up until Ctrl-C.")
 
         asyncio.run(
-            _interruptible(
+            interruptible(
                 Demo(
                     settings=settings,
                     page=not headless,

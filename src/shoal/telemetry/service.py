@@ -30,6 +30,7 @@ from shoal.telemetry.shard import Shard, ShardStatistics
 from shoal.twin.aggregate import GroupSums, to_aggregates
 
 RECENT_QUARANTINED: Final = 50
+TICK_S: Final = 60.0
 COALESCE_S: Final = 0.001
 STALL_S: Final = 5.0
 QUIET_S: Final = 0.25
@@ -125,7 +126,6 @@ class Telemetry:
         self._stalls = 0
         self._coverage_sum = 0.0
         self._coverage_ticks = 0
-        self._caught_up_ns = 0
 
     def restore(self) -> None:
         """Load every shard's snapshot."""
@@ -158,11 +158,10 @@ class Telemetry:
 
     async def follow(self) -> None:
         """Act on the clock's ticks until it stops."""
-        every_s = 60.0
         checkpoint_ns = int(self._options.checkpoint_every_s * NS_PER_S)
         durable_ns = int(self._options.durable_ack_every_s * NS_PER_S)
         last_ns = 0
-        async for tick in self._clock.ticks(Stage.MEASURE, every_s):
+        async for tick in self._clock.ticks(Stage.MEASURE, TICK_S):
             closing = bool(tick.facts.get("closing"))
             conducted = "samples_released" in tick.facts
             if conducted:
@@ -174,7 +173,7 @@ class Telemetry:
             if closing or tick.t_ns // checkpoint_ns != last_ns // checkpoint_ns:
                 for shard in self.shards:
                     shard.checkpoint()
-            self._caught_up_ns = last_ns = tick.t_ns
+            last_ns = tick.t_ns
             if closing:
                 self._clock.account(msgspec.to_builtins(self.statistics()))
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from shoal.domain.ids import SiteId
-from shoal.domain.telemetry import TELEMETRY, encode
+from shoal.domain.telemetry import TELEMETRY
+from shoal.domain.wire import encode
 from shoal.edge import mqtt
 from shoal.runtime.settings import Settings
 from shoal.runtime.supervisor import Supervisor
@@ -81,10 +82,10 @@ def _get(page: str, path: str) -> Any:
 def _message(**values: float) -> bytes:
     record = TELEMETRY.empty(1)
     record["ts_ns"] = 1_600_000_000 * 10**9
-    record["seq"] = 2**40
+    record["seq"] = 2**31
     for name, value in values.items():
         record[name] = value
-    return encode(record, oldest_seq=1)
+    return encode(record, oldest_seq=1, version=1)
 
 
 def _bad_messages() -> list[bytes]:

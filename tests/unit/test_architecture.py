@@ -52,6 +52,8 @@ COUNTS: Final = frozenset(
             "bins",
             "order",
             "width",
+            "scale",
+            "devices",
             "group",
             "groups",
             "total",
@@ -59,6 +61,18 @@ COUNTS: Final = frozenset(
             "nodes",
         ),
         *("seq", "version", "revision", "fence", "flags", "seed", "digits", "sites", "lost", "commanded"),
+        *("cells", "of", "unit", "type"),  # `cell_of`: the number of each site's cell
+        *(
+            "at",
+            "start",
+            "starts",
+            "slots",
+            "record",
+            "gateway",
+            "units",
+            "versions",
+        ),  # places and numbers of things
+        *("mask", "present", "bit", "bits"),
     }
 )
 """Last words of names that count or number things."""
@@ -79,7 +93,21 @@ EXEMPT: Final = frozenset(
             "default",
         ),
         *("observed", "forecast", "held", "newest"),  # in the unit of what they speak of, whatever that is
-        *("fresh", "stale", "unknown", "verdict", "node_limit", "max_orders_per_side"),  # counts and codes
+        # pure numbers of the model of silent sites, see `shoal.twin.silence`
+        *("gain", "drift", "share", "spread", "common", "shift", "stay", "bias", "dispersion", "floor"),
+        *("correlation", "mean", "usual", "z_low", "z_high", "z_firm", "square", "scale_square", "sums"),
+        *("applied", "lag", "first", "token"),  # counts of samples, messages and sites; a fencing token
+        *("cell_sums", "cell_values", "leaf_sums", "none", "bottom_up"),
+        *(
+            "fresh",
+            "stale",
+            "unknown",
+            "suspect",
+            "verdict",
+            "node_limit",
+            "max_orders_per_side",
+        ),  # counts and codes
+        *("whole", "squares"),  # sums of several columns
         *("value_bound", "deviation_charge"),  # money, in the unit that the docstring gives
         *("tolerance", "preference", "quantile", "quantiles", "weight", "weights"),  # pure numbers
     }

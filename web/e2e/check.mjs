@@ -19,7 +19,7 @@ import { startBrowser } from "./browser.mjs";
 const DESKTOP = { width: 1440, height: 1000 };
 const PHONE = { width: 390, height: 844 };
 const HOOKS = [
-  "now-clock", "battery-power", "soc", "coverage", "money", "gate-countdown", "price-chart", "power-chart", "bids", "delivery", "runs", "quarantine",
+  "now-clock", "battery-power", "soc", "coverage", "money", "gate-countdown", "price-chart", "power-chart", "bids", "delivery", "runs", "quarantine", "alarms",
 ];
 const FIGURES = ["battery-power", "soc", "coverage", "money"];
 
@@ -129,6 +129,17 @@ async function checkCharts(page) {
   }
 }
 
+/** An alarm can be acknowledged, and then says by whom. */
+async function checkAlarms(page, timeoutMs) {
+  const button = page.getByTestId("alarms").getByRole("button", { name: /^Acknowledge/ }).first();
+  if ((await button.count()) === 0) return;
+  const name = await button.getAttribute("aria-label");
+  await button.click();
+  await page.getByTestId("alarms").getByRole("button", { name, exact: true }).waitFor({ state: "detached", timeout: timeoutMs }).catch(() => {
+    throw new CheckError(`${name}: nothing came of it`);
+  });
+}
+
 async function checkLook(page, name, axeSource) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   if (wide > 0) throw new CheckError(`${name}: the page is ${wide} px wider than its window`);
@@ -157,6 +168,7 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   await waitChange(page, before, timeoutMs);
   const after = await read(page);
   await checkCharts(page);
+  if (fixture) await checkAlarms(page, timeoutMs);
 
   const axe = {};
   const views = [["", DESKTOP, "light"], ["-phone", PHONE, "light"], ["-dark", DESKTOP, "dark"], ["-phone-dark", PHONE, "dark"]];

@@ -324,6 +324,28 @@ function quarantine(now) {
   };
 }
 
+const noted = new Map();
+
+function alarms(now) {
+  const made = (part) => ({
+    kind: "communication_loss", scope: "group", hierarchy_id: "weather-zones", peak_sites: part.sites ?? 0, sites: 0, of_sites: 0, examples: [], value: null, detail: "",
+    count: 1, updated_ms: part.raised_ms, acknowledged_ms: null, acknowledged_by: "", note: "", returned_ms: null, cleared_ms: null,
+    merged_into_number: null, split_from_number: null, ...part, ...noted.get(part.number),
+  });
+  const active = [
+    made({ number: 12, severity: "warning", subject: "west", name: "West", sites: 14, of_sites: 250, detail: "scattered", raised_ms: now - 50 * MINUTE }),
+    made({ number: 9, kind: "suspect_stuck", severity: "notice", scope: "site", subject: "home-0042", name: "home-0042", sites: 1, of_sites: 1, count: 3, raised_ms: now - 3 * HOUR }),
+    made({
+      number: 4, kind: "history_lag", severity: "warning", scope: "part", subject: "history", name: "The history", value: 912, detail: "s", raised_ms: now - HOUR,
+      acknowledged_ms: now - 40 * MINUTE, acknowledged_by: "ada", note: "disk is being replaced",
+    }),
+  ];
+  if (options.scene === "trouble") {
+    active.unshift(made({ number: 31, severity: "critical", subject: "north", name: "North", sites: 246, of_sites: 251, raised_ms: now - 4 * MINUTE }));
+  }
+  return { active_count: active.length, active };
+}
+
 function health(now) {
   const roles = ["fabric", "shard-0", "shard-1", "bidding", "dispatch", "market", "homes", "api"];
   return roles.map((role, i) => ({
@@ -345,14 +367,14 @@ function state(now) {
     return {
       now_ms: now, zone: ZONE, speed: SPEED, run: null, fleet: null, fleet_series: columns([]), resources: [], groups: [], prices: [], next_gate: null,
       bids: [], delivery: [], money: { currency: "USD", revenue: null, perfect_foresight: null, by_day: [] }, runs: [],
-      quarantine: { total: 0, by_reason: {}, recent: [] }, health: [],
+      quarantine: { total: 0, by_reason: {}, recent: [] }, alarms: { active_count: 0, active: [] }, health: [],
     };
   }
   const finished = options.scene === "finished";
   return {
     now_ms: now, zone: ZONE, speed: SPEED, run: { from_ms: FROM_MS, to_ms: FROM_MS + RUN_MS, done_frac: finished ? 1 : (now - FROM_MS) / RUN_MS },
     fleet: fleet(now), fleet_series: series(now), resources: resources(now), groups: groups(now), prices: prices(now), next_gate: gate(now),
-    bids: bids(now), delivery: delivery(now), money: money(now), runs: runs(now), quarantine: quarantine(now), health: health(now),
+    bids: bids(now), delivery: delivery(now), money: money(now), runs: runs(now), quarantine: quarantine(now), alarms: alarms(now), health: health(now),
   };
 }
 
@@ -361,10 +383,22 @@ const BEGIN_MS = FROM_MS + 42.1 * HOUR;
 const startedAt = Date.now();
 const simulated = () => Math.round(BEGIN_MS + (Date.now() - startedAt) * SPEED);
 
+/** Who reads the page, and taking note of an alarm. */
+function answer(request, response, path) {
+  const [, number] = /^\/api\/alarms\/(\d+)\/ack$/.exec(path) ?? [];
+  response.setHeader("Content-Type", "application/json");
+  if (path === "/api/session") response.end(JSON.stringify({ operator: "this machine" }));
+  else if (number !== undefined && request.method === "POST") {
+    noted.set(Number(number), { acknowledged_ms: simulated(), acknowledged_by: "this machine" });
+    response.end("{}");
+  } else response.writeHead(404).end("{}");
+}
+
 function serve(request, response) {
   response.setHeader("Content-Security-Policy", POLICY);
   response.setHeader("X-Content-Type-Options", "nosniff");
   const path = new URL(request.url ?? "/", "http://localhost").pathname;
+  if (path.startsWith("/api/")) return answer(request, response, path);
   const file = join(options.static, normalize(path === "/" ? "/index.html" : path));
   if (!file.startsWith(resolve(options.static)) || !existsSync(file) || !statSync(file).isFile()) {
     response.writeHead(404, { "Content-Type": "text/plain" }).end("not found\n");

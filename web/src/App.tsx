@@ -1,5 +1,6 @@
 /** The page: from what matters in ten seconds at the top to what an engineer asks at the bottom. */
 import { useState, type ReactElement } from "react";
+import { AlarmsPanel } from "./features/alarms/AlarmsPanel";
 import { BidsPanel } from "./features/bids/BidsPanel";
 import { DeliveryPanel } from "./features/delivery/DeliveryPanel";
 import { GroupsPanel } from "./features/groups/GroupsPanel";
@@ -28,6 +29,7 @@ export function App(): ReactElement {
       </ErrorBoundary>
       <main className={classes["main"]}>
         <Overview />
+        <AlarmsPanel />
         <div className={classes["pair"]}>
           <PowerPanel />
           <PricePanel settlementPoint={chosen?.settlement_point ?? null} />

@@ -1,18 +1,22 @@
-"""From the groups' sums to what the page shows of the fleet and of each group. Pure.
+"""From the groups' sums to what the page shows of the fleet and of single groups. Pure.
 
-The fleet is the sum over the root groups of one hierarchy, in which every site hangs once.
+The fleet is the sum over the root groups of one hierarchy, in which every site hangs once. Figures are in whole watts:
+what lies beyond is noise that would make everything new all the time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from shoal.api.state import FleetNow, Group
+from shoal.api.state import FleetNow, Group, TwinsNow
+from shoal.domain import fleet as registry
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S
 from shoal.domain.live import Aggregates
 
 FLEET_HIERARCHY: Final = "grid"
+_DECIMALS: Final = 3
 
 
 def root_numbers(fleet: Fleet) -> tuple[int, ...]:
@@ -30,7 +34,7 @@ def fleet_now(aggregates: Aggregates, roots: tuple[int, ...]) -> FleetNow:
     """Return the sums over the root groups."""
 
     def total(column: list[float]) -> float:
-        return float(sum(column[number] for number in roots))
+        return round(float(sum(column[number] for number in roots)), _DECIMALS)
 
     def count(column: list[int]) -> int:
         return sum(column[number] for number in roots)
@@ -43,31 +47,60 @@ def fleet_now(aggregates: Aggregates, roots: tuple[int, ...]) -> FleetNow:
         fresh=count(aggregates.fresh),
         stale=count(aggregates.stale),
         unknown=count(aggregates.unknown),
+        suspect=count(aggregates.suspect),
         capacity_kw=capacity_kw,
-        coverage_count_frac=count(aggregates.fresh) / sites if sites else 0.0,
-        coverage_kw_frac=total(aggregates.fresh_kw) / capacity_kw if capacity_kw > 0 else 0.0,
+        coverage_count_frac=_share(count(aggregates.fresh), sites),
+        coverage_kw_frac=_share(total(aggregates.fresh_kw), capacity_kw),
         oldest_age_s=_age_s(max(ages_s, default=-1.0), aggregates.t_ns),
         battery_kw=total(aggregates.battery_kw),
+        battery_expected_kw=total(aggregates.expected_kw),
         battery_low_kw=total(aggregates.low_kw),
         battery_high_kw=total(aggregates.high_kw),
         solar_kw=total(aggregates.solar_kw),
         load_kw=total(aggregates.load_kw),
         ev_kw=total(aggregates.ev_kw),
         grid_kw=total(aggregates.grid_kw),
+        grid_expected_kw=total(aggregates.grid_expected_kw),
+        grid_low_kw=total(aggregates.grid_low_kw),
+        grid_high_kw=total(aggregates.grid_high_kw),
         energy_kwh=energy_kwh,
         energy_capacity_kwh=energy_capacity_kwh,
-        soc_frac=energy_kwh / energy_capacity_kwh if energy_capacity_kwh > 0 else None,
+        soc_frac=_share(energy_kwh, energy_capacity_kwh),
         charge_headroom_kw=total(aggregates.charge_headroom_kw),
         discharge_headroom_kw=total(aggregates.discharge_headroom_kw),
+        firm_charge_kw=total(aggregates.firm_charge_kw),
+        firm_discharge_kw=total(aggregates.firm_discharge_kw),
     )
 
 
-def group_views(aggregates: Aggregates, fleet: Fleet) -> list[Group]:
-    """Return every group in the order of the fleet's groups."""
+def twins_now(aggregates: Aggregates) -> TwinsNow:
+    """Return how the twins keep up."""
+    return TwinsNow(
+        applied=aggregates.applied,
+        lag=aggregates.lag,
+        shards=aggregates.shards,
+        live_shards=aggregates.live_shards,
+    )
+
+
+def group_views(
+    aggregates: Aggregates, groups: Sequence[registry.Group], numbers: Sequence[int], children: Sequence[int]
+) -> list[Group]:
+    """Return some groups as of one instant.
+
+    Args:
+        aggregates: All groups' sums.
+        groups: All groups.
+        numbers: Positions of those that are wanted; the answer is in their order.
+        children: How many groups are right below each group.
+    """
+
+    def kw(column: list[float], number: int) -> float:
+        return round(column[number], _DECIMALS)
+
     views = []
-    for number, group in enumerate(fleet.groups):
-        capacity_kw = aggregates.capacity_kw[number]
-        energy_capacity_kwh = aggregates.fresh_capacity_kwh[number]
+    for number in numbers:
+        group = groups[number]
         views.append(
             Group(
                 group_id=group.group_id,
@@ -75,22 +108,36 @@ def group_views(aggregates: Aggregates, fleet: Fleet) -> list[Group]:
                 parent_id=group.parent_id,
                 name=group.name,
                 level=group.level,
+                children=children[number],
                 sites=aggregates.sites[number],
                 fresh=aggregates.fresh[number],
-                coverage_kw_frac=aggregates.fresh_kw[number] / capacity_kw if capacity_kw > 0 else 0.0,
-                battery_kw=aggregates.battery_kw[number],
-                low_kw=aggregates.low_kw[number],
-                high_kw=aggregates.high_kw[number],
-                grid_kw=aggregates.grid_kw[number],
-                soc_frac=(
-                    aggregates.energy_kwh[number] / energy_capacity_kwh if energy_capacity_kwh > 0 else None
-                ),
+                stale=aggregates.stale[number],
+                unknown=aggregates.unknown[number],
+                suspect=aggregates.suspect[number],
+                capacity_kw=kw(aggregates.capacity_kw, number),
+                coverage_count_frac=_share(aggregates.fresh[number], aggregates.sites[number]),
+                coverage_kw_frac=_share(aggregates.fresh_kw[number], aggregates.capacity_kw[number]),
                 oldest_age_s=_age_s(aggregates.oldest_age_s[number], aggregates.t_ns),
+                battery_kw=kw(aggregates.battery_kw, number),
+                expected_kw=kw(aggregates.expected_kw, number),
+                low_kw=kw(aggregates.low_kw, number),
+                high_kw=kw(aggregates.high_kw, number),
+                grid_kw=kw(aggregates.grid_kw, number),
+                grid_expected_kw=kw(aggregates.grid_expected_kw, number),
+                grid_low_kw=kw(aggregates.grid_low_kw, number),
+                grid_high_kw=kw(aggregates.grid_high_kw, number),
+                soc_frac=_share(aggregates.energy_kwh[number], aggregates.fresh_capacity_kwh[number]),
+                firm_charge_kw=kw(aggregates.firm_charge_kw, number),
+                firm_discharge_kw=kw(aggregates.firm_discharge_kw, number),
             )
         )
     return views
 
 
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
 def _age_s(age_s: float, t_ns: int) -> float | None:
     """Return None for no site (a negative age) and for one that was never heard (as old as time itself)."""
-    return age_s if 0 <= age_s < t_ns / NS_PER_S else None
+    return round(age_s, _DECIMALS) if 0 <= age_s < t_ns / NS_PER_S else None

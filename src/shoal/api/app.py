@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.gzip import GZipMiddleware
@@ -14,24 +16,39 @@ from shoal.api.contract import answer, answers, describe, docs_page
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.problem import handle_faults
+from shoal.api.routes_alarms import alarm_routes
+from shoal.api.routes_alerts import alert_routes
 from shoal.api.routes_books import books_routes
+from shoal.api.routes_groups import group_routes
 from shoal.api.routes_plant import plant_routes
+from shoal.api.routes_sites import site_routes
 
 ROLE = "api"
 
 
-def create_app(plant: Plant, *, token: str = "", page: PageFiles | None = None) -> FastAPI:
+def create_app(
+    plant: Plant,
+    *,
+    token: str = "",
+    operators: Mapping[str, str] | None = None,
+    page: PageFiles | None = None,
+) -> FastAPI:
     """Return the application.
 
     Args:
         plant: What it shows.
         token: What a caller must show; empty asks nobody and answers loopback names only.
+        operators: Tokens of those who may act, by name; without any, this machine acts when there is no token.
         page: The page's files; those in the package when none are given.
     """
     files = page or PageFiles()
     app = FastAPI(title="Shoal", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(plant_routes(plant))
+    app.include_router(group_routes(plant))
+    app.include_router(site_routes(plant))
+    app.include_router(alert_routes(plant))
     app.include_router(books_routes(plant))
+    app.include_router(alarm_routes(plant))
     _add_operations(app, plant, files)
 
     @app.get("/docs", include_in_schema=False)
@@ -46,7 +63,7 @@ def create_app(plant: Plant, *, token: str = "", page: PageFiles | None = None) 
     describe(app)
     handle_faults(app)
     app.add_middleware(GZipMiddleware, minimum_size=1_024, compresslevel=5)
-    app.add_middleware(Gate, token=token)
+    app.add_middleware(Gate, token=token, operators=operators or {})
     return app
 
 

@@ -11,27 +11,51 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from shoal.api.answers import (
+    AlarmDetail,
+    AlarmPage,
+    AlertDetail,
+    AlertSites,
     Alive,
     Award,
+    GroupDetail,
+    GroupPage,
+    Hierarchy,
     HistoryAnswer,
+    HistoryStatus,
+    OwnedUnit,
     Ready,
+    Session,
     SiteDetail,
     SitePage,
     StatementDetail,
     StatementRow,
+    TwinPage,
 )
 from shoal.api.problem import MEDIA_TYPE, Problem
-from shoal.api.state import DeltaMessage, SnapshotMessage
+from shoal.api.state import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
 
 TYPES: Final[tuple[Any, ...]] = (
     SnapshotMessage,
     DeltaMessage,
+    GroupsMessage,
+    WatchRequest,
     SitePage,
     SiteDetail,
+    TwinPage,
+    OwnedUnit,
+    Hierarchy,
+    GroupPage,
+    GroupDetail,
+    AlertDetail,
+    AlertSites,
     Award,
     StatementRow,
     StatementDetail,
     HistoryAnswer,
+    HistoryStatus,
+    AlarmPage,
+    AlarmDetail,
+    Session,
     Alive,
     Ready,
     Problem,
@@ -42,7 +66,8 @@ _ABOUT: Final = (
     "An open virtual power plant. Power is load-positive: charging, consumption and import are positive; discharge, "
     "generation and export negative. Instants are milliseconds since 1970 in UTC, intervals are half-open, absent is "
     "null. `/api/live` is a WebSocket: it sends one `SnapshotMessage`, then `DeltaMessage`s whose `seq` grows by one; "
-    "after a gap, or a close with code 1013, connect again."
+    "after a gap, or a close with code 1013, connect again. A client may send a `WatchRequest`, and then gets a "
+    "`GroupsMessage` with those groups' figures at most once a second."
 )
 
 

@@ -1,7 +1,8 @@
 """The hub between the fabric and every open page: news comes in, one encoded delta goes out to all.
 
 A client first gets a snapshot and then every delta after it, without a gap: both are made at the same moment, at
-most five times a second. A client that falls too far behind is let go and starts again with a snapshot.
+most five times a second. Deltas have of the groups the roots alone; a client says which others it watches, and gets
+those once a second. A client that falls too far behind is let go and starts again with a snapshot.
 """
 
 from __future__ import annotations
@@ -10,24 +11,28 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from shoal.api.listener import Listener
 from shoal.api.model import LiveModel
-from shoal.api.state import DeltaMessage, LiveState, RoleHealth, SnapshotMessage
+from shoal.api.newest import Newest
+from shoal.api.state import AlertNow, DeltaMessage, GroupsMessage, LiveState, RoleHealth, SnapshotMessage
 from shoal.api.views import Books
+from shoal.domain.alarms import LiveAlarms
 from shoal.domain.errors import ShoalError
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.domain.live import Aggregates, QuarantineState, ResourceState, WorkflowRun
 from shoal.fabric.connection import translated
 from shoal.fabric.subjects import (
     LIVE_AGGREGATES,
+    LIVE_ALARMS,
     LIVE_ALL,
     LIVE_MONEY,
     LIVE_QUARANTINE,
@@ -41,29 +46,19 @@ BOOKS_EVERY_S: Final = 1.0
 BOOKS_IDLE_S: Final = 60.0
 QUEUE_MESSAGES: Final = 32
 MAX_CLIENTS: Final = 256
-CLOSE_PATIENCE_S: Final = 10.0
-TRY_AGAIN_LATER: Final = 1013
+MAX_WATCHED: Final = 200
+WATCHED_EVERY_S: Final = 1.0
 _PENDING_MESSAGES: Final = 1_024
 _PENDING_BYTES: Final = 64 << 20
 
 _log = structlog.get_logger(__name__)
 
-_AGGREGATES: Final = msgspec.json.Decoder(Aggregates)
+_JSON_AGGREGATES: Final = msgspec.json.Decoder(Aggregates)
+_PACKED_AGGREGATES: Final = msgspec.msgpack.Decoder(Aggregates)
 _RESOURCES: Final = msgspec.json.Decoder(list[ResourceState])
 _RUN: Final = msgspec.json.Decoder(WorkflowRun)
+_ALARMS: Final = msgspec.json.Decoder(LiveAlarms)
 _QUARANTINE: Final = msgspec.json.Decoder(QuarantineState)
-
-
-class Sink(Protocol):
-    """The far side of a live socket."""
-
-    async def send_text(self, data: str) -> None:
-        """Send one message; waits while the other side does not take it."""
-        ...
-
-    async def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """Close with a code and a reason."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +68,8 @@ class LiveStatistics:
     Attributes:
         clients: Open live sockets.
         messages_total: Live messages taken.
+        conflated_total: Those of them that a newer one replaced before they were read.
+        watched: Groups that clients watch, each client's counted.
         malformed_total: Live messages that could not be decoded, or are of another fleet.
         deltas_total: Deltas made, each sent to every client.
         snapshots_total: Clients that were given a snapshot.
@@ -85,6 +82,8 @@ class LiveStatistics:
 
     clients: int
     messages_total: int
+    conflated_total: int
+    watched: int
     malformed_total: int
     deltas_total: int
     snapshots_total: int
@@ -93,42 +92,6 @@ class LiveStatistics:
     books_read_total: int
     books_failed_total: int
     last_message_age_s: float | None
-
-
-class Listener:
-    """One client's bounded mailbox."""
-
-    def __init__(self, *, queue_messages: int) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(queue_messages)
-        self._patience: asyncio.Timeout | None = None
-        self.behind = False
-
-    def put_nowait(self, text: str) -> bool:
-        """Queue a message; when there is no room, let the client go and return False."""
-        if self.behind:
-            return False
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self._let_go()
-            return False
-        return True
-
-    async def forward(self, sink: Sink) -> None:
-        """Send what comes, until the client is let go; a client that takes nothing more is left after 10 s."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as self._patience:
-                while (text := await self._queue.get()) is not None:
-                    await sink.send_text(text)
-                await sink.close(TRY_AGAIN_LATER, "too slow; connect again for a fresh snapshot")
-
-    def _let_go(self) -> None:
-        self.behind = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time() + CLOSE_PATIENCE_S)
 
 
 class LiveHub:
@@ -166,6 +129,7 @@ class LiveHub:
         self._books_wanted = asyncio.Event()
         self._books_wanted.set()
         self._hour = 0
+        self._newest = Newest()
         self._last_message_s: float | None = None
         self._count: Counter[str] = Counter()
 
@@ -189,8 +153,27 @@ class LiveHub:
             self._joining.discard(listener)
             self._listeners.discard(listener)
 
+    def watch(self, listener: Listener, group_ids: Sequence[str]) -> None:
+        """Let a client have the figures of these groups from now on, and of no others.
+
+        Names that there are not are left out, and what goes beyond `MAX_WATCHED`.
+        """
+        listener.watched = self._model.tree.known(group_ids[:MAX_WATCHED])
+        listener.watched_refresh = -1
+        self._news.set()
+
+    def take_alerts(self, alerts: Sequence[AlertNow]) -> None:
+        """Take the weather alerts that touch a site."""
+        self._model.on_alerts(alerts)
+        self._news.set()
+
+    def catch_up(self) -> None:
+        """Bring the newest aggregates into the model, when there is time for it."""
+        self._read_newest()
+
     def state(self) -> LiveState:
         """Return the whole state as it is now."""
+        self._read_newest()
         self._tell_time()
         return self._model.snapshot()
 
@@ -200,6 +183,8 @@ class LiveHub:
         return LiveStatistics(
             clients=len(self._listeners) + len(self._joining),
             messages_total=self._count["messages"],
+            conflated_total=self._newest.replaced,
+            watched=sum(len(listener.watched) for listener in self._listeners),
             malformed_total=self._count["malformed"],
             deltas_total=self._count["deltas"],
             snapshots_total=self._count["snapshots"],
@@ -238,6 +223,22 @@ class LiveHub:
         """Take one live message; what cannot be decoded is counted and left."""
         self._count["messages"] += 1
         self._last_message_s = time.monotonic()
+        if subject == LIVE_AGGREGATES:
+            self._newest.put(payload)
+            self._read_newest()
+        else:
+            self._try(subject, payload)
+        self._news.set()
+
+    def _read_newest(self) -> None:
+        """Read the newest aggregates, when some wait and there is time for it."""
+        payload = self._newest.take()
+        if payload is not None:
+            began_s = time.monotonic()
+            self._try(LIVE_AGGREGATES, payload)
+            self._newest.spent(time.monotonic() - began_s)
+
+    def _try(self, subject: str, payload: bytes) -> None:
         try:
             taken = self._apply(subject, payload)
         except msgspec.DecodeError as error:
@@ -248,12 +249,12 @@ class LiveHub:
         if hour != self._hour:
             self._hour = hour
             self._books_wanted.set()
-        self._news.set()
 
     def _apply(self, subject: str, payload: bytes) -> bool:
         """Bring one message into the model; False when it is of another fleet."""
         if subject == LIVE_AGGREGATES:
-            return self._model.on_aggregates(_AGGREGATES.decode(payload))
+            decoder = _JSON_AGGREGATES if payload[:1] == b"{" else _PACKED_AGGREGATES
+            return self._model.on_aggregates(decoder.decode(payload))
         if subject == LIVE_RESOURCES:
             self._model.on_resources(_RESOURCES.decode(payload))
         elif subject == LIVE_RUNS:
@@ -261,6 +262,8 @@ class LiveHub:
             self._books_wanted.set()
         elif subject == LIVE_QUARANTINE:
             self._model.on_quarantine(_QUARANTINE.decode(payload))
+        elif subject == LIVE_ALARMS:
+            self._model.on_alarms(_ALARMS.decode(payload))
         elif subject == LIVE_MONEY:
             self._books_wanted.set()
         return True
@@ -284,7 +287,10 @@ class LiveHub:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._news.wait()
             self._news.clear()
+            self._read_newest()
             self._flush()
+            if self._newest.waits:
+                self._news.set()
             await asyncio.sleep(DELTA_EVERY_S)
 
     def _flush(self) -> None:
@@ -297,11 +303,9 @@ class LiveHub:
         if self._listeners:
             message = DeltaMessage(seq=self._seq, set=dict(delta.set), append=dict(delta.append))
             text = msgspec.json.encode(message).decode()
-            for listener in [one for one in self._listeners if not one.put_nowait(text)]:
-                self._listeners.discard(listener)
-                self._count["dropped"] += 1
-                _log.warning("live client let go", why="it does not take what it is sent")
+            self._send_all(dict.fromkeys(self._listeners, text))
             self._count["deltas"] += 1
+            self._send_all(self._watched_texts())
         if self._joining:
             snapshot = SnapshotMessage(seq=self._seq, state=self._model.snapshot())
             text = msgspec.json.encode(snapshot).decode()
@@ -310,6 +314,37 @@ class LiveHub:
             self._count["snapshots"] += len(self._joining)
             self._listeners |= self._joining
             self._joining.clear()
+
+    def _send_all(self, texts: Mapping[Listener, str]) -> None:
+        for listener, text in texts.items():
+            if not listener.put_nowait(text) and listener in self._listeners:
+                self._listeners.discard(listener)
+                self._count["dropped"] += 1
+                _log.warning("live client let go", why="it does not take what it is sent")
+
+    def _watched_texts(self) -> dict[Listener, str]:
+        """Return what each client is due to get of the groups that it watches; each group is encoded once."""
+        now_s, refresh, as_of_ms = time.monotonic(), self._model.refreshes, self._model.groups_as_of_ms
+        due = [
+            listener
+            for listener in self._listeners
+            if listener.watched
+            and listener.watched_refresh != refresh
+            and (now_s >= listener.watched_due_s or listener.watched_refresh < 0)
+        ]
+        if as_of_ms is None or not due:
+            return {}
+        numbers = sorted({number for listener in due for number in listener.watched})
+        views = self._model.groups(numbers)
+        encoded = {n: msgspec.Raw(msgspec.json.encode(view)) for n, view in zip(numbers, views, strict=True)}
+        texts = {}
+        for listener in due:
+            groups: list[Any] = [encoded[number] for number in listener.watched]
+            message = GroupsMessage(as_of_ms=as_of_ms, groups=groups)
+            texts[listener] = msgspec.json.encode(message).decode()
+            listener.watched_refresh = refresh
+            listener.watched_due_s = now_s + WATCHED_EVERY_S
+        return texts
 
     async def _follow_books(self) -> None:
         """Read the ledger when something says so, and every minute, yet at most once a second."""

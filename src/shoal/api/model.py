@@ -6,14 +6,16 @@ when it differs from what was last handed out, so a burst of news costs one delt
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from shoal.api.aggregates import fleet_now, group_views, root_numbers
+from shoal.api.aggregates import fleet_now, group_views, root_numbers, twins_now
+from shoal.api.groups import GroupQuery, GroupTree
+from shoal.api.series import SERIES_POINTS, Trail, point_of
 from shoal.api.state import (
+    AlertNow,
     Delivery,
     FleetNow,
     FleetSeries,
@@ -25,19 +27,20 @@ from shoal.api.state import (
     Resource,
     RoleHealth,
     Run,
+    TwinsNow,
     WorkflowRun,
     to_ms,
 )
-from shoal.api.views import Books, delivery_views, quarantine_view, resource_views, run_view
+from shoal.api.views import Books, alarms_view, delivery_views, quarantine_view, resource_views, run_view
 from shoal.domain import live
+from shoal.domain.alarms import LiveAlarms
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import Interval
 from shoal.market.registry import market
 
-SERIES_POINTS: Final = 2_880
 RUNS_KEPT: Final = 50
 HOURS_KEPT: Final = 96
-_COLUMNS: Final = FleetSeries.__struct_fields__
+ROOTS_SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ class LiveModel:
         now_ns: The present instant, 0 when it is not known yet.
         speed: Plant seconds a real second, None for as fast as possible.
         run: The span of a run of recorded days, None for a plant that runs on.
-        series_points: How many points of the fleet's series are kept.
+        series_points: How many points of the fleet's series are kept of what is older than the recent ones.
     """
 
     def __init__(
@@ -84,19 +87,23 @@ class LiveModel:
         self._resources: dict[str, live.ResourceState] = {}
         self._hours: dict[str, dict[int, live.ResourceState]] = {}
         self._quarantine: live.QuarantineState | None = None
+        self._alarms: LiveAlarms | None = None
         self._runs: dict[str, WorkflowRun] = {}
         self._health: list[RoleHealth] = []
         currency = self._markets[0].currency if self._markets else "USD"
         self._books = Books(money=Money(currency=currency, revenue=None, perfect_foresight=None, by_day=[]))
-        self._points: deque[tuple[Any, ...]] = deque(maxlen=series_points)
-        self._new_points: deque[tuple[Any, ...]] = deque(maxlen=series_points)
+        self._trail = Trail(points=series_points)
         self._series_replaced = False
+        self._alerts: list[AlertNow] = []
+        self.tree = GroupTree(fleet)
+        self.refreshes = 0
         self._parts: dict[str, Callable[[], Any]] = {
             "now_ms": lambda: to_ms(self._now_ns),
             "run": self._run_view,
             "fleet": self._fleet_view,
+            "twins": self._twins_view,
             "resources": self._resource_views,
-            "groups": self._group_views,
+            "groups": lambda: self.groups(self.tree.roots[:ROOTS_SHOWN]),
             "prices": lambda: list(self._books.prices),
             "next_gate": self._next_gate,
             "bids": lambda: list(self._books.bids),
@@ -104,6 +111,8 @@ class LiveModel:
             "money": lambda: self._books.money,
             "runs": self._run_views,
             "quarantine": self._quarantine_view,
+            "alarms": lambda: alarms_view(self._alarms),
+            "alerts": self._alerts_view,
             "health": lambda: self._health,
         }
         self._sent: dict[str, Any] = {name: part() for name, part in self._parts.items()}
@@ -120,7 +129,7 @@ class LiveModel:
         """Take note of the present instant; an earlier one than the last is ignored."""
         if t_ns > self._now_ns:
             self._now_ns = t_ns
-            self._dirty |= {"now_ms", "run", "next_gate"}
+            self._dirty |= {"now_ms", "run", "next_gate", "alerts"}
 
     def on_aggregates(self, aggregates: live.Aggregates) -> bool:
         """Take the groups' sums; False when they are of another fleet than this one.
@@ -134,11 +143,10 @@ class LiveModel:
             self._restart(aggregates.t_ns)
         self.on_time(aggregates.t_ns)
         self._aggregates = aggregates
-        self._dirty |= {"fleet", "groups"}
-        point = self._point()
-        if not self._points or point[0] > self._points[-1][0]:
-            self._points.append(point)
-            self._new_points.append(point)
+        self.refreshes += 1
+        self._dirty |= {"fleet", "groups", "twins"}
+        if self._trail.wants(aggregates.t_ns):
+            self._trail.add(point_of(fleet_now(aggregates, self._roots), aggregates.t_ns))
         return True
 
     def on_resources(self, states: Sequence[live.ResourceState]) -> None:
@@ -162,6 +170,16 @@ class LiveModel:
         self._quarantine = quarantine
         self._dirty.add("quarantine")
 
+    def on_alarms(self, alarms: LiveAlarms) -> None:
+        """Take the alarms that stand."""
+        self._alarms = alarms
+        self._dirty.add("alarms")
+
+    def on_alerts(self, alerts: Sequence[AlertNow]) -> None:
+        """Take the weather alerts that are known, with what of the fleet each one touches."""
+        self._alerts = list(alerts)
+        self._dirty.add("alerts")
+
     def on_ledger(self, books: Books) -> None:
         """Take what the ledger says now."""
         self._books = books
@@ -181,7 +199,7 @@ class LiveModel:
         return LiveState(
             zone=str(self._markets[0].zone) if self._markets else "UTC",
             speed=self._speed,
-            fleet_series=_columns(self._points),
+            fleet_series=self._trail.series(),
             **{name: part() for name, part in self._parts.items()},
         )
 
@@ -194,24 +212,43 @@ class LiveModel:
                 changed[name] = self._sent[name] = value
         self._dirty.clear()
         append: dict[str, FleetSeries] = {}
+        new_points = self._trail.take_new()
         if self._series_replaced:
-            changed["fleet_series"] = _columns(self._points)
-        elif self._new_points:
-            append["fleet_series"] = _columns(self._new_points)
+            changed["fleet_series"] = self._trail.series()
+        elif new_points is not None:
+            append["fleet_series"] = new_points
         self._series_replaced = False
-        self._new_points.clear()
         return Delta(set=changed, append=append)
+
+    def groups(self, numbers: Sequence[int]) -> list[Group]:
+        """Return the newest figures of some groups, none before the first ones came."""
+        if self._aggregates is None:
+            return []
+        return group_views(self._aggregates, self._fleet.groups, numbers, self.tree.children)
+
+    def select_groups(self, query: GroupQuery) -> list[int]:
+        """Return the numbers of the groups that are asked for, in the order that is asked for.
+
+        Raises:
+            UnknownIdError: when the query names a group or hierarchy that there is not.
+        """
+        return self.tree.select(query, self._aggregates)
+
+    @property
+    def groups_as_of_ms(self) -> int | None:
+        """Of which instant the groups' figures are; None before the first ones."""
+        return None if self._aggregates is None else to_ms(self._aggregates.t_ns)
 
     # -- parts
 
     def _restart(self, t_ns: int) -> None:
         self._now_ns = t_ns
-        self._points.clear()
-        self._new_points.clear()
+        self._trail.clear()
         self._hours.clear()
         self._resources.clear()
         self._runs.clear()
         self._quarantine = None
+        self._alarms = None
         self._series_replaced = True
         self._dirty |= set(self._parts)
 
@@ -240,22 +277,12 @@ class LiveModel:
     def _fleet_view(self) -> FleetNow | None:
         return None if self._aggregates is None else fleet_now(self._aggregates, self._roots)
 
-    def _group_views(self) -> list[Group]:
-        return [] if self._aggregates is None else group_views(self._aggregates, self._fleet)
+    def _twins_view(self) -> TwinsNow | None:
+        return None if self._aggregates is None else twins_now(self._aggregates)
 
-    def _point(self) -> tuple[Any, ...]:
-        assert self._aggregates is not None
-        fleet = fleet_now(self._aggregates, self._roots)
-        return (
-            to_ms(self._aggregates.t_ns),
-            fleet.battery_kw,
-            fleet.battery_low_kw,
-            fleet.battery_high_kw,
-            fleet.solar_kw,
-            fleet.load_kw,
-            fleet.soc_frac,
-            fleet.coverage_kw_frac,
-        )
+    def _alerts_view(self) -> list[AlertNow]:
+        now_ms = to_ms(self._now_ns)
+        return [alert for alert in self._alerts if alert.until_ms > now_ms]
 
     def _resource_views(self) -> list[Resource]:
         return resource_views(self._fleet, self._resources, self._books.totals)
@@ -293,10 +320,3 @@ class LiveModel:
 
 def _progress(run: WorkflowRun) -> tuple[bool, int]:
     return run.finished_ms is not None, len(run.steps)
-
-
-def _columns(points: Sequence[tuple[Any, ...]] | deque[tuple[Any, ...]]) -> FleetSeries:
-    if not points:
-        return FleetSeries()
-    columns = zip(*points, strict=True)
-    return FleetSeries(**dict(zip(_COLUMNS, (list(column) for column in columns), strict=True)))

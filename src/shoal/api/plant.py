@@ -1,4 +1,4 @@
-"""What the doors open to: the fleet, the ledger, the history, the twins and the hub, handed in by the role."""
+"""What the doors open to: the fleet, the ledger, history, the twins, alerts and the hub, handed in by the role."""
 
 from __future__ import annotations
 
@@ -6,27 +6,45 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from shoal.api.alerts import AlertDesk
+from shoal.api.answers import OwnedUnit
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
+from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.fleet import Fleet
-from shoal.domain.twins import FleetView
+from shoal.domain.twins import ShardAnswer
+from shoal.store.alarms import AlarmLog
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
+from shoal.twin.aggregate import Timeouts
 
-AskView: TypeAlias = Callable[[], Awaitable[FleetView]]
-"""Asks every twin shard; raises `UnavailableError` when one does not answer."""
+AskSites: TypeAlias = Callable[[NDArray[np.int64]], Awaitable[list[ShardAnswer]]]
+"""Asks the shards of these fleet rows for their twins; raises `UnavailableError` when one does not answer soon."""
+
+ReadOwners: TypeAlias = Callable[[], Awaitable[list[OwnedUnit]]]
+"""Reads who owns what; raises `UnavailableError` when the engine does not answer."""
+
+Acknowledge: TypeAlias = Callable[[AcknowledgeAlarm], Awaitable[AcknowledgeAnswer]]
+"""Tells the alarm desk that somebody takes note; raises `UnavailableError` when it does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """Everything that an answer is made from."""
+    """Everything that an answer is made from; `timeouts` are those by which the sums count sites."""
 
     fleet: Fleet
     ledger: Ledger
     history: History
     model: LiveModel
     hub: LiveHub
-    ask_view: AskView
+    ask_sites: AskSites
+    timeouts: Timeouts
+    read_owners: ReadOwners
+    alerts: AlertDesk
+    alarms: AlarmLog
+    acknowledge: Acknowledge
     metrics: CollectorRegistry

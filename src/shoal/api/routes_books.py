@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query
+from pyarrow import csv, parquet
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -17,6 +19,8 @@ from shoal.api.answers import (
     Award,
     HistoryAnswer,
     HistoryColumn,
+    HistoryStatus,
+    HistoryTier,
     SettledInterval,
     SiteShare,
     StatementDetail,
@@ -26,7 +30,7 @@ from shoal.api.books import award_intervals, bid_view
 from shoal.api.contract import answer, answers
 from shoal.api.plant import Plant
 from shoal.api.views import run_view
-from shoal.domain.errors import UnavailableError, UnknownIdError
+from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
 from shoal.domain.fleet import Resource
 from shoal.domain.ids import ResourceId
 from shoal.domain.interval import NS_PER_HOUR
@@ -36,6 +40,7 @@ from shoal.store.history import History
 from shoal.store.records import Statement as KeptStatement
 
 MAX_ROWS: Final = 10_000
+MAX_FILE_ROWS: Final = 200_000
 MAX_SQL_CHARACTERS: Final = 20_000
 QUERIES_AT_ONCE: Final = 2
 AWARD_SPAN_NS: Final = 8 * 24 * NS_PER_HOUR
@@ -54,10 +59,29 @@ OfResource = Annotated[str, Query(description="Only of this resource.")]
 
 
 class HistoryQuery(BaseModel):
-    """A question in SQL about the table `telemetry`: one SELECT."""
+    """A question in SQL about `telemetry`, `rollup_5min`, `rollup_1h` and `sites`: one SELECT."""
 
     sql: str = Field(min_length=1, max_length=MAX_SQL_CHARACTERS)
-    limit: int = Field(default=1_000, ge=1, le=MAX_ROWS, description="How many rows to answer at most.")
+    limit: int = Field(
+        default=1_000,
+        ge=1,
+        le=MAX_FILE_ROWS,
+        description=f"How many rows to answer at most; at most {MAX_ROWS} as JSON.",
+    )
+    from_ms: int | None = Field(
+        default=None, ge=0, le=FAR_NS // state.MS_PER_NS, description="Leave out the hours before."
+    )
+    to_ms: int | None = Field(
+        default=None, ge=0, le=FAR_NS // state.MS_PER_NS, description="Leave out the hours from there on."
+    )
+    format: Literal["json", "csv", "parquet"] = "json"
+
+    def span_ns(self) -> tuple[int, int] | None:
+        """Return the span whose hours are to be looked at; None for all."""
+        if self.from_ms is None and self.to_ms is None:
+            return None
+        to_ns = FAR_NS if self.to_ms is None else self.to_ms * state.MS_PER_NS
+        return (self.from_ms or 0) * state.MS_PER_NS, to_ns
 
 
 def books_routes(plant: Plant) -> APIRouter:
@@ -147,27 +171,42 @@ def books_routes(plant: Plant) -> APIRouter:
 
     @router.post("/history/query", responses=answers(HistoryAnswer, 422, 503))
     async def query_history(query: HistoryQuery) -> Response:
-        """Answer one SELECT on the table `telemetry`, of which the columns are those of the telemetry record."""
+        """Answer one SELECT on samples (`telemetry`), roll-ups (`rollup_5min`, `rollup_1h`) and `sites`.
+
+        As JSON, or as a CSV or Parquet file.
+        """
         if slots.locked():
             raise UnavailableError("history", f"{QUERIES_AT_ONCE} questions are being answered; ask again")
         async with slots:
-            found = await asyncio.to_thread(ask_history, plant.history, query.sql, query.limit)
+            if query.format == "json" and query.limit > MAX_ROWS:
+                fix = f"give at most {MAX_ROWS}, or ask for format csv or parquet"
+                raise InvalidInputError(field="limit", value=query.limit, fix=fix)
+            if query.format != "json":
+                return await asyncio.to_thread(history_file, plant.history, query)
+            found = await asyncio.to_thread(
+                ask_history, plant.history, query.sql, query.limit, query.span_ns()
+            )
         return answer(found)
+
+    @router.get("/history/status", responses=answers(HistoryStatus))
+    def read_history_status() -> Response:
+        """Return what history holds, and up to which position of the journal it is written."""
+        return answer(history_status(plant.history))
 
     return router
 
 
-def ask_history(history: History, sql: str, limit: int) -> HistoryAnswer:
+def ask_history(
+    history: History, sql: str, limit: int, span_ns: tuple[int, int] | None = None
+) -> HistoryAnswer:
     """Return at most `limit` rows of the answer to a SELECT; blocks.
 
     Raises:
         InvalidInputError: when it is anything but one SELECT on history.
-        UnavailableError: when it needs more memory than allowed.
+        UnavailableError: when it needs more memory or time than allowed.
     """
     started = time.perf_counter()
-    # On lines of its own, so that a comment at its end does not swallow what follows.
-    inner = sql.strip().removesuffix(";")
-    table = history.query(f"SELECT * FROM (\n{inner}\n) AS answer LIMIT {limit + 1}")
+    table = history.query(_limited(sql, limit + 1), span_ns=span_ns)
     columns = [[_plain(value) for value in table.column(n).to_pylist()] for n in range(table.num_columns)]
     rows = [list(row) for row in zip(*columns, strict=True)]
     return HistoryAnswer(
@@ -176,6 +215,45 @@ def ask_history(history: History, sql: str, limit: int) -> HistoryAnswer:
         truncated=len(rows) > limit,
         took_s=time.perf_counter() - started,
     )
+
+
+def history_file(history: History, query: HistoryQuery) -> Response:
+    """Return the answer to a SELECT as a file; blocks.
+
+    Raises:
+        InvalidInputError: see `ask_history`.
+        UnavailableError: see `ask_history`.
+    """
+    table = history.query(_limited(query.sql, query.limit), span_ns=query.span_ns())
+    sink = io.BytesIO()
+    if query.format == "csv":
+        csv.write_csv(table, sink)
+    else:
+        parquet.write_table(table, sink, compression="zstd")
+    return Response(
+        sink.getvalue(),
+        media_type="text/csv; charset=utf-8" if query.format == "csv" else "application/vnd.apache.parquet",
+        headers={"Content-Disposition": f'attachment; filename="history.{query.format}"'},
+    )
+
+
+def history_status(history: History) -> HistoryStatus:
+    """Return what history holds; blocks."""
+    found = history.status()
+    return HistoryStatus(
+        positions=dict(found.positions),
+        tiers={
+            name: HistoryTier(files=tier.files, bytes=tier.bytes, first=tier.first, last=tier.last)
+            for name, tier in found.tiers.items()
+        },
+        parts=found.parts,
+    )
+
+
+def _limited(sql: str, rows: int) -> str:
+    # On lines of its own, so that a comment at its end does not swallow what follows.
+    inner = sql.strip().removesuffix(";")
+    return f"SELECT * FROM (\n{inner}\n) AS answer LIMIT {rows}"
 
 
 def statement_row(kept: KeptStatement, statement: settled.Statement) -> StatementRow:

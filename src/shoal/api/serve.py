@@ -17,7 +17,8 @@ _STUCK_MS: Final = 30_000
 _BACKLOG: Final = 256
 _CONNECTIONS: Final = 1_000
 _GRACE_S: Final = 3
-_MAX_INCOMING_BYTES: Final = 4_096
+_MAX_INCOMING_BYTES: Final = 16_384
+"""What a client of the live socket may say at once: the names of the groups that it watches."""
 
 
 class _Server(uvicorn.Server):

@@ -15,6 +15,8 @@ MS_PER_NS: Final = 1_000_000
 BidStatus: TypeAlias = Literal["building", "submitted", "accepted", "rejected", "unknown"]
 RoleStatus: TypeAlias = Literal["up", "starting", "down"]
 SettlementStatus: TypeAlias = Literal["settled", "provisional"]
+Severity: TypeAlias = Literal["notice", "warning", "major", "critical"]
+AlertSeverity: TypeAlias = Literal["extreme", "severe", "moderate", "minor", "unknown"]
 
 
 def to_ms(t_ns: int) -> int:
@@ -31,39 +33,65 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FleetNow(msgspec.Struct, frozen=True, kw_only=True):
-    """All sites at one instant; powers and energies are sums over the fresh sites.
+    """All sites at one instant.
 
-    `battery_low_kw` and `battery_high_kw` bound the true battery power with the silent sites included.
-    `oldest_age_s` is None when some site was never heard.
+    `battery_kw`, `solar_kw`, `load_kw`, `ev_kw`, `grid_kw`, the energies and the headroom are sums over the fresh sites.
+    `battery_expected_kw` is the best estimate of the true battery power, silent and suspect sites included, and
+    `battery_low_kw` to `battery_high_kw` hold it nine times out of ten; the three of `grid` are the same at the
+    connection points. Of a fleet with several roots the ends are sums of the roots' ends, so the interval is rather
+    too wide. `firm_charge_kw` and `firm_discharge_kw` are headroom to commit: what is left of it when the silent sites
+    do their worst, nineteen times out of twenty for charging, nine out of ten for discharging. The shares are None
+    where there is nothing to have a share of, `oldest_age_s` when some site was never heard.
     """
 
     sites: int
     fresh: int
     stale: int
     unknown: int
+    suspect: int
     capacity_kw: float
-    coverage_count_frac: float
-    coverage_kw_frac: float
+    coverage_count_frac: float | None
+    coverage_kw_frac: float | None
     oldest_age_s: float | None
     battery_kw: float
+    battery_expected_kw: float
     battery_low_kw: float
     battery_high_kw: float
     solar_kw: float
     load_kw: float
     ev_kw: float
     grid_kw: float
+    grid_expected_kw: float
+    grid_low_kw: float
+    grid_high_kw: float
     energy_kwh: float
     energy_capacity_kwh: float
     soc_frac: float | None
     charge_headroom_kw: float
     discharge_headroom_kw: float
+    firm_charge_kw: float
+    firm_discharge_kw: float
+
+
+class TwinsNow(msgspec.Struct, frozen=True, kw_only=True):
+    """How the twins keep up.
+
+    `applied` counts the samples in the figures or before them, `lag` the messages that wait in the journal. The sites of
+    shards that are not among the `live_shards` of all `shards` count as unknown.
+    """
+
+    applied: int
+    lag: int
+    shards: int
+    live_shards: int
 
 
 class FleetSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """The fleet over time, as columns of one length."""
+    """The fleet over time, as columns of one length; `battery_kw` is the sum over fresh sites, see `FleetNow`."""
 
     t_ms: list[int] = []
     battery_kw: list[float | None] = []
+    expected_kw: list[float | None] = []
     low_kw: list[float | None] = []
     high_kw: list[float | None] = []
     solar_kw: list[float | None] = []
@@ -104,22 +132,37 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """One node of a hierarchy at one instant; see `FleetNow` for the sums."""
+    """One node of a hierarchy at one instant, with `children` nodes right below it; see `FleetNow` for the figures.
+
+    `expected_kw`, `low_kw` and `high_kw` are of the batteries.
+    """
 
     group_id: str
     hierarchy_id: str
     parent_id: str | None
     name: str
     level: int
+    children: int
     sites: int
     fresh: int
-    coverage_kw_frac: float
+    stale: int
+    unknown: int
+    suspect: int
+    capacity_kw: float
+    coverage_count_frac: float | None
+    coverage_kw_frac: float | None
+    oldest_age_s: float | None
     battery_kw: float
+    expected_kw: float
     low_kw: float
     high_kw: float
     grid_kw: float
+    grid_expected_kw: float
+    grid_low_kw: float
+    grid_high_kw: float
     soc_frac: float | None
-    oldest_age_s: float | None
+    firm_charge_kw: float
+    firm_discharge_kw: float
 
 
 class PriceSeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +289,64 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True):
     recent: list[Quarantined]
 
 
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a person should know of, from when it was raised until it is cleared.
+
+    `scope` says what `subject` is: a site, a group, the whole fleet, or a part of the plant. Of a group, `sites` of its
+    `of_sites` are concerned now; `detail` is ``scattered`` when they only lie in it. `value` is what was measured of a
+    part, in the unit that `detail` names. `returned_ms` is when the trouble ended of an alarm that stays until somebody
+    takes note of it.
+    """
+
+    number: int
+    kind: str
+    severity: Severity
+    scope: Literal["site", "group", "fleet", "part"]
+    subject: str
+    name: str
+    hierarchy_id: str
+    sites: int
+    of_sites: int
+    peak_sites: int
+    examples: list[str]
+    value: float | None
+    detail: str
+    count: int
+    raised_ms: int
+    updated_ms: int
+    acknowledged_ms: int | None
+    acknowledged_by: str
+    note: str
+    returned_ms: int | None
+    cleared_ms: int | None
+    merged_into_number: int | None
+    split_from_number: int | None
+
+
+class Alarms(msgspec.Struct, frozen=True, kw_only=True):
+    """The alarms that stand, the most urgent first; `active_count` counts those beyond the list too."""
+
+    active_count: int
+    active: list[Alarm]
+
+
+class AlertNow(msgspec.Struct, frozen=True, kw_only=True):
+    """A weather alert that is in force or to come, and what of the fleet lies in its area.
+
+    `from_ms` is None for one that holds since it was taken.
+    """
+
+    key: str
+    event: str
+    severity: AlertSeverity
+    from_ms: int | None
+    until_ms: int
+    sites: int
+    charge_kw: float
+    discharge_kw: float
+    capacity_kwh: float
+
+
 class RoleHealth(msgspec.Struct, frozen=True, kw_only=True):
     """How one part of the plant is."""
 
@@ -258,7 +359,8 @@ class RoleHealth(msgspec.Struct, frozen=True, kw_only=True):
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the page shows.
 
-    `speed` is plant seconds a real second: 1 is real time, None as fast as possible.
+    `speed` is plant seconds a real second: 1 is real time, None as fast as possible. `groups` are the roots of the
+    hierarchies alone (`/api/groups` opens what is below them), `alerts` those that touch a site, the worst first.
     """
 
     now_ms: int
@@ -267,6 +369,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None
     fleet: FleetNow | None
     fleet_series: FleetSeries
+    twins: TwinsNow | None
     resources: list[Resource]
     groups: list[Group]
     prices: list[PriceSeries]
@@ -276,6 +379,8 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     money: Money
     runs: list[WorkflowRun]
     quarantine: Quarantine
+    alarms: Alarms
+    alerts: list[AlertNow]
     health: list[RoleHealth]
 
 
@@ -292,3 +397,16 @@ class DeltaMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     seq: int
     set: dict[str, Any]
     append: dict[str, FleetSeries]
+
+
+class GroupsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="groups"):
+    """The newest figures of the groups that this client watches; it is outside of the sequence of deltas."""
+
+    as_of_ms: int
+    groups: list[Group]
+
+
+class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says: which groups it wants the figures of from now on, at most 200; they replace the former ones."""
+
+    watch: list[str]

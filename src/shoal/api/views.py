@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from shoal.api.state import (
+    Alarm,
+    Alarms,
     Bid,
     Delivery,
     Money,
@@ -18,7 +22,7 @@ from shoal.api.state import (
     WorkflowStep,
     to_ms,
 )
-from shoal.domain import live
+from shoal.domain import alarms, live
 from shoal.domain.fleet import Fleet
 
 _WH_PER_MWH: Final = 1_000_000
@@ -126,6 +130,22 @@ def delivery_views(
                 )
             )
     return made
+
+
+def alarm_view(alarm: alarms.Alarm) -> Alarm:
+    """Return an alarm as the page shows it."""
+    facts = msgspec.structs.asdict(alarm)
+    for name in ("raised", "updated", "acknowledged", "returned", "cleared"):
+        t_ns = facts.pop(f"{name}_ns")
+        facts[f"{name}_ms"] = None if t_ns is None else to_ms(t_ns)
+    return Alarm(**{**facts, "kind": alarm.kind.value, "severity": alarm.severity.value})
+
+
+def alarms_view(held: alarms.LiveAlarms | None) -> Alarms:
+    """Return the alarms that stand; none before the first word of them."""
+    if held is None:
+        return Alarms(active_count=0, active=[])
+    return Alarms(active_count=held.active_count, active=[alarm_view(alarm) for alarm in held.active])
 
 
 def quarantine_view(held: live.QuarantineState) -> Quarantine:

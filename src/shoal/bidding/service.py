@@ -214,7 +214,7 @@ class Bidding:
         if kept is not None and kept.payload == payload:
             return
         version = 1 if kept is None else kept.version + 1
-        rows = self._fleet.rows_in(resource.group_id)
+        rows = self._fleet.battery_rows_in(resource.group_id)
         self._ledger.record_statement(
             Statement(
                 resource_id=resource.resource_id,

@@ -37,7 +37,7 @@ class SettledDay:
 
     Attributes:
         statement: The resource's statement.
-        owner_amount: What each of its N sites' owners receives, 1e-8 currency units.
+        owner_amount: What each of the owners of its N sites with a battery receives, 1e-8 currency units.
         operator_amount: What the operator keeps.
         estimated_intervals: Intervals in which some meter reading was estimated.
     """
@@ -61,7 +61,7 @@ def settle_day(
         bounds_ns: The intervals' boundaries: B + 1 instants.
     """
     rules = market(resource.market_id)
-    rows = fleet.rows_in(resource.group_id)
+    rows = fleet.battery_rows_in(resource.group_id)
     samples = history.registers(
         rows, from_ns=int(bounds_ns[0]) - MARGIN_NS, to_ns=int(bounds_ns[-1]) + MARGIN_NS
     )

@@ -28,6 +28,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.live import WorkflowRun, WorkflowStep
 from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
+from shoal.flow.retry import Backoff, Retry
 from shoal.market.registry import market
 from shoal.market.types import AwardedInterval, Bid, BidReceipt
 from shoal.optimise.aggregate import fleet_storage
@@ -36,6 +37,7 @@ from shoal.store.records import BidRecord, ForecastRecord
 
 HISTORY_DAYS: Final = 120
 SUBMIT_TRIES: Final = 5
+SUBMIT_BACKOFF: Final = Backoff(first_s=0.1, cap_s=1.0)
 POLL_S: Final = 0.1
 STEP_TRIES: Final = 4
 STEP_REST_S: Final = 0.5
@@ -241,28 +243,31 @@ class BidWorkflow(DBOSConfiguredInstance):
 
     def _deliver(self, bid: Bid, gate_ns: int) -> tuple[BidReceipt | None, str]:
         """Submit until the market's answer is known, reading back before every repetition."""
-        deadline = time.monotonic() + self._options.submit_budget_s
-        for attempt in range(SUBMIT_TRIES):
-            try:
-                receipt = self._gateway.receipt(bid.idempotency_key)
-                if receipt is None:
-                    if self._clock.now_ns() >= gate_ns:
-                        raise GateClosedError(gate_ns=gate_ns, now_ns=self._clock.now_ns())
-                    receipt = self._gateway.submit(bid)
-                return receipt, receipt.status
-            except UnavailableError:
-                if time.monotonic() > deadline:
-                    break
-                time.sleep(min(0.05 * 2**attempt, max(deadline - time.monotonic(), 0.0)))
-            except (GateClosedError, InvalidInputError) as error:
-                return None, "missed" if isinstance(error, GateClosedError) else "rejected"
-        return None, "unknown"
+
+        def once() -> BidReceipt:
+            receipt = self._gateway.receipt(bid.idempotency_key)
+            if receipt is None:
+                if self._clock.now_ns() >= gate_ns:
+                    raise GateClosedError(gate_ns=gate_ns, now_ns=self._clock.now_ns())
+                receipt = self._gateway.submit(bid)
+            return receipt
+
+        retry = Retry(backoff=SUBMIT_BACKOFF, tries=SUBMIT_TRIES, budget_s=self._options.submit_budget_s)
+        try:
+            receipt = retry.call_blocking(once)
+        except UnavailableError:
+            return None, "unknown"
+        except GateClosedError:
+            return None, "missed"
+        except InvalidInputError:
+            return None, "rejected"
+        return receipt, receipt.status
 
     def _measure(
         self, resource: Resource, now_ns: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[Any]]:
         """Return the resource's rows, which of them are fresh, and their latest records."""
-        rows = self._fleet.rows_in(resource.group_id)
+        rows = self._fleet.battery_rows_in(resource.group_id)
         try:
             latest = self._view().latest[rows]
         except UnavailableError:
@@ -274,7 +279,7 @@ class BidWorkflow(DBOSConfiguredInstance):
         rules = market(resource.market_id)
         day = date.fromisoformat(delivery_date)
         intervals = rules.delivery_intervals(day)
-        rows = self._fleet.rows_in(resource.group_id)
+        rows = self._fleet.battery_rows_in(resource.group_id)
         plate = self._fleet.nameplate[rows]
         storage = fleet_storage(
             energy_kwh=np.array(measured.energy_kwh),

@@ -1,7 +1,8 @@
 """`shoal bench`: the registry of benchmarks and how their results are printed.
 
-A benchmark is a module of `shoal.cli.benches` that holds `BENCHMARK`. They live inside the package, so that
-an installed wheel measures the same as a checkout does; a peer that is not installed is left out.
+A benchmark is a module of `shoal.cli.benches` that holds `BENCHMARK`; one with a leading underscore helps others. They
+live inside the package, so that an installed wheel measures the same as a checkout does; a peer that is not
+installed is left out.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def benchmarks() -> dict[str, Benchmark]:
     """Return every benchmark by name."""
     package = importlib.import_module("shoal.cli.benches")
     found: dict[str, Benchmark] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    for module in (name for name in names if not name.startswith("_")):
         benchmark = importlib.import_module(f"{package.__name__}.{module}").BENCHMARK
         found[benchmark.name] = benchmark
     return found

@@ -168,6 +168,8 @@ def check_ports(settings: Settings) -> Check:
     keys = [s.key for s in settings.show() if s.key.endswith("port") and s.value]
     if settings.fabric.url:
         keys = [key for key in keys if not key.startswith("fabric.")]
+    if not settings.fabric.cluster_name:
+        keys = [key for key in keys if key != "fabric.cluster_port"]
     taken: dict[str, str] = {}
     for key in keys:
         host = hosts.get(key.partition(".")[0], settings.fabric.host)

@@ -39,6 +39,7 @@ PARTICIPANTS: Final = {
     "homes": Stage.WORLD,
     "market": Stage.WORLD,
     "telemetry": Stage.MEASURE,
+    "history": Stage.MEASURE,
     "bidding": Stage.DECIDE,
     "control": Stage.ACT,
 }
@@ -127,7 +128,7 @@ class Demo:
                 Run(
                     fleet=fleet,
                     span=Interval(start_ns=start_ns, end_ns=end_ns),
-                    data_dir=data_dir,
+                    settings=settings,
                     wall_s=time.monotonic() - self._began_s,
                     peak_rss_bytes=supervisor.peak_rss_bytes() + _own_peak_rss_bytes(),
                     restarts={s.role: s.restarts for s in supervisor.states()},
@@ -197,6 +198,10 @@ def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:
             "bidding.market_url": settings.bidding.market_url or f"http://127.0.0.1:{next(free)}",
             "bidding.market_token": settings.bidding.market_token or secrets.token_urlsafe(24),
             "api.port": settings.api.port or next(free),
+            # a run that can be stepped is not in a hurry to recover
+            "telemetry.checkpoint_every_s": settings.telemetry.checkpoint_every_s
+            if "telemetry.checkpoint_every_s" in settings.sources
+            else float(NS_PER_HOUR // NS_PER_S),
             "clock.source": clock,
             "clock.token": token,
         },

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import shoal
-from shoal.cli import bench, config, doctor
+from shoal.cli import alarms, bench, config, doctor, fleet, history
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
 
@@ -27,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.add_typer(history.app, name="history")
+app.add_typer(alarms.app, name="alarms")
+app.add_typer(fleet.app, name="fleet")
 doctor.register(app)
 bench.register(app)
 running.register(app)

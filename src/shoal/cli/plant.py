@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from contextlib import ExitStack
@@ -27,7 +28,16 @@ ONE_THREAD: Final = {
 }
 EXTRA_ENV: Final[dict[str, dict[str, str]]] = {"fabric": {"GOGC": "400"}}
 """The engine's memory is small: collecting garbage less often costs some MB and saves a fifth of its time."""
-TIERS: Final = {"fabric": 0, "market": 0, "telemetry": 1, "control": 1, "bidding": 1, "api": 1, "homes": 2}
+TIERS: Final = {
+    "fabric": 0,
+    "market": 0,
+    "telemetry": 1,
+    "history": 1,
+    "control": 1,
+    "bidding": 1,
+    "api": 1,
+    "homes": 2,
+}
 START_TIMEOUT_S: Final = 120.0
 FOREVER_S: Final = 10.0 * 365 * 86_400
 """A plant waits for its sites to be registered however long that takes."""
@@ -35,19 +45,23 @@ FOREVER_S: Final = 10.0 * 365 * 86_400
 _log = structlog.get_logger(__name__)
 
 
-def start_role(supervisor: Supervisor, role: str, *, data_dir: Path, settings_file: Path) -> None:
-    """Start one role's process."""
+def start_role(
+    supervisor: Supervisor, role: str, *, data_dir: Path, settings_file: Path, processes: int = 1
+) -> None:
+    """Start a role's process, or several that share its work."""
     from shoal.runtime.children import ChildSpec
 
-    supervisor.start(
-        ChildSpec(
-            role=role,
-            argv=(sys.executable, "-m", "shoal.cli.role", role, "--settings", str(settings_file)),
-            log_file=data_dir / "logs" / f"{role}.log",
-            env={**ONE_THREAD, **EXTRA_ENV.get(role, {})},
-            tier=TIERS[role],
+    for number in range(1, processes + 1):
+        name = role if number == 1 else f"{role}-{number}"
+        supervisor.start(
+            ChildSpec(
+                role=name,
+                argv=(sys.executable, "-m", "shoal.cli.role", role, "--settings", str(settings_file)),
+                log_file=data_dir / "logs" / f"{name}.log",
+                env={**ONE_THREAD, **EXTRA_ENV.get(role, {})},
+                tier=TIERS[role],
+            )
         )
-    )
 
 
 def write_roles(data_dir: Path, supervisor: Supervisor, now_ms: int) -> None:
@@ -98,15 +112,24 @@ async def run_roles(settings: Settings, roles: list[str]) -> None:
         if "fabric" in roles:
             stack.enter_context(InstanceLock(data_dir))
         Keys.create_or_load(data_dir / "keys")
-        settings_file = data_dir / "run" / f"settings-{'-'.join(roles)}.json"
+        # several supervisors of one plant may share a data directory: each has a corner of its own
+        corner = data_dir / "run" / f"up-{os.getpid()}"
+        stack.callback(shutil.rmtree, corner, ignore_errors=True)
+        settings_file = corner / "settings.json"
         settings.save(settings_file)
 
         def changed(_: object) -> None:
             write_roles(data_dir, supervisor, time.time_ns() // 1_000_000)
 
-        async with Supervisor(run_dir=data_dir / "run", on_change=changed) as supervisor:
+        async with Supervisor(run_dir=corner, on_change=changed) as supervisor:
             for role in roles:
-                start_role(supervisor, role, data_dir=data_dir, settings_file=settings_file)
+                start_role(
+                    supervisor,
+                    role,
+                    data_dir=data_dir,
+                    settings_file=settings_file,
+                    processes=settings.telemetry.processes if role == "telemetry" else 1,
+                )
             ready = asyncio.ensure_future(supervisor.wait_ready(timeout_s=FOREVER_S))
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({ready, stopping}, return_when=asyncio.FIRST_COMPLETED)

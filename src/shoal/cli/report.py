@@ -7,21 +7,22 @@ history, gates and duplicates are counted by the market, delivered energy comes 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from shoal.cli.history_store import open_history
 from shoal.domain.fleet import Fleet, Resource
 from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.market.registry import market
 from shoal.market.types import Award
 from shoal.optimise.storage import Storage, plan_storage
+from shoal.runtime.settings import Settings
 from shoal.settle.statement import AMOUNT_PER_CURRENCY, price_cents_per_mwh, settle_interval
 from shoal.simulate.prices import prices_over
-from shoal.store.history import History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Run:
 
     fleet: Fleet
     span: Interval
-    data_dir: Path
+    settings: Settings
     wall_s: float
     peak_rss_bytes: int
     restarts: dict[str, int]
@@ -49,7 +50,8 @@ class _Delivery:
 def make_report(run: Run, accounts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the report from the accounts of ``homes``, ``market``, ``telemetry`` and ``bidding``."""
     homes, exchange, telemetry, bidding = (accounts[n] for n in ("homes", "market", "telemetry", "bidding"))
-    rows, distinct = History(run.data_dir / "history").count_distinct()
+    with closing(open_history(run.settings)) as history:
+        rows, distinct = history.count_distinct()
     awards = [msgspec.convert(award, Award) for award in exchange["awards"]]
     own = {
         (a.resource_id, a.delivery_date): _from_meters(run, a, homes["meters"][a.resource_id]) for a in awards

@@ -12,7 +12,7 @@ from typing import Final
 
 from shoal.runtime.settings import Settings
 
-PLANT_ROLES: Final = ("fabric", "telemetry", "control", "bidding", "api")
+PLANT_ROLES: Final = ("fabric", "telemetry", "history", "control", "bidding", "api")
 WORLD_ROLES: Final = ("market", "homes")
 GC_THRESHOLD: Final = 50_000
 """Columns leave little garbage: looking for cycles every 700 objects would cost more than it frees."""

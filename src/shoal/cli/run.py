@@ -1,4 +1,4 @@
-"""The commands that run things: `shoal demo`, `shoal up`, `shoal sim homes`, `shoal sim market`."""
+"""The commands that run things: `shoal demo`, `shoal up`, `shoal sim homes`, `shoal sim market`, `shoal sim load`."""
 
 from __future__ import annotations
 
@@ -133,13 +133,26 @@ def up(
     roles: Annotated[
         str, typer.Option("--roles", help="Roles to run here, comma-separated, or 'all'.", metavar="LIST")
     ] = "all",
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            "--shards", help="Shards that may be owned here, such as 0-31; all without it.", metavar="RANGES"
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", help="How many processes share the telemetry role here.")
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Where the plant keeps its data.")
     ] = None,
     config: ConfigFile = None,
     assignments: SetValues = None,
 ) -> None:
-    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, control, bidding, api."""
+    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, bidding, api.
+
+    Several machines, or several times on one, share the telemetry and the history of one plant: each part has one owner
+    at a time, and another takes over when it is gone. They need the same keys and settings, and fabric.url.
+    """
     from shoal.cli.plant import run_roles
     from shoal.cli.role import PLANT_ROLES
     from shoal.runtime.log import configure_logging
@@ -152,7 +165,13 @@ def up(
             raise InvalidInputError(
                 field="--roles", value=name, fix=f"choose among {', '.join(PLANT_ROLES)}, or all"
             )
-    settings = read_settings(config, assignments, data_dir=None if data_dir is None else str(data_dir))
+    settings = read_settings(
+        config,
+        assignments,
+        data_dir=None if data_dir is None else str(data_dir),
+        telemetry__own=shards,
+        telemetry__processes=processes,
+    )
     configure_logging(settings.log, role="up")
     asyncio.run(run_roles(settings, chosen))
 
@@ -177,6 +196,46 @@ def sim_market(
 ) -> None:
     """Run the simulated day-ahead market on real prices until Ctrl-C."""
     _simulate("market", config, assignments, sites=None, seed=None, data_dir=data_dir)
+
+
+@sim.command(name="load")
+def sim_load(
+    sites: Annotated[int, typer.Option("--sites", help="Number of sites, at least.")] = 10_000,
+    rate: Annotated[float, typer.Option("--rate", help="Samples a second, all sites together.")] = 10_000.0,
+    samples: Annotated[int, typer.Option("--samples", help="Samples in a message.")] = 1,
+    gateways: Annotated[
+        int, typer.Option("--gateways", help="Connections for all sites; 0 gives each site its own.")
+    ] = 64,
+    transport: Annotated[str, typer.Option("--transport", help="nats or mqtt.")] = "nats",
+    span: Annotated[str, typer.Option("--for", help="How long, e.g. 10m, 2h.", metavar="DURATION")] = "1m",
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The plant's data directory.")] = None,
+    config: ConfigFile = None,
+    assignments: SetValues = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a synthetic fleet with a plant and load it with telemetry at a fixed pace."""
+    from dataclasses import asdict
+
+    from shoal.cli.load import run_load
+    from shoal.runtime.log import configure_logging
+    from shoal.simulate.load_fleet import Transport
+
+    if transport not in set(Transport):
+        raise InvalidInputError(field="--transport", value=transport, fix="give nats or mqtt")
+    settings = read_settings(config, assignments, data_dir=None if data_dir is None else str(data_dir))
+    configure_logging(settings.log, role="sim-load")
+    shape = {
+        "sites": sites,
+        "samples_per_message": samples,
+        "gateways": min(gateways, sites),
+        "transport": Transport(transport),
+        "probes": 0,
+    }
+    sent = asdict(run_load(settings, shape, rate_per_s=rate, duration_s=seconds(span)))
+    if as_json:
+        print_json(sent)
+    else:
+        typer.echo(", ".join(f"{name} {value:,.6g}" for name, value in sent.items()))
 
 
 def _simulate(

@@ -88,7 +88,7 @@ class Control:
         self._award: dict[str, AwardNow] = {}
         self._dispatchers = []
         for resource in fleet.resources:
-            rows = fleet.rows_in(resource.group_id)
+            rows = fleet.battery_rows_in(resource.group_id)
             dispatcher = Dispatcher(
                 resource_id=resource.resource_id, rows=rows, nameplate=fleet.nameplate[rows], options=options
             )

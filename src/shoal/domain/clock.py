@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Stage(IntEnum):
     """The order in which the parts of the loop act within one tick."""
@@ -48,6 +51,14 @@ class Clock(Protocol):
 
     def now_ns(self) -> int:
         """Return the present instant."""
+        ...
+
+    def at(self, machine_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return what this clock showed at instants of the machine's clock, such as arrivals in the journal.
+
+        The journal writes its time in coarse steps, so on a clock that runs far ahead of the machine's an arrival is only
+        known to lie between two instants; elsewhere the two are one.
+        """
         ...
 
     def ticks(self, stage: Stage, every_s: float) -> AsyncIterator[Tick]:

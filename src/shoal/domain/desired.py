@@ -31,7 +31,13 @@ class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str = ""
 
 
-class DurableUpTo(msgspec.Struct, frozen=True, kw_only=True):
-    """The plant's acknowledgement: every sample up to `seq` is safe, the device may forget it."""
+class DurableUpTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The plant's acknowledgement: every sample up to `seq` is safe, the device may forget it.
+
+    Attributes:
+        seq: The number.
+        resend: Whether the sample after it has been missing for long: the device sends again from there.
+    """
 
     seq: int
+    resend: bool = False

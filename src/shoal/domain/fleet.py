@@ -1,20 +1,29 @@
 """The fleet as data: what is installed where, and which groups it belongs to.
 
 A `Fleet` is columnar: position `row` in every array is the same site. It is what the registry gives to the
-services, and what a simulator seeds the registry with.
+services, and what a simulator seeds the registry with. A site has a connection of its own or shares a gateway's;
+it may hang from one group in each of any number of hierarchies.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.domain.errors import InvalidInputError
 from shoal.domain.ids import GroupId, HierarchyId, ResourceId, SiteId
+from shoal.domain.partition import partitions_of
 from shoal.domain.table import Column, Table
+
+MOST_LEVELS: Final = 8
+"""How many levels a hierarchy may have, its root included."""
+MOST_UNITS: Final = 65_535
+"""How many sites a gateway may speak for; 0 is the gateway itself."""
 
 NAMEPLATE: Final = Table(
     name="nameplate",
@@ -108,6 +117,60 @@ class Resource:
     owner_share_frac: float
 
 
+def check_groups(groups: Sequence[Group]) -> None:
+    """Raise unless the groups are trees of at most `MOST_LEVELS` levels, each within one hierarchy.
+
+    Raises:
+        InvalidInputError: naming the first group that is wrong.
+    """
+    by_id: dict[GroupId, Group] = {}
+    for group in groups:
+        if by_id.setdefault(group.group_id, group) is not group:
+            raise InvalidInputError(field="group_id", value=group.group_id, fix="name each group once")
+    for group in groups:
+        where = f"group {group.group_id}"
+        if group.level >= MOST_LEVELS or group.level < 0:
+            raise InvalidInputError(
+                field=f"level of {where}",
+                value=group.level,
+                fix=f"a hierarchy has at most {MOST_LEVELS} levels, 0 to {MOST_LEVELS - 1}; take one out",
+            )
+        if group.parent_id is None:
+            expected_level = 0
+        else:
+            parent = by_id.get(group.parent_id)
+            if parent is None or parent.hierarchy_id != group.hierarchy_id:
+                raise InvalidInputError(
+                    field=f"parent_id of {where}",
+                    value=group.parent_id,
+                    fix=f"name a group of hierarchy {group.hierarchy_id}",
+                )
+            expected_level = parent.level + 1
+        # Levels that grow from parent to child also rule out a circle.
+        if group.level != expected_level:
+            raise InvalidInputError(
+                field=f"level of {where}", value=group.level, fix=f"below its parent it is {expected_level}"
+            )
+
+
+def _no_numbers() -> NDArray[np.int32]:
+    return np.empty(0, dtype=np.int32)
+
+
+def _no_types() -> NDArray[np.uint8]:
+    return np.empty(0, dtype=np.uint8)
+
+
+_SITE_COLUMNS: Final = (
+    "nameplate",
+    "latitude_deg",
+    "longitude_deg",
+    "gateway_of",
+    "gateway_unit",
+    "device_type",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
     """Sites with nameplates and memberships, valid at one instant.
@@ -121,6 +184,13 @@ class Fleet:
         leaf_group: For each hierarchy, N numbers: the position in `groups` of the group that the site hangs from,
             -1 when it belongs to none.
         resources: The resources.
+        gateway_ids: The gateways that speak for several sites over one connection.
+        gateway_of: N positions in `gateway_ids`, -1 for a site with a connection of its own; all -1 when left out.
+        gateway_unit: N, the number of the site behind its gateway from 1 on, 0 without one.
+        device_type: N numbers of `shoal.domain.telemetry.DeviceType`; all 0, a home, when left out.
+
+    Raises:
+        InvalidInputError: when the columns differ in length.
     """
 
     site_ids: tuple[SiteId, ...]
@@ -130,6 +200,43 @@ class Fleet:
     groups: tuple[Group, ...]
     leaf_group: dict[HierarchyId, NDArray[np.int32]]
     resources: tuple[Resource, ...]
+    gateway_ids: tuple[str, ...] = ()
+    gateway_of: NDArray[np.int32] = field(default_factory=_no_numbers)
+    gateway_unit: NDArray[np.int32] = field(default_factory=_no_numbers)
+    device_type: NDArray[np.uint8] = field(default_factory=_no_types)
+
+    def __post_init__(self) -> None:
+        sites = len(self.site_ids)
+        for name, default in (("gateway_of", -1), ("gateway_unit", 0), ("device_type", 0)):
+            values = getattr(self, name)
+            if not len(values):
+                object.__setattr__(self, name, np.full(sites, default, dtype=values.dtype))
+        lengths = {name: len(getattr(self, name)) for name in _SITE_COLUMNS}
+        lengths |= {f"leaf_group[{name}]": len(leaves) for name, leaves in self.leaf_group.items()}
+        for name, length in lengths.items():
+            if length != sites:
+                raise InvalidInputError(
+                    field=f"fleet.{name}", value=f"{length} rows", fix=f"give one for each of {sites} sites"
+                )
+
+    def take(self, rows: NDArray[np.int64]) -> Fleet:
+        """Return the fleet of these rows only, in their order; groups, resources and gateways stay."""
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in _SITE_COLUMNS}
+        return replace(
+            self,
+            site_ids=tuple(self.site_ids[row] for row in rows.tolist()),
+            leaf_group={name: leaves[rows] for name, leaves in self.leaf_group.items()},
+            **columns,
+        )
+
+    @cached_property
+    def partition(self) -> NDArray[np.int32]:
+        """N partitions: that of the site's name, or of its gateway's."""
+        own = partitions_of(self.site_ids)
+        if not self.gateway_ids:
+            return own
+        shared = partitions_of(self.gateway_ids)
+        return np.where(self.gateway_of >= 0, shared[np.maximum(self.gateway_of, 0)], own)
 
     @cached_property
     def row_of(self) -> dict[SiteId, int]:
@@ -160,3 +267,8 @@ class Fleet:
                 inside[child] = True
         leaves = self.leaf_group[self.groups[number].hierarchy_id]
         return np.flatnonzero((leaves >= 0) & inside[np.maximum(leaves, 0)])
+
+    def battery_rows_in(self, group_id: GroupId) -> NDArray[np.int64]:
+        """Return the rows of those of them that have a battery: who can deliver, and shares in what is earned."""
+        rows = self.rows_in(group_id)
+        return rows[self.nameplate["energy_capacity_kwh"][rows] > 0]

@@ -1,32 +1,71 @@
-"""The telemetry of a site: one declared table and the message that carries it.
+"""The telemetry of a site: one declared table, the quality flags of a sample, and who measures which columns.
 
-A message is a 16-byte header and 1..n packed records of one site, little-endian:
-
-    0  2  magic, b"SH"        4  2  number of records     8  8  oldest sequence number the device still holds
-    2  1  version (1)         6  2  size of one record
-    3  1  flags (0)
-
-`seq` counts a device's samples from 1 without holes. The device keeps each sample until the plant has said that
-it is durable; `oldest_seq` tells the plant below which number nothing will ever come (again). Energy registers are
-cumulative, whole watt-hours, never reset: differences telescope, so energy over any span is exact.
+`seq` counts a device's samples from 1 without holes. Energy registers are cumulative, whole watt-hours, never reset:
+differences telescope, so energy over any span is exact. Columns that a device does not measure hold 0, and `present`
+says so. How records travel is in `shoal.domain.wire`.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import Any, Final
+from enum import IntEnum, IntFlag
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shoal.domain.errors import WireFormatError
+from shoal.domain.errors import InvalidInputError
 from shoal.domain.table import Column, Table
 
-MAGIC: Final = b"SH"
-VERSION: Final = 1
-MAX_MESSAGE_BYTES: Final = 65_536
-_HEADER: Final = struct.Struct("<2sBBHHq")
-HEADER_BYTES: Final = _HEADER.size
+VERSION: Final = 2
+MAX_SEQ: Final = 2**32 - 1
+
+
+class Flag(IntFlag):
+    """What is to be said of a sample: by the plant, and `ESTIMATED` by the device itself."""
+
+    CLOCK_CORRECTED = 1
+    """The device's clock was implausible; `ts_ns` was set right."""
+    CLOCK_DOUBTFUL = 2
+    """The device's clock is implausible and could not be set right."""
+    SIGN = 4
+    """A power has a sign that it cannot have."""
+    STUCK = 8
+    """A sensor has said the same for too long."""
+    REGISTER_BACKWARDS = 16
+    """An energy register is smaller than it was."""
+    OVER_NAMEPLATE = 32
+    """A power is beyond what is installed."""
+    ESTIMATED = 64
+    """The device did not measure it but says so."""
+    BACKFILL = 128
+    """It arrived long after it was taken."""
+
+
+SUSPECT: Final = Flag.SIGN | Flag.STUCK | Flag.REGISTER_BACKWARDS | Flag.OVER_NAMEPLATE
+"""Samples with any of these count neither for settlement nor in sums over fresh sites."""
+
+
+class DeviceType(IntEnum):
+    """What stands at a site, and so what it can measure."""
+
+    HOME = 0
+    """Battery and solar, with the household's meter."""
+    EV_CHARGER = 1
+    METER = 2
+    BATTERY = 3
+
+
+OPTIONAL: Final = (
+    "battery_w",
+    "solar_w",
+    "load_w",
+    "ev_w",
+    "soc_frac",
+    "command_version",
+    "charge_wh",
+    "discharge_wh",
+    "import_wh",
+    "export_wh",
+)
+"""The columns that a device may or may not measure; the position is the bit in `present`."""
+ALL_PRESENT: Final = (1 << len(OPTIONAL)) - 1
 
 
 def _power(name: str, description: str) -> Column:
@@ -55,7 +94,7 @@ TELEMETRY: Final = Table(
             dtype="<i8",
             unit="1",
             low=1,
-            high=2**53,
+            high=MAX_SEQ,
             optional=False,
             description="number of the sample, counted by the device from 1 without holes",
         ),
@@ -81,33 +120,44 @@ TELEMETRY: Final = Table(
         _register("discharge_wh", "energy that came out of the battery's terminals"),
         _register("import_wh", "energy bought from the grid"),
         _register("export_wh", "energy fed into the grid"),
+        Column(
+            name="flags",
+            dtype="<u2",
+            unit="1",
+            description="quality of the sample, see `Flag`; 0 for none",
+        ),
+        Column(
+            name="present",
+            dtype="<u2",
+            unit="1",
+            default=ALL_PRESENT,
+            high=ALL_PRESENT,
+            description="bit k: the device measures the k-th of the columns from `battery_w` to `export_wh`",
+        ),
     ),
 )
-RECORD_BYTES: Final = TELEMETRY.dtype.itemsize
+POWERS: Final = OPTIONAL[:4]
+REGISTERS: Final = OPTIONAL[6:]
 
 
-def encode(records: NDArray[Any], *, oldest_seq: int) -> bytes:
-    """Return one message with `records` (dtype `TELEMETRY.dtype`) of one site, oldest first."""
-    return _HEADER.pack(MAGIC, VERSION, 0, len(records), RECORD_BYTES, oldest_seq) + records.tobytes()
-
-
-def decode(payload: bytes | memoryview) -> tuple[NDArray[Any], int]:
-    """Return the records of one binary message and its `oldest_seq`.
+def mask_of(*names: str) -> int:
+    """Return the mask of optional columns for `TELEMETRY`'s column `present`.
 
     Raises:
-        WireFormatError: with reason ``too_large``, ``truncated``, ``magic``, ``schema_version`` or ``length``.
+        InvalidInputError: when a name is not one of `OPTIONAL`.
     """
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise WireFormatError("too_large", f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are taken")
-    if len(payload) < HEADER_BYTES:
-        raise WireFormatError("truncated", f"{len(payload)} bytes are less than the header of {HEADER_BYTES}")
-    magic, version, _flags, count, size, oldest_seq = _HEADER.unpack_from(payload)
-    if magic != MAGIC:
-        raise WireFormatError("magic", f"begins with {bytes(magic)!r}, not {MAGIC!r}")
-    if version != VERSION or size != RECORD_BYTES:
-        raise WireFormatError(
-            "schema_version", f"version {version}, record of {size} bytes; version {VERSION} is known"
+    unknown = set(names) - set(OPTIONAL)
+    if unknown:
+        raise InvalidInputError(
+            field="columns", value=sorted(unknown), fix=f"choose from {', '.join(OPTIONAL)}"
         )
-    if len(payload) != HEADER_BYTES + count * size or count == 0:
-        raise WireFormatError("length", f"{len(payload)} bytes do not hold {count} records of {size}")
-    return np.frombuffer(payload, dtype=TELEMETRY.dtype, offset=HEADER_BYTES), int(oldest_seq)
+    return sum(1 << bit for bit, name in enumerate(OPTIONAL) if name in names)
+
+
+PRESENT_OF: Final = {
+    DeviceType.HOME: ALL_PRESENT & ~mask_of("ev_w"),
+    DeviceType.EV_CHARGER: mask_of("ev_w", "command_version", "import_wh", "export_wh"),
+    DeviceType.METER: mask_of("load_w", "import_wh", "export_wh"),
+    DeviceType.BATTERY: mask_of("battery_w", "soc_frac", "command_version", "charge_wh", "discharge_wh"),
+}
+"""What a device of each type measures when nobody says otherwise."""

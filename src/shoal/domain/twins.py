@@ -1,7 +1,8 @@
-"""What a twin shard answers when it is asked: the latest records of its sites, as columns."""
+"""What a twin shard is asked and answers: the latest records of its sites, as columns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +13,38 @@ from numpy.typing import NDArray
 from shoal.domain.telemetry import TELEMETRY
 
 
+class AskTwins(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A question to one shard.
+
+    Attributes:
+        rows: Fleet rows of the sites that are asked for (int64, raw); None asks for all.
+        first: With `rows` None: the first of the shard's sites that the answer is to begin with.
+    """
+
+    rows: bytes | None = None
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and len(self.rows) % 8:
+            raise ValueError("rows are whole int64 numbers")
+
+
 class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of one shard; arrays as raw little-endian bytes.
+    """The reply of one shard, or the part of it that fits a message; arrays as raw little-endian bytes.
 
     Attributes:
         t_ns: The instant that the shard had caught up with.
         shard: Its number.
-        rows: Fleet rows of its sites (int64).
+        token: Under which token its owner answers; of two answers the one with the larger token counts.
+        sites: How many sites the shard has in all.
+        rows: Fleet rows of the sites in this answer (int64).
         latest: Latest records of these sites (dtype of `TELEMETRY`).
     """
 
     t_ns: int
     shard: int
+    token: int
+    sites: int
     rows: bytes
     latest: bytes
 
@@ -36,11 +57,14 @@ class FleetView:
     latest: NDArray[Any]
 
 
-def merge_answers(answers: list[ShardAnswer], sites: int) -> FleetView:
+def merge_answers(answers: Iterable[ShardAnswer], sites: int) -> FleetView:
     """Return one view over all shards; sites that no shard owns have empty records (`ts_ns` 0)."""
     latest = TELEMETRY.empty(sites)
+    instants = []
     for answer in answers:
-        latest[np.frombuffer(answer.rows, dtype=np.int64)] = np.frombuffer(
-            answer.latest, dtype=TELEMETRY.dtype
-        )
-    return FleetView(t_ns=min((answer.t_ns for answer in answers), default=0), latest=latest)
+        rows = np.frombuffer(answer.rows, dtype=np.int64)
+        records = np.frombuffer(answer.latest, dtype=TELEMETRY.dtype)
+        known = rows < sites
+        latest[rows[known]] = records[known]
+        instants.append(answer.t_ns)
+    return FleetView(t_ns=min(instants, default=0), latest=latest)

@@ -124,14 +124,14 @@ def decode_desired(payload: bytes) -> DesiredState:
         raise WireFormatError("desired_state", str(error)) from error
 
 
-def decode_durable(payload: bytes) -> int:
-    """Return the number up to which every sample is safe.
+def decode_durable(payload: bytes) -> DurableUpTo:
+    """Return up to which number every sample is safe, and whether to send again from there.
 
     Raises:
         WireFormatError: with reason ``durable_up_to``.
     """
     try:
-        return _DURABLE.decode(payload).seq
+        return _DURABLE.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireFormatError("durable_up_to", str(error)) from error
 

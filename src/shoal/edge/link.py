@@ -1,8 +1,8 @@
-"""The MQTT sessions of many sites of one process with the broker.
+"""The MQTT sessions of many devices of one process with the broker: sites, and gateways that speak for several.
 
 A session is a row of columns. Nothing waits: `poll` does whatever the sockets and the deadlines ask for and
 returns what came in. A row has one deadline, whose meaning follows from its phase: when to try again, when to
-give up connecting, when to ping.
+give up connecting, when to ping. Devices that lose the broker together come back spread over a time, not together.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,10 @@ from numpy.typing import NDArray
 from shoal.domain.errors import InvalidInputError, UnavailableError, WireFormatError
 from shoal.domain.ids import SiteId
 from shoal.edge import mqtt
+from shoal.edge.downlink import Message, is_refused, message_of, subscription
 from shoal.edge.sockets import READ, WRITE, Sockets
+from shoal.flow.retry import Backoff
 
-Message: TypeAlias = tuple[int, str, bytes]
-"""Row, kind (``desired`` or ``durable``) and payload of what came in."""
-
-KINDS: Final = ("desired", "durable")
 _HEADS: Final = tuple(b"\x30" + mqtt.remaining_length(size) for size in range(16_384))
 
 
@@ -50,7 +48,9 @@ class LinkSettings:
     Attributes:
         connect_timeout_s: From the first packet to the granted subscription.
         backoff_base_s: The first wait after a failure is random between 0 and this; it doubles each time.
-        backoff_cap_s: The longest wait.
+        backoff_cap_s: The longest wait, unless `spread_s` is longer.
+        spread_s: No wait is drawn from less than this: a whole fleet that lost the broker comes back over so long a
+            time. In proportion to the fleet; the plant can say another one.
         max_unsent_bytes: What a row may keep while its socket takes nothing; beyond it the row is dropped.
         max_packet_bytes: The longest packet taken from the broker.
     """
@@ -58,6 +58,7 @@ class LinkSettings:
     connect_timeout_s: float = 10.0
     backoff_base_s: float = 0.5
     backoff_cap_s: float = 30.0
+    spread_s: float = 0.0
     max_unsent_bytes: int = 262_144
     max_packet_bytes: int = 65_536
 
@@ -101,11 +102,12 @@ class LinkStatistics:
 
 
 class Links:
-    """The sessions of N sites. Not for two threads at once.
+    """The sessions of N devices. Not for two threads at once.
 
     Attributes:
-        up: Whether each site is connected and subscribed (N); read only.
-        phase: The `Phase` of each site (N); read only.
+        up: Whether each device is connected and subscribed (N); read only.
+        phase: The `Phase` of each device (N); read only.
+        spread_s: See `LinkSettings`; may be set at any time.
     """
 
     def __init__(
@@ -120,19 +122,21 @@ class Links:
         rng_seed: int,
         monotonic_s: Callable[[], float] = time.monotonic,
         settings: LinkSettings | None = None,
+        gateways: Collection[int] = (),
     ) -> None:
         """Prepare the rows; nothing connects before `connect_all`.
 
         Args:
             host: The broker's name or address.
             port: Its MQTT port.
-            site_ids: The sites; each is its own client id and user name.
+            site_ids: The devices; each is its own client id and user name.
             secrets: Their passwords.
             tls: How to check the broker; None for plain TCP.
             keep_alive_s: After one and a half times this in silence the broker drops a client.
             rng_seed: Seed of the jitter.
             monotonic_s: Wall time in seconds, for deadlines only.
             settings: Limits; the defaults when None.
+            gateways: Rows of the devices that speak for several sites.
 
         Raises:
             InvalidInputError: when sites and secrets differ in number, or the keep-alive is no 16-bit number.
@@ -145,15 +149,19 @@ class Links:
         self._host, self._port = host, port
         self._keep_alive_s = keep_alive_s
         self._settings = settings or LinkSettings()
+        self._backoff = Backoff(first_s=self._settings.backoff_base_s, cap_s=self._settings.backoff_cap_s)
+        self.spread_s = self._settings.spread_s
         self._monotonic_s = monotonic_s
         self._rng = np.random.default_rng(rng_seed)
         self._hello = [
             mqtt.connect(client_id=site, username=site, password=secret, keep_alive_s=keep_alive_s)
             for site, secret in zip(site_ids, secrets, strict=True)
         ]
-        self._subscription = [mqtt.subscribe(1, [(f"to/{site}/+", 0)]) for site in site_ids]
+        behind = set(gateways)
+        self._subscription = [subscription(site, gateway=row in behind) for row, site in enumerate(site_ids)]
+        self._names = list(site_ids)
         self._tele_topic = [mqtt.text(f"dev/{site}/tele") for site in site_ids]
-        self._kinds = [{f"to/{site}/{kind}".encode(): kind for kind in KINDS} for site in site_ids]
+        self._down_topic = [f"to/{site}/".encode() for site in site_ids]
         self._addresses: list[tuple[int, Any]] = []
         self._sockets = Sockets(sites, host=host, tls=tls, max_unsent_bytes=self._settings.max_unsent_bytes)
         self._partial = [b""] * sites
@@ -244,6 +252,14 @@ class Links:
                 field="payloads", value=len(payloads), fix=f"one for each of {len(rows)} rows"
             )
         return self._publish_each(rows.tolist(), payloads)
+
+    def publish_hello(self, row: int, payload: bytes) -> bool:
+        """Say which versions of telemetry a device can send; return False when it is not up."""
+        if not self.up[row]:
+            return False
+        return not self._mind(
+            row, self._sockets.write(row, mqtt.publish(f"dev/{self._names[row]}/hello", payload))
+        )
 
     def poll(self, timeout_s: float = 0.0) -> list[Message]:
         """Do what sockets and deadlines ask for, waiting at most `timeout_s`, and return what came in."""
@@ -344,14 +360,14 @@ class Links:
             self._drop(row, "wire_format")
             return
         self._partial[row] = buffer[used:] if used < len(buffer) else b""
-        kinds = self._kinds[row]
+        prefix = self._down_topic[row]
         for packet in packets:
             if type(packet) is mqtt.Publish:
-                kind = kinds.get(packet.topic)
-                if kind is None:
+                message = message_of(row, packet, prefix)
+                if message is None:
                     self._unexpected += 1
                 else:
-                    messages.append((row, kind, packet.payload))
+                    messages.append(message)
             elif self.phase.item(row) != Phase.DOWN:
                 self._control(row, packet)
         if reason and self.phase.item(row) != Phase.DOWN:
@@ -368,7 +384,7 @@ class Links:
                 self.phase[row] = Phase.SUBSCRIBE
                 self._mind(row, self._sockets.write(row, self._subscription[row]))
         elif isinstance(packet, mqtt.SubAck) and phase == Phase.SUBSCRIBE:
-            if mqtt.SUBSCRIPTION_REFUSED in packet.codes:
+            if is_refused(packet.codes):
                 self._drop(row, "subscription")
             else:
                 self.phase[row] = Phase.UP
@@ -426,14 +442,13 @@ class Links:
         return bool(reason)
 
     def _drop(self, row: int, reason: str) -> None:
-        """End a session and set the time of the next attempt: exponential back-off, full jitter."""
+        """End a session and set the time of the next attempt: exponential back-off, full jitter over the spread."""
         self._sockets.close(row)
         self._partial[row] = b""
         self.phase[row] = Phase.DOWN
         self.up[row] = self._newly_up[row] = self._ping_open[row] = False
         self._dropped[reason] += 1
-        doublings = min(int(self._failures[row]), 32)
-        highest_s = min(self._settings.backoff_cap_s, self._settings.backoff_base_s * 2.0**doublings)
         self._failures[row] += 1
-        wait_s = float(self._rng.uniform(0.0, highest_s))
+        ceiling_s = max(self._backoff.ceiling_s(int(self._failures[row])), self.spread_s)
+        wait_s = ceiling_s * float(self._rng.random())
         self._deadline_s[row] = np.inf if self._held[row] else self._monotonic_s() + wait_s

@@ -14,33 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
-from shoal.domain.telemetry import HEADER_BYTES, RECORD_BYTES, TELEMETRY, encode
+from shoal.domain.telemetry import ALL_PRESENT, TELEMETRY, VERSION
+from shoal.domain.wire import MAX_SPAN_MS, VERSIONS, encode, encode_messages
 
 DEFAULT_CAPACITY: Final = 1_440
 MAX_RECORDS_PER_MESSAGE: Final = 60
+MAX_RECORDS_PER_BATCH: Final = 600
+"""In a gateway's message; it stays below the most bytes that a message may have."""
 _FIRST_SLOTS: Final = 64
 # One record as a lump of bytes: copying it is one move instead of one for each of its fields.
-_LUMP: Final = np.dtype((np.void, RECORD_BYTES))
+_LUMP: Final = np.dtype((np.void, TELEMETRY.dtype.itemsize))
 _COUNTERS: Final = ("last_seq", "oldest_seq", "lost_by_overflow")
-
-
-def _message(count: int) -> np.dtype[Any]:
-    """Return the layout of a whole message with `count` records."""
-    return np.dtype(
-        {
-            "names": ["header", "oldest_seq", "records"],
-            "formats": [np.dtype((np.void, HEADER_BYTES - 8)), "<i8", (_LUMP, (count,))],
-            "offsets": [0, HEADER_BYTES - 8, HEADER_BYTES],
-            "itemsize": HEADER_BYTES + count * RECORD_BYTES,
-        }
-    )
-
-
-def _header(count: int) -> np.void:
-    """Return the header of such a message, without its `oldest_seq`."""
-    whole = np.frombuffer(encode(TELEMETRY.empty(count), oldest_seq=0), dtype=_message(count))
-    head: np.void = whole["header"][0]
-    return head
+_NEVER_NS: Final = int(np.iinfo(np.int64).max)
 
 
 class Outbox:
@@ -52,16 +37,35 @@ class Outbox:
         lost_by_overflow: Samples that each site had to drop unacknowledged (N).
     """
 
-    def __init__(self, sites: int, capacity: int = DEFAULT_CAPACITY) -> None:
+    def __init__(
+        self,
+        sites: int,
+        capacity: int = DEFAULT_CAPACITY,
+        *,
+        present: NDArray[np.uint16] | None = None,
+        version: int = VERSION,
+    ) -> None:
         """Begin empty, with room for `capacity` samples of each site.
 
+        Args:
+            sites: How many there are.
+            capacity: Samples of each.
+            present: For each site, the mask of the columns that it measures, see `PRESENT_OF`; all when None.
+            version: Version of the messages, as agreed with the plant; version 1 always carries all columns.
+
         Raises:
-            InvalidInputError: when either is less than 1.
+            InvalidInputError: when a number is less than 1, or `present` is not for so many sites.
         """
         if sites < 1 or capacity < 1:
             raise InvalidInputError(
                 field="outbox", value=(sites, capacity), fix="at least one site and one record"
             )
+        self._present = np.full(sites, ALL_PRESENT, np.uint16) if present is None else present
+        if self._present.shape != (sites,):
+            raise InvalidInputError(
+                field="present", value=self._present.shape, fix=f"give one for each of {sites} sites"
+            )
+        self._version = np.full(sites, version, dtype=np.uint8)
         self._capacity = capacity
         self._slots = min(_FIRST_SLOTS, capacity)
         self._rings = np.zeros((sites, self._slots), dtype=_LUMP)
@@ -96,6 +100,7 @@ class Outbox:
         stamped = records.astype(TELEMETRY.dtype)
         seq = self.last_seq[sites] + 1
         stamped["seq"] = seq
+        stamped["present"] = self._present[sites]
         held = seq - self.oldest_seq[sites]
         if held.max(initial=0) >= self._slots and self._slots < self._capacity:
             self._grow()
@@ -106,6 +111,18 @@ class Outbox:
         self._rings[sites, (seq - 1) % self._slots] = stamped.view(_LUMP)
         self.last_seq[sites] = seq
         return seq
+
+    def speak(self, row: int, version: int) -> bool:
+        """Send a site's messages in another version from now on; return whether it is another one.
+
+        Raises:
+            InvalidInputError: when there is no such version.
+        """
+        if version not in VERSIONS:
+            raise InvalidInputError(field="version", value=version, fix=f"one of {VERSIONS}")
+        changed = int(self._version[row]) != version
+        self._version[row] = version
+        return changed
 
     def durable(self, row: int, seq: int) -> int:
         """Forget the samples of a site up to number `seq` and return how many those were.
@@ -131,11 +148,17 @@ class Outbox:
         """
         first = max(seq + 1, int(self.oldest_seq[row]))
         records = self._records(row, first, min(int(self.last_seq[row]), first + max_records - 1))
-        oldest = int(self.oldest_seq[row])
-        return [
-            encode(records[at : at + MAX_RECORDS_PER_MESSAGE], oldest_seq=oldest)
-            for at in range(0, len(records), MAX_RECORDS_PER_MESSAGE)
-        ]
+        messages = []
+        at = 0
+        while at < len(records):
+            chunk = records[at : at + MAX_RECORDS_PER_MESSAGE]
+            # a message counts its times from the first; a device that was off for weeks needs another one
+            far = np.abs(chunk["ts_ns"] - chunk["ts_ns"][0]) >= MAX_SPAN_MS * 1_000_000
+            if far.any():
+                chunk = chunk[: int(far.argmax())]
+            messages.append(self._encode(row, chunk))
+            at += len(chunk)
+        return messages
 
     def encode_latest(self, rows: NDArray[np.int64] | None = None, count: int = 1) -> list[bytes]:
         """Return for each site one message with its `count` newest samples; all sites when `rows` is None.
@@ -150,14 +173,59 @@ class Outbox:
             raise InvalidInputError(
                 field="rows", value=int(sites[short][0]), fix=f"add {count} samples before they are encoded"
             )
-        seq = last[:, None] - np.arange(count - 1, -1, -1)
-        messages = np.empty(len(sites), dtype=_message(count))
-        messages["header"] = _header(count)
-        messages["oldest_seq"] = self.oldest_seq[sites]
-        messages["records"] = self._rings[sites[:, None], (seq - 1) % self._slots]
-        raw = messages.tobytes()
-        size = messages.dtype.itemsize
-        return [raw[at : at + size] for at in range(0, len(raw), size)]
+        messages: list[bytes] = [b""] * len(sites)
+        plain = self._version[sites] == 1
+        for at in np.flatnonzero(plain).tolist():
+            row, end = int(sites[at]), int(last[at])
+            messages[at] = self._encode(row, self._records(row, end - count + 1, end))
+        masks = np.where(plain, -1, self._present[sites].astype(np.int64))
+        for mask in np.unique(masks[~plain]).tolist():
+            alike = np.flatnonzero(masks == mask)
+            rows_alike = sites[alike]
+            seq = last[alike][:, None] - np.arange(count - 1, -1, -1)
+            records = self._rings[rows_alike[:, None], (seq - 1) % self._slots].view(TELEMETRY.dtype)
+            encoded = encode_messages(records, oldest_seq=self.oldest_seq[rows_alike][:, None], present=mask)
+            raw, size = encoded.tobytes(), encoded.dtype.itemsize
+            for position, at in zip(alike.tolist(), range(0, len(raw), size), strict=True):
+                messages[position] = raw[at : at + size]
+        return messages
+
+    def encode_units(
+        self, rows: NDArray[np.int64], units: NDArray[Any], since_seq: NDArray[np.int64]
+    ) -> list[bytes]:
+        """Return a gateway's messages with the samples of its sites, oldest first for each site.
+
+        Always in version 2: version 1 has no place for the unit.
+
+        Args:
+            rows: Sites behind one gateway.
+            units: The number of each behind it.
+            since_seq: For each site, the samples after this number, as far as they are held.
+        """
+        first = np.maximum(since_seq + 1, self.oldest_seq[rows])
+        held = np.maximum(self.last_seq[rows] - first + 1, 0)
+        at = np.repeat(np.arange(len(rows)), held)
+        seq = np.arange(len(at)) - np.repeat(np.cumsum(held) - held, held) + first[at]
+        records = self._rings[rows[at], (seq - 1) % self._slots].view(TELEMETRY.dtype)
+        # What one message cannot carry together is parted: other columns, or times too far from its first.
+        span = (records["ts_ns"] - records["ts_ns"].min(initial=_NEVER_NS)) // (MAX_SPAN_MS * 1_000_000)
+        key = self._present[rows[at]].astype(np.int64) + (span << 16)
+        messages = []
+        for alike in (np.flatnonzero(key == one) for one in np.unique(key)):
+            for begin in range(0, len(alike), MAX_RECORDS_PER_BATCH):
+                some = alike[begin : begin + MAX_RECORDS_PER_BATCH]
+                messages.append(
+                    encode(records[some], oldest_seq=self.oldest_seq[rows[at[some]]], units=units[at[some]])
+                )
+        return messages
+
+    def _encode(self, row: int, records: NDArray[Any]) -> bytes:
+        return encode(
+            records,
+            oldest_seq=int(self.oldest_seq[row]),
+            present=int(self._present[row]),
+            version=int(self._version[row]),
+        )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of everything that a checkpoint must keep; only held samples are in it."""

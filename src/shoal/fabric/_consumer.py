@@ -6,6 +6,8 @@ position replaces a lost one. The consumer numbers its deliveries from 1; a hole
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -20,11 +22,13 @@ from shoal.fabric._frames import CONSUMER_SEQ
 from shoal.fabric._wire import Wire
 
 _EXPIRES_S: Final = 30.0
-_HEARTBEAT_S: Final = 5.0
+_HEARTBEAT_S: Final = 2.0
 _INACTIVE_S: Final = 60.0
-_REQUEST_TIMEOUT_S: Final = 5.0
+_CATCH_UP_S: Final = 3.0
+_REQUEST_TIMEOUT_S: Final = 3.0
 _PULL_BYTES: Final = 16 << 20
 """Demand is bounded in bytes too, or large messages would overrun what the server holds for one client."""
+_MOST_DIGITS: Final = 19
 _NOT_FOUND: Final = 404
 _HEARTBEAT: Final = 100
 
@@ -81,8 +85,12 @@ class PullConsumer:
             UnavailableError: when there is no such stream.
             OSError: when the server cannot answer now.
         """
-        info = await ask(wire, f"STREAM.INFO.{stream}", {}, stream=stream, inbox=inbox)
-        first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
+        first, last = await _span(wire, stream=stream, inbox=inbox)
+        patient_until_s = time.monotonic() + _CATCH_UP_S
+        while start_seq > last + 1 and time.monotonic() < patient_until_s:
+            # The new leader of a cluster may not have looked at all that it holds.
+            await asyncio.sleep(_CATCH_UP_S / 10)
+            first, last = await _span(wire, stream=stream, inbox=inbox)
         if start_seq > last + 1:
             raise CorruptStateError(
                 f"stream {stream}",
@@ -155,14 +163,17 @@ class PullConsumer:
 
         Raises:
             LostDeliveryError: when messages went missing.
-            ConnectionError: when the consumer is gone.
+            ConnectionError: when the consumer is gone, or the server cannot be understood.
         """
         status, fields = _status(headers)
         if status == _HEARTBEAT:
-            if int(fields.get("nats-last-consumer", self._seq)) > self._seq:
+            if _number(fields.get("nats-last-consumer", "0")) > self._seq:
                 raise LostDeliveryError("a delivery was lost")
         elif "nats-pending-messages" in fields:
-            self._demand -= int(fields["nats-pending-messages"])
+            left = _number(fields["nats-pending-messages"])
+            if left > self._batch:
+                raise ConnectionError(f"a request of at most {self._batch} ends with {left} left")
+            self._demand -= left
         else:
             raise ConnectionError(f"the consumer answers with status {status}")
 
@@ -174,6 +185,12 @@ class PullConsumer:
             pass  # it expires by itself
         finally:
             self.wire.close()
+
+
+async def _span(wire: Wire, *, stream: str, inbox: str) -> tuple[int, int]:
+    """Return the first and the last position of a stream."""
+    info = await ask(wire, f"STREAM.INFO.{stream}", {}, stream=stream, inbox=inbox)
+    return int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
 
 
 async def ask(wire: Wire, what: str, request: dict[str, Any], *, stream: str, inbox: str) -> dict[str, Any]:
@@ -203,6 +220,17 @@ def _status(headers: bytes) -> tuple[int, dict[str, str]]:
     """Return the status of a header block, ``NATS/1.0 <code> ...``, and its fields by lower-case name."""
     lines = headers.decode("utf-8", errors="replace").split("\r\n")
     words = lines[0].split(" ", 2)
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    status = _number(words[1]) if len(words) > 1 else 0
     fields = (line.partition(":") for line in lines[1:] if ":" in line)
     return status, {name.strip().lower(): value.strip() for name, _, value in fields}
+
+
+def _number(text: str) -> int:
+    """Return a decimal number.
+
+    Raises:
+        ConnectionError: when it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ConnectionError(f"the server says {text[:20]!r} where a number belongs")
+    return int(text)

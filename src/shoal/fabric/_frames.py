@@ -38,6 +38,9 @@ FIELDS: Final = 10
 MAX_LINE_BYTES: Final = 65_536
 _MAX_DIGITS: Final = 19
 _TOKENS: Final = 6
+_PING, _PONG, _OK, _INFO, _ERR, _MSG, _HMSG = (
+    int.from_bytes(word, "big") for word in (b"PING", b"PONG", b"+OK\r", b"INFO", b"-ERR", b"MSG ", b"HMSG")
+)
 _DOTS: Final = 16
 
 Bytes = NDArray[np.uint8]
@@ -71,6 +74,21 @@ def split(buffer: Bytes, start: int, end: int, separator: int, starts: Ints, end
             ends[count] = at
             count += 1
             begin = at + 1
+    return count
+
+
+@kernel
+def fields(buffer: Bytes, start: int, end: int, starts: Ints, ends: Ints) -> int:
+    """Split a line at its spaces; return the number of fields, 0 when one is empty or holds other white space."""
+    count = split(buffer, start, end, 32, starts, ends)
+    if count > len(starts):
+        return 0
+    for field in range(count):
+        if ends[field] == starts[field]:
+            return 0
+    for at in range(start, end):
+        if buffer[at] == 9 or buffer[at] == 13:
+            return 0
     return count
 
 
@@ -116,28 +134,28 @@ def parse(buffer: Bytes, start: int, end: int, max_payload_bytes: int, frames: I
         newline = at
         while newline < end and buffer[newline] != 10:
             newline += 1
-        if newline == end:
-            return count, at, end - at > MAX_LINE_BYTES
-        if newline == at or buffer[newline - 1] != 13:
-            return count, at, True
+        if newline == end or newline - at > MAX_LINE_BYTES:
+            return count, at, newline - at > MAX_LINE_BYTES
         line_end = newline - 1
+        if line_end - at < 3 or buffer[line_end] != 13:
+            return count, at, True
         after = newline + 1
         column[:] = 0
         column[PAYLOAD_AT] = at
         column[PAYLOAD_BYTES] = line_end - at
-        first = int(buffer[at])
-        second = int(buffer[at + 1])
-        if first == 80 and second == 73:  # PING
+        word = (int(buffer[at]) << 8 | int(buffer[at + 1])) << 16 | int(buffer[at + 2]) << 8 | int(buffer[at + 3])
+        behind = int(buffer[at + 4])
+        if word == _PING and line_end == at + 4:
             column[KIND] = PING
-        elif first == 73 and second == 78:  # INFO
+        elif word == _INFO and behind == 32:
             column[KIND] = INFO
-        elif first == 45 and second == 69:  # -ERR
+        elif word == _ERR and (behind == 32 or line_end == at + 4):
             column[KIND] = ERROR
-        elif (first == 80 and second == 79) or (first == 43 and second == 79):  # PONG, +OK
+        elif (word == _PONG and line_end == at + 4) or (word == _OK and line_end == at + 3):
             column[KIND] = OTHER
-        elif (first == 77 and second == 83) or (first == 72 and second == 77):  # MSG, HMSG
-            headed = first == 72
-            tokens = split(buffer, at, line_end, 32, starts, ends)
+        elif word == _MSG or (word == _HMSG and behind == 32):
+            headed = word == _HMSG
+            tokens = fields(buffer, at, line_end, starts, ends)
             least = 5 if headed else 4
             if tokens != least and tokens != least + 1:
                 return count, at, True

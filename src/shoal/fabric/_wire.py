@@ -37,6 +37,7 @@ from shoal.fabric.keys import Identity
 _FIRST_BUFFER_BYTES: Final = 1 << 20
 _ROOM_BYTES: Final = 1 << 16
 _FRAMES: Final = 8192
+_MOST_PAYLOAD_BYTES: Final = 1 << 30
 _DEFAULT_PORT: Final = 4222
 _REFUSALS: Final = ("authorization violation", "permissions violation")
 
@@ -158,7 +159,7 @@ class Wire:
 
         Raises:
             UnavailableError: when it refuses the identity or a subject.
-            ProtocolError: when it reports another error.
+            ProtocolError: when it reports another error, or cannot be understood.
         """
         kind = int(self.frames[KIND, frame])
         if kind == PING:
@@ -200,8 +201,7 @@ class Wire:
                 body = self.text(frame)
                 if not body:
                     raise ConnectionError(f"nobody answers {subject}")
-                answer: dict[str, Any] = msgspec.json.decode(body)
-                return answer
+                return _object(body)
             await self._wait_more(deadline_s)
 
     async def _sign_in(
@@ -248,8 +248,11 @@ class Wire:
                 raise TimeoutError("no answer in time")
 
     def _learn(self, line: bytes) -> dict[str, Any]:
-        info: dict[str, Any] = msgspec.json.decode(line[5:])
-        self._max_payload_bytes = int(info.get("max_payload", self._max_payload_bytes))
+        info = _object(line[5:])
+        largest = info.get("max_payload", self._max_payload_bytes)
+        if type(largest) is not int or not 0 < largest <= _MOST_PAYLOAD_BYTES:
+            raise ProtocolError("malformed INFO")
+        self._max_payload_bytes = largest
         return info
 
     def _make_room(self) -> None:
@@ -285,6 +288,21 @@ class Wire:
             _settle(ready, True)  # the following read reports what is wrong
         if not self._outgoing:
             asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ProtocolError: when it is something else.
+    """
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"malformed JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ProtocolError("malformed JSON: not an object")
+    return found
 
 
 def _settle(future: asyncio.Future[bool], value: bool) -> None:

@@ -15,15 +15,28 @@ from typing import Final
 from shoal.domain.errors import SettingsError
 from shoal.fabric.keys import Role
 from shoal.fabric.subjects import (
+    ASK_ALARMS,
     ASK_ALL,
     DEVICE_MAPPING,
+    FLEET_GROUP,
+    HELLO_ALL,
+    HISTORY_GROUP,
     LIVE_ALL,
+    LIVE_GROUP,
     LIVE_MONEY,
     LIVE_RESOURCES,
     LIVE_RUNS,
+    MOST_SHARDS,
+    OWNERS_STREAM,
+    PACE,
     QUARANTINE_STREAM,
     QUARANTINE_SUBJECTS,
-    TELEMETRY_STREAM,
+    SNAPSHOTS_STREAM,
+    SUMS_ALL,
+    changed_subject,
+    member_subject,
+    register_subject,
+    telemetry_stream,
 )
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -72,7 +85,12 @@ class FabricOptions:
             for a network that something else encrypts.
         sync_interval_s: Time between fsyncs of the journal, in seconds; 0 syncs each write. Killing the server
             loses nothing either way; a power cut may lose this much.
-        server_name: Shown in monitoring.
+        server_name: Shown in monitoring; each server of a cluster has one of its own.
+        cluster_name: The same on each server of a cluster; empty for a server that stands alone.
+        cluster_port: Where the other servers of the cluster connect, on the address `host`.
+        routes: Addresses ``nats://host:cluster_port`` of the servers of the cluster, this one among them or not.
+        cluster_tls: Certificate of the routes, with the authority of the cluster in `ca`: who shows no certificate of
+            that authority is no server of this cluster. None for plain text.
     """
 
     store_dir: Path
@@ -89,6 +107,10 @@ class FabricOptions:
     plain_text_beyond_loopback: bool = False
     sync_interval_s: float = 10.0
     server_name: str = "shoal"
+    cluster_name: str = ""
+    cluster_port: int = 6222
+    routes: tuple[str, ...] = ()
+    cluster_tls: TlsFiles | None = None
 
     @property
     def jetstream_dir(self) -> Path:
@@ -121,42 +143,84 @@ class Rights:
 
 
 _ASK_TWINS: Final = "ask.twin.*"
+_JOURNALS: Final = tuple(telemetry_stream(shard) for shard in range(MOST_SHARDS))
+_JOURNAL_INFO: Final = tuple(f"$JS.API.STREAM.INFO.{name}" for name in _JOURNALS)
+_READ_FLEET: Final = (
+    f"$JS.API.STREAM.MSG.GET.{OWNERS_STREAM}",
+    f"$JS.API.DIRECT.GET.{SNAPSHOTS_STREAM}.snap.{FLEET_GROUP}.>",
+)
+
+
+def _owner_of(group: str) -> tuple[str, ...]:
+    """What a member of `group` publishes to own units of it and to keep their snapshots."""
+    return (
+        register_subject(group, ">"),
+        member_subject(group, "*"),
+        changed_subject(group),
+        f"snap.{group}.>",
+        f"$JS.API.DIRECT.GET.{OWNERS_STREAM}",
+        f"$JS.API.STREAM.MSG.GET.{OWNERS_STREAM}",
+        f"$JS.API.DIRECT.GET.{SNAPSHOTS_STREAM}.snap.{group}.>",
+        f"$JS.API.STREAM.PURGE.{SNAPSHOTS_STREAM}",
+    )
+
 
 RIGHTS: Final[Mapping[Role, Rights]] = {
-    Role.FABRIC: Rights(publish=("$JS.API.>",)),
+    Role.FABRIC: Rights(
+        publish=("$JS.API.>", register_subject(FLEET_GROUP, ">"), f"snap.{FLEET_GROUP}.>"),
+    ),
     Role.TELEMETRY: Rights(
         publish=(
-            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
+            *_JOURNAL_INFO,
             f"$JS.API.STREAM.INFO.{QUARANTINE_STREAM}",
             LIVE_ALL,
             QUARANTINE_SUBJECTS,
             "to.*.durable",
+            "to.*.*.durable",
+            "to.*.schema",
+            *_READ_FLEET,
+            SUMS_ALL,
+            PACE,
+            *_owner_of(LIVE_GROUP),
         ),
-        subscribe=(_ASK_TWINS,),
+        subscribe=(_ASK_TWINS, ASK_ALARMS, SUMS_ALL, HELLO_ALL, LIVE_RESOURCES, changed_subject(LIVE_GROUP)),
         answers=True,
+    ),
+    Role.HISTORY: Rights(
+        publish=(*_JOURNAL_INFO, *_READ_FLEET, *_owner_of(HISTORY_GROUP)),
+        subscribe=(changed_subject(HISTORY_GROUP),),
     ),
     # An identity of its own: the server keeps a book of every message that one who answers could answer, and the
     # journal's messages would fill it.
     Role.JOURNAL: Rights(
         publish=(
-            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
-            f"$JS.API.CONSUMER.CREATE.{TELEMETRY_STREAM}.>",
-            f"$JS.API.CONSUMER.MSG.NEXT.{TELEMETRY_STREAM}.*",
-            f"$JS.API.CONSUMER.DELETE.{TELEMETRY_STREAM}.*",
+            *_JOURNAL_INFO,
+            *(f"$JS.API.CONSUMER.CREATE.{name}.>" for name in _JOURNALS),
+            *(f"$JS.API.CONSUMER.MSG.NEXT.{name}.*" for name in _JOURNALS),
+            *(f"$JS.API.CONSUMER.DELETE.{name}.*" for name in _JOURNALS),
         ),
     ),
-    Role.CONTROL: Rights(publish=("to.*.desired", LIVE_RESOURCES, _ASK_TWINS), subscribe=(LIVE_ALL,)),
-    Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS), subscribe=(LIVE_ALL,)),
+    Role.CONTROL: Rights(
+        publish=("to.*.desired", "to.*.*.desired", LIVE_RESOURCES, _ASK_TWINS, *_READ_FLEET),
+        subscribe=(LIVE_ALL,),
+    ),
+    Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS, *_READ_FLEET), subscribe=(LIVE_ALL,)),
     Role.API: Rights(
         publish=(
             ASK_ALL,
-            f"$JS.API.STREAM.INFO.{TELEMETRY_STREAM}",
+            *_JOURNAL_INFO,
+            *_READ_FLEET,
             f"$JS.API.STREAM.INFO.{QUARANTINE_STREAM}",
+            f"$JS.API.DIRECT.GET.{OWNERS_STREAM}",
         ),
         subscribe=(LIVE_ALL,),
     ),
     Role.OBSERVER: Rights(subscribe=(LIVE_ALL,)),
 }
+"""Of the roles in the plant's account."""
+
+GUARD_RIGHTS: Final = Rights(publish=("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"))
+"""In the server's own account: to see connections and to end them."""
 
 
 def render(options: FabricOptions, *, publics: Mapping[Role, str], issuer: str) -> str:
@@ -168,9 +232,10 @@ def render(options: FabricOptions, *, publics: Mapping[Role, str], issuer: str) 
         issuer: Public key of the account key that signs device identities.
 
     Raises:
-        SettingsError: when a listener without TLS would bind beyond loopback.
+        SettingsError: when a listener without TLS would bind beyond loopback, or the routes would let strangers in.
     """
     _check_plain_text(options)
+    _check_routes(options)
     return "\n".join(
         (
             f"server_name: {_text(options.server_name)}",
@@ -199,6 +264,7 @@ def render(options: FabricOptions, *, publics: Mapping[Role, str], issuer: str) 
             f"  authorization {{ timeout: {_SIGN_IN_TIMEOUT_S} }}",
             *(_tls(options.websocket_tls) or ["  no_tls: true"]),
             "}",
+            *_cluster(options),
             *_accounts(publics),
             "authorization {",
             f"  timeout: {_SIGN_IN_TIMEOUT_S}",
@@ -225,9 +291,27 @@ def _accounts(publics: Mapping[Role, str]) -> list[str]:
         *(_user(publics[role], rights) for role, rights in RIGHTS.items()),
         "    ]",
         "  }",
-        f"  {SYSTEM_ACCOUNT} {{ }}",
+        f"  {SYSTEM_ACCOUNT} {{",
+        "    users: [",
+        _user(publics[Role.GUARD], GUARD_RIGHTS),
+        "    ]",
+        "  }",
         "}",
         f"system_account: {SYSTEM_ACCOUNT}",
+    ]
+
+
+def _cluster(options: FabricOptions) -> list[str]:
+    """Return the section of the routes; accounts and rights are the same text on each server of a cluster."""
+    if not options.cluster_name:
+        return []
+    return [
+        "cluster {",
+        f"  name: {_text(options.cluster_name)}",
+        f"  listen: {_text(_address(options.host, options.cluster_port))}",
+        f"  routes: [{', '.join(_text(route) for route in options.routes)}]",
+        *_tls(options.cluster_tls),
+        "}",
     ]
 
 
@@ -265,6 +349,18 @@ def _check_plain_text(options: FabricOptions) -> None:
                 value=None,
                 fix=f"give a certificate to listen on {options.host!r}, or bind to 127.0.0.1",
             )
+
+
+def _check_routes(options: FabricOptions) -> None:
+    """Who reaches a route and is let in reads everything, so beyond loopback only certificates open it."""
+    if not options.cluster_name or options.host in LOOPBACK or options.plain_text_beyond_loopback:
+        return
+    if options.cluster_tls is None or options.cluster_tls.ca is None:
+        raise SettingsError(
+            field="fabric.cluster_tls",
+            value=options.cluster_tls,
+            fix=f"give a certificate and its authority to join a cluster on {options.host!r}",
+        )
 
 
 def _address(host: str, port: int) -> str:

@@ -1,7 +1,7 @@
-"""Connecting to the fabric with nats-py, for everything but bulk telemetry, and keeping the streams as declared.
+"""Connecting to the fabric with nats-py, for everything but bulk telemetry.
 
-A connection comes back by itself for ever, after a short wait with jitter; what is published meanwhile goes to a
-bounded buffer. Library errors become `UnavailableError` here and nowhere else.
+A connection comes back by itself for ever, after a short wait with jitter, to whichever server of a cluster takes it;
+what is published meanwhile goes to a bounded buffer. Library errors become `UnavailableError` here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,34 +12,23 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client, Server
 
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_S
 from shoal.fabric.keys import Identity
-from shoal.fabric.subjects import (
-    QUARANTINE_STREAM,
-    QUARANTINE_SUBJECTS,
-    TELEMETRY_STREAM,
-    TELEMETRY_SUBJECTS,
-)
 
 _PENDING_BYTES: Final = 8 << 20
 _CONNECT_TIMEOUT_S: Final = 10.0
 _ATTEMPT_TIMEOUT_S: Final = 3
 _FIRST_WAIT_S: Final = 0.05
-_API_TIMEOUT_S: Final = 5.0
 _REFUSAL: Final = "authorization violation"
-_STREAM_NOT_FOUND: Final = 10059
-_DAY_S: Final = 86_400
-_GIB: Final = 1 << 30
+_PING_EVERY_S: Final = 3
+"""Two pings unanswered and the connection is given up: a server that stands still must not hold its clients."""
 
 _log = structlog.get_logger(__name__)
 
@@ -74,6 +63,11 @@ def translated(what: str) -> Iterator[None]:
         raise UnavailableError(what, str(error) or type(error).__name__) from error
 
 
+def addresses(url: str) -> list[str]:
+    """Return the addresses in a text that may name several, with commas between."""
+    return [address for part in url.split(",") if (address := part.strip())]
+
+
 async def connect(
     url: str,
     *,
@@ -89,7 +83,7 @@ async def connect(
     Replies come to an inbox that no other identity may read.
 
     Args:
-        url: ``nats://``, ``tls://``, ``ws://`` or ``wss://`` address.
+        url: ``nats://``, ``tls://``, ``ws://`` or ``wss://`` address; several of a cluster with commas between.
         seed: The identity's secret.
         name: Shown in the server's monitoring.
         tls: Trust for a server with TLS.
@@ -105,7 +99,7 @@ async def connect(
     try:
         async with asyncio.timeout(timeout_s):
             await client.connect(
-                url,
+                addresses(url),
                 name=name,
                 nkeys_seed_str=seed,
                 inbox_prefix=Identity.from_seed(seed).inbox_prefix,
@@ -118,7 +112,7 @@ async def connect(
                 reconnect_time_wait=_FIRST_WAIT_S,  # type: ignore[arg-type]  # seconds; a fraction works
                 reconnect_to_server_handler=partial(_next_attempt, longest_wait_s),
                 connect_timeout=_ATTEMPT_TIMEOUT_S,
-                ping_interval=10,
+                ping_interval=_PING_EVERY_S,
                 max_outstanding_pings=2,
                 pending_size=_PENDING_BYTES,
             )
@@ -135,89 +129,6 @@ async def connect(
         raise
     events.connected = True
     return client
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """How much the two streams keep; the oldest goes first.
-
-    Attributes:
-        telemetry_max_age_s: Age limit of telemetry, in seconds.
-        telemetry_max_bytes: Size limit of telemetry.
-        quarantine_max_age_s: Age limit of quarantined messages, in seconds.
-        quarantine_max_bytes: Size limit of quarantined messages.
-        replicas: Copies in a cluster, 1, 3 or 5.
-    """
-
-    telemetry_max_age_s: float = 7 * _DAY_S
-    telemetry_max_bytes: int = 8 * _GIB
-    quarantine_max_age_s: float = 30 * _DAY_S
-    quarantine_max_bytes: int = _GIB // 2
-    replicas: int = 1
-
-
-_DEFAULT_LIMITS: Final = StreamLimits()
-
-
-async def ensure_streams(client: Client, limits: StreamLimits = _DEFAULT_LIMITS) -> None:
-    """Create the telemetry and quarantine streams, or change them to `limits`; nothing happens when they are so.
-
-    Needs the rights of the role ``fabric``.
-
-    Raises:
-        UnavailableError: when the server does not answer or refuses.
-    """
-    telemetry = _stream(
-        TELEMETRY_STREAM,
-        TELEMETRY_SUBJECTS,
-        limits.telemetry_max_age_s,
-        limits.telemetry_max_bytes,
-        limits.replicas,
-    )
-    quarantine = _stream(
-        QUARANTINE_STREAM,
-        QUARANTINE_SUBJECTS,
-        limits.quarantine_max_age_s,
-        limits.quarantine_max_bytes,
-        limits.replicas,
-    )
-    for wanted in (telemetry, quarantine):
-        await _ensure(client, wanted)
-
-
-def _stream(name: str, subjects: str, max_age_s: float, max_bytes: int, replicas: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "subjects": [subjects],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "old",
-        "max_age": int(max_age_s * NS_PER_S),
-        "max_bytes": max_bytes,
-        "num_replicas": replicas,
-    }
-
-
-async def _ensure(client: Client, wanted: dict[str, Any]) -> None:
-    name = wanted["name"]
-    answer = await _api(client, f"STREAM.INFO.{name}", {})
-    if answer.get("error", {}).get("err_code") == _STREAM_NOT_FOUND:
-        answer = await _api(client, f"STREAM.CREATE.{name}", wanted)
-    elif "error" not in answer:
-        present = answer["config"]
-        if all(present.get(key) == value for key, value in wanted.items()):
-            return
-        answer = await _api(client, f"STREAM.UPDATE.{name}", {**present, **wanted})
-    if "error" in answer:
-        raise UnavailableError(f"stream {name}", answer["error"].get("description", "refused"))
-    _log.info("stream ensured", stream=name)
-
-
-async def _api(client: Client, what: str, request: dict[str, Any]) -> dict[str, Any]:
-    with translated(f"the journal ({what})"):
-        reply = await client.request(f"$JS.API.{what}", msgspec.json.encode(request), timeout=_API_TIMEOUT_S)
-    answer: dict[str, Any] = msgspec.json.decode(reply.data)
-    return answer
 
 
 def _next_attempt(longest_wait_s: float, servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:

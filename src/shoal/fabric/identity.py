@@ -1,8 +1,9 @@
 """Identity of devices: the server asks, this answers with a signed token or a refusal.
 
 A device signs in with its site id and its secret, over MQTT with the site id as client id too (or `<site>:<anything>`),
-so that no device can take over another's session. What it gets is the right to its own three subjects, and nothing
-that is internal to the server.
+so that no device can take over another's session. What it gets is the right to its own subjects, and nothing that is
+internal to the server. Whoever comes while too many do is refused at once and comes back later; secrets that are not
+known yet are verified many at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import hmac
 import secrets
 import ssl
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,24 +28,39 @@ from nats.aio.msg import Msg
 
 from shoal.domain.errors import InvalidInputError, ShoalError, UnavailableError
 from shoal.domain.ids import SiteId, site_id
+from shoal.fabric.admission import Admission
 from shoal.fabric.config import PLANT_ACCOUNT
 from shoal.fabric.connection import connect, translated
 from shoal.fabric.keys import Identity, Keys, Role
-from shoal.fabric.subjects import downlink_subjects, journal_subject, telemetry_subject
+from shoal.fabric.subjects import (
+    PACE,
+    downlink_subjects,
+    hello_subject,
+    journal_subject,
+    telemetry_subject,
+)
 
 SIGN_IN_SUBJECT: Final = "$SYS.REQ.USER.AUTH"
 CONNECTION_TYPES: Final = ("MQTT", "MQTT_WS", "STANDARD", "WEBSOCKET")
-_HEADER: Final = b'{"typ":"JWT","alg":"ed25519-nkey"}'
+_HEADER: Final = base64.urlsafe_b64encode(b'{"typ":"JWT","alg":"ed25519-nkey"}').rstrip(b"=") + b"."
 _DEVICE_SUBSCRIPTIONS: Final = 8
 _CACHE_ENTRIES: Final = 200_000
-_CONCURRENT: Final = 32
 _LONGEST_WAIT_S: Final = 0.2
 """Devices come back as soon as the server does; who answers for them must be there first."""
+_MOST_WAITING: Final = 20_000
+_PATIENCE_S: Final = 4.0
+"""The server gives a sign-in up after 5 s: an answer that would be later than that is not worth its signature."""
+_AT_ONCE: Final = 32
+"""Sign-ins answered before the connection gets its turn: its answers must leave."""
+_VERIFIERS: Final = 4
+_BATCH: Final = 256
 
 _log = structlog.get_logger(__name__)
 
 Verify = Callable[[str, str], bool]
 """Whether a site id and a secret belong together."""
+VerifyMany = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
+"""The same for many pairs at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +70,26 @@ class CalloutStatistics:
     Attributes:
         signed_in: Accepted sign-ins.
         from_cache: Those of them that needed no verification.
-        refused: Refusals by reason: ``site_id``, ``client_id``, ``secret``, ``unavailable``, ``fault``.
-        in_progress: Being verified now.
+        refused: Refusals by reason: ``site_id``, ``client_id``, ``secret``, ``busy``, ``cut_off``, ``unavailable``,
+            ``fault``.
+        expired: Requests that had waited so long that the server had given them up.
+        in_progress: Waiting now.
     """
 
     signed_in: int
     from_cache: int
     refused: Mapping[str, int]
+    expired: int
     in_progress: int
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A sign-in as far as it was looked at."""
+
+    message: Msg
+    claims: Mapping[str, Any]
+    site: SiteId
+    secret: str
 
 
 class AuthCallout:
@@ -69,6 +98,8 @@ class AuthCallout:
     Args:
         keys: The plant's keys.
         verify: Says whether a site id and a secret belong together; it may block, it runs in a thread.
+        verify_many: The same for many at once, used instead when it is given.
+        admission: How many are let through; everybody when None.
         lifetime_s: After how long a device must sign in again, in seconds; None for never.
         cache_s: How long a verified secret is believed without asking again, in seconds.
         max_payload_bytes: Largest message a device may send; None for the server's limit.
@@ -79,20 +110,27 @@ class AuthCallout:
         keys: Keys,
         verify: Verify,
         *,
+        verify_many: VerifyMany | None = None,
+        admission: Admission | None = None,
         lifetime_s: float | None = None,
         cache_s: float = 30.0,
         max_payload_bytes: int | None = None,
     ) -> None:
         self._keys = keys
         self._account = keys.account_identity()
-        self._verify = verify
+        self._verify_many = verify_many or (lambda pairs: [verify(*pair) for pair in pairs])
+        self._admission = admission or Admission()
         self._lifetime_s = lifetime_s
         self._max_payload_bytes = -1 if max_payload_bytes is None else max_payload_bytes
         self._cache = _SecretCache(lifetime_s=cache_s)
+        self._arrived: deque[tuple[float, Msg]] = deque()
+        self._arrival = asyncio.Event()
+        self._unverified: asyncio.Queue[_Request] = asyncio.Queue(_MOST_WAITING)
         self._signed_in = 0
         self._from_cache = 0
+        self._expired = 0
         self._refused: Counter[str] = Counter()
-        self._in_progress = 0
+        self._verifying = 0
         self.ready = asyncio.Event()
 
     async def serve(self, url: str, *, tls: ssl.SSLContext | None = None) -> None:
@@ -122,18 +160,37 @@ class AuthCallout:
             signed_in=self._signed_in,
             from_cache=self._from_cache,
             refused=dict(self._refused),
-            in_progress=self._in_progress,
+            expired=self._expired,
+            in_progress=len(self._arrived) + self._unverified.qsize() + self._verifying,
         )
 
     async def _serve(self, client: Client, lost: asyncio.Event) -> None:
-        slots = asyncio.Semaphore(_CONCURRENT)
+        async def received(message: Msg) -> None:
+            # Only noted, so that a request's age is known; the newest is let go when nothing else helps.
+            if len(self._arrived) < _MOST_WAITING:
+                self._arrived.append((time.monotonic(), message))
+                self._arrival.set()
+            else:
+                self._expired += 1
+
+        # Threads of its own: whatever else blocks in this process, devices can be signed in.
+        threads = ThreadPoolExecutor(_VERIFIERS, thread_name_prefix="verify")
+        try:
+            await self._run(client, lost, received, threads)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(
+        self,
+        client: Client,
+        lost: asyncio.Event,
+        received: Callable[[Msg], Awaitable[None]],
+        threads: ThreadPoolExecutor,
+    ) -> None:
         async with asyncio.TaskGroup() as tasks:
-
-            async def received(message: Msg) -> None:
-                # Waiting here leaves further requests in the subscription's bounded queue.
-                await slots.acquire()
-                tasks.create_task(self._answer(message)).add_done_callback(lambda _: slots.release())
-
+            for _ in range(_VERIFIERS):
+                tasks.create_task(self._verify_waiting(threads))
+            tasks.create_task(self._answer_arrived())
             with translated("the auth callout"):
                 await client.subscribe(SIGN_IN_SUBJECT, queue="callout", cb=received)
                 await client.flush()
@@ -141,61 +198,95 @@ class AuthCallout:
             await lost.wait()
             raise UnavailableError("the auth callout", "the server ended its connection")
 
-    async def _answer(self, message: Msg) -> None:
-        """Answer one request, whatever is wrong with it: the device must hear a refusal, the service must go on."""
-        self._in_progress += 1
+    async def _answer_arrived(self) -> None:
+        while True:
+            await self._arrival.wait()
+            self._arrival.clear()
+            done = 0
+            while self._arrived:
+                at_s, message = self._arrived.popleft()
+                if time.monotonic() - at_s > _PATIENCE_S:
+                    self._expired += 1
+                    continue
+                await self._look_at(message)
+                done += 1
+                if done % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    async def _look_at(self, message: Msg) -> None:
+        """Answer one request, or let its secret be verified, whatever is wrong with it: the service must go on."""
         try:
-            request = _claims(message.data)
-            with translated("the auth callout"):
-                await message.respond(await self._decide(request["nats"]))
-        except UnavailableError as error:
-            _log.warning("sign-in not answered", why=error.why)
+            claims: Mapping[str, Any] = _claims(message.data)["nats"]
+            options = claims["connect_opts"]
+            user, secret = str(options.get("user", "")), str(options.get("pass", ""))
+            reason = _name_refused(user, claims.get("client_info", {})) or self._admission.reason_to_refuse(
+                user
+            )
+            if reason:
+                await self._respond(message, claims, user, reason)
+                return
+            request = _Request(message=message, claims=claims, site=SiteId(user), secret=secret)
+            if self._cache.has(request.site, secret):
+                self._from_cache += 1
+                await self._respond(message, claims, user, "")
+            elif self._unverified.full():
+                await self._respond(message, claims, user, "busy")
+            else:
+                self._unverified.put_nowait(request)
         except Exception:  # noqa: BLE001 - the supervisor of one request
             self._refused["fault"] += 1
             _log.exception("sign-in failed")
-        finally:
-            self._in_progress -= 1
 
-    async def _decide(self, request: Mapping[str, Any]) -> bytes:
-        options = request["connect_opts"]
-        user, secret = str(options.get("user", "")), str(options.get("pass", ""))
-        reason = await self._reason_to_refuse(user, secret, request.get("client_info", {}))
+    async def _verify_waiting(self, threads: ThreadPoolExecutor) -> None:
+        """Verify what waits, as much as there is at a time: a turn of the thread and of the registry for them all."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._unverified.get()]
+            while len(batch) < _BATCH and not self._unverified.empty():
+                batch.append(self._unverified.get_nowait())
+            self._verifying += len(batch)
+            try:
+                pairs = [(one.site, one.secret) for one in batch]
+                reasons = await loop.run_in_executor(threads, self._reasons, pairs)
+                for request, reason in zip(batch, reasons, strict=True):
+                    if not reason:
+                        self._cache.put(request.site, request.secret)
+                    await self._respond(request.message, request.claims, request.site, reason)
+            finally:
+                self._verifying -= len(batch)
+
+    def _reasons(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """Return for each pair why it is refused, empty for none; in a thread."""
+        try:
+            return ["" if right else "secret" for right in self._verify_many(pairs)]
+        except Exception as error:  # noqa: BLE001 - the supervisor of code that was handed in
+            if len(pairs) > 1:  # one that cannot be verified must not keep out the others
+                return [self._reasons([pair])[0] for pair in pairs]
+            _log.error(
+                "a device's secret cannot be verified", site=pairs[0][0], why=str(error), exc_info=True
+            )
+            return ["unavailable" if isinstance(error, ShoalError) else "fault"]
+
+    async def _respond(self, message: Msg, claims: Mapping[str, Any], user: str, reason: str) -> None:
         if reason:
             self._refused[reason] += 1
-            _log.info("sign-in refused", reason=reason, user=user[:64])
+            if reason != "busy":
+                _log.info("sign-in refused", reason=reason, user=user[:64])
             body: dict[str, Any] = {"error": reason}
         else:
             self._signed_in += 1
-            body = {"jwt": self._device_token(SiteId(user), request["user_nkey"])}
-        return _token(
+            body = {"jwt": self._device_token(SiteId(user), claims["user_nkey"])}
+        answer = _token(
             self._account,
-            subject=request["user_nkey"],
-            audience=request["server_id"]["id"],
+            subject=claims["user_nkey"],
+            audience=claims["server_id"]["id"],
             body={"type": "authorization_response", "version": 2, **body},
-        ).encode()
-
-    async def _reason_to_refuse(self, user: str, secret: str, client: Mapping[str, Any]) -> str:
+        )
         try:
-            site = site_id(user)
-        except InvalidInputError:
-            return "site_id"
-        mqtt_id = client.get("mqtt_id")
-        if mqtt_id is not None and mqtt_id != site and not str(mqtt_id).startswith(f"{site}:"):
-            return "client_id"
-        if self._cache.has(site, secret):
-            self._from_cache += 1
-            return ""
-        try:
-            right = await asyncio.to_thread(self._verify, site, secret)
-        except ShoalError as error:
-            _log.error("device secrets cannot be verified", why=str(error))
-            return "unavailable"
-        except Exception:  # noqa: BLE001 - the supervisor of code that was handed in
-            _log.exception("device secrets cannot be verified")
-            return "fault"
-        if right:
-            self._cache.put(site, secret)
-        return "" if right else "secret"
+            with translated("the auth callout"):
+                await message.respond(answer.encode())
+        except UnavailableError as error:
+            _log.warning("sign-in not answered", why=error.why)
 
     def _device_token(self, site: SiteId, user_key: str) -> str:
         body = {
@@ -204,8 +295,11 @@ class AuthCallout:
             # Publish rights are checked after the mapping: the mapped subject is the one that counts.
             # The server lets MQTT clients use its internal `$MQTT.` subjects unasked: for reading its own
             # queues a device needs that, for writing it does not.
-            "pub": {"allow": [telemetry_subject(site), journal_subject(site)], "deny": ["$MQTT.>"]},
-            "sub": {"allow": [downlink_subjects(site)]},
+            "pub": {
+                "allow": [telemetry_subject(site), journal_subject(site), hello_subject(site)],
+                "deny": ["$MQTT.>"],
+            },
+            "sub": {"allow": [downlink_subjects(site), PACE]},
             "subs": _DEVICE_SUBSCRIPTIONS,
             "data": -1,
             "payload": self._max_payload_bytes,
@@ -219,6 +313,18 @@ class AuthCallout:
             name=site,
             lifetime_s=self._lifetime_s,
         )
+
+
+def _name_refused(user: str, client: Mapping[str, Any]) -> str:
+    """Return why a device may not come under its names, empty when it may."""
+    try:
+        site = site_id(user)
+    except InvalidInputError:
+        return "site_id"
+    mqtt_id = client.get("mqtt_id")
+    if mqtt_id is not None and mqtt_id != site and not str(mqtt_id).startswith(f"{site}:"):
+        return "client_id"
+    return ""
 
 
 class _SecretCache:
@@ -265,9 +371,8 @@ def _token(
         claims["name"] = name
     if lifetime_s is not None:
         claims["exp"] = now_s + max(1, round(lifetime_s))
-    digest = hashlib.sha256(msgspec.json.encode(claims)).digest()
-    claims["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
-    signed = _base64(_HEADER) + b"." + _base64(msgspec.json.encode(claims))
+    claims["jti"] = hashlib.sha256(msgspec.json.encode(claims)).hexdigest()
+    signed = _HEADER + _base64(msgspec.json.encode(claims))
     return (signed + b"." + _base64(issuer.sign(signed))).decode()
 
 

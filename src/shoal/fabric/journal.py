@@ -11,6 +11,7 @@ import asyncio
 import random
 import ssl
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,35 +36,15 @@ from shoal.fabric._frames import (
     TIMESTAMP_NS,
 )
 from shoal.fabric._wire import Address, ProtocolError, Wire
+from shoal.fabric.batch import JournalBatch
+from shoal.fabric.connection import addresses
 from shoal.fabric.keys import Identity
 
-_SILENCE_S: Final = 12.0
+_SILENCE_S: Final = 6.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 _BACKOFF_S: Final = (0.05, 2.0)
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalBatch:
-    """Some messages in the order of the journal; position `i` in each part is the same message.
-
-    Attributes:
-        subjects: n subjects, ``tele.<partition>.<site>``.
-        payloads: n payloads without headers.
-        seq: n positions in the stream, growing; holes are messages outside the filters.
-        timestamp_ns: n instants at which the server stored them.
-        pending: How many more there were when the last of these was sent.
-    """
-
-    subjects: list[bytes]
-    payloads: list[bytes]
-    seq: NDArray[np.int64]
-    timestamp_ns: NDArray[np.int64]
-    pending: int
-
-    def __len__(self) -> int:
-        return len(self.subjects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +80,11 @@ class JournalReader:
     """Reads a stream from a position on. One task reads; `last_seq` may be asked by another.
 
     Args:
-        address: ``nats://host:port`` or ``tls://host:port``.
+        address: ``nats://host:port`` or ``tls://host:port``; several of a cluster with commas between.
         seed: The reader's identity.
         stream: Name of the stream.
-        filters: Subject filters that do not overlap, see `journal_filter`.
+        filters: Subject filters that do not overlap, see `journal_filter`; without any, everything comes, which is
+            by far the cheapest for the engine.
         start_seq: The first position wanted, from 1.
         batch: Messages asked for in one request.
         depth: Requests on their way at once.
@@ -117,9 +99,9 @@ class JournalReader:
         *,
         seed: str,
         stream: str,
-        filters: Sequence[str],
+        filters: Sequence[str] = (),
         start_seq: int,
-        batch: int = 2000,
+        batch: int = 10_000,
         depth: int = 2,
         tls: ssl.SSLContext | None = None,
         name: str = "journal-reader",
@@ -129,7 +111,7 @@ class JournalReader:
             raise InvalidInputError(
                 field="journal batch, depth", value=(batch, depth), fix="at least 1 and 2"
             )
-        self._address = Address.parse(address)
+        self._addresses = deque(Address.parse(one) for one in addresses(address) or [address])
         self._identity = Identity.from_seed(seed)
         self._stream = stream
         self._filters = list(filters)
@@ -272,14 +254,21 @@ class JournalReader:
         return consumer
 
     async def _open(self) -> tuple[Wire, str]:
-        """Return a connection that is subscribed to the inbox beside it."""
-        wire = await Wire.open(
-            self._address,
-            identity=self._identity,
-            name=self._name,
-            tls=self._tls,
-            timeout_s=_CONNECT_TIMEOUT_S,
-        )
+        """Return a connection that is subscribed to the inbox beside it, to the first server that takes it."""
+        for left in reversed(range(len(self._addresses))):
+            try:
+                wire = await Wire.open(
+                    self._addresses[0],
+                    identity=self._identity,
+                    name=self._name,
+                    tls=self._tls,
+                    timeout_s=_CONNECT_TIMEOUT_S,
+                )
+                break
+            except OSError:
+                self._addresses.rotate(-1)
+                if not left:
+                    raise
         inbox = f"{self._identity.inbox_prefix}.{unique()}"
         wire.send(f"SUB {inbox} 1\r\n".encode())
         return wire, inbox
@@ -335,9 +324,14 @@ class JournalReader:
         self._messages += len(seq)
         self._bytes += int(data[PAYLOAD_BYTES].sum())
         self._backoff_s = _BACKOFF_S[0]
+        low = int(data[SUBJECT_AT, 0])
+        end = int(data[PAYLOAD_AT, -1] + data[PAYLOAD_BYTES, -1])
         return JournalBatch(
-            subjects=_slices(wire.buffer, data[SUBJECT_AT], data[SUBJECT_BYTES]),
-            payloads=_slices(wire.buffer, data[PAYLOAD_AT], data[PAYLOAD_BYTES]),
+            buffer=wire.buffer[low:end].copy(),
+            subject_at=data[SUBJECT_AT] - low,
+            subject_bytes=data[SUBJECT_BYTES].copy(),
+            payload_at=data[PAYLOAD_AT] - low,
+            payload_bytes=data[PAYLOAD_BYTES].copy(),
             seq=seq,
             timestamp_ns=data[TIMESTAMP_NS].copy(),
             pending=self._pending,
@@ -348,6 +342,7 @@ class JournalReader:
         if self._consumer is not None:
             self._consumer.wire.close()
             self._consumer = None
+        self._addresses.rotate(-1)
         self._malformed += isinstance(error, ProtocolError)
         self._lost_deliveries += isinstance(error, LostDeliveryError)
         self._last_fault = str(error) or type(error).__name__
@@ -359,11 +354,3 @@ class JournalReader:
         if self._side is not None:
             self._side[0].close()
             self._side = None
-
-
-def _slices(buffer: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
-    """Copy pieces of the buffer out of it, all from one copy of the span that holds them."""
-    low = int(starts[0])
-    ends = starts + sizes
-    span = buffer[low : int(ends[-1])].tobytes()
-    return [span[a:b] for a, b in zip((starts - low).tolist(), (ends - low).tolist(), strict=True)]

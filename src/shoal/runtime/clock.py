@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.errors import InvalidInputError, UnavailableError
@@ -26,6 +28,9 @@ SOURCE_FORMS: Final = (
     "give system, scaled://2021-02-10T15:00:00Z?speed=60&since=<now>, or stepped://host:port"
 )
 _TRIES: Final = 100
+JOURNAL_STEP_NS: Final = NS_PER_S // 2
+"""How much older than the truth an arrival in the journal may be: the engine looks at its clock ten times a second, and
+later when it is busy."""
 
 
 class SystemClock:
@@ -34,6 +39,10 @@ class SystemClock:
     def now_ns(self) -> int:
         """Return the present instant."""
         return time.time_ns()
+
+    def at(self, machine_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the instants as they are."""
+        return machine_ns, machine_ns
 
     def report(self, facts: Mapping[str, int]) -> None:
         """Do nothing: on a system clock nobody waits for counts."""
@@ -64,12 +73,20 @@ class ScaledClock:
             raise InvalidInputError(field="speed", value=speed, fix="give a positive number, or 'max'")
         self._origin_ns = origin_ns
         self._speed = speed
-        passed_s = 0.0 if since_ns is None else (time.time_ns() - since_ns) / NS_PER_S
+        now_ns = time.time_ns()
+        self._since_ns = now_ns if since_ns is None else since_ns
+        passed_s = (now_ns - self._since_ns) / NS_PER_S
         self._started = time.monotonic() - passed_s
 
     def now_ns(self) -> int:
         """Return the present instant."""
         return self._origin_ns + int((time.monotonic() - self._started) * self._speed * NS_PER_S)
+
+    def at(self, machine_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the scaled instants."""
+        passed: NDArray[np.int64] = ((machine_ns - self._since_ns) * self._speed).astype(np.int64)
+        earliest = self._origin_ns + passed
+        return earliest, earliest + int(JOURNAL_STEP_NS * self._speed)
 
     def report(self, facts: Mapping[str, int]) -> None:
         """Do nothing: nobody waits for counts."""
@@ -114,12 +131,23 @@ class ConductedClock:
         self._token = token
         self._name = name
         self._now_ns = 0
+        self._steps: list[tuple[int, int]] = []
         self._facts: dict[str, int] = {}
         self._account: dict[str, Any] = {}
 
     def now_ns(self) -> int:
         """Return the instant of the latest tick (0 before the first)."""
         return self._now_ns
+
+    def at(self, machine_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the instants of the steps under way at each of them; what came before all steps takes the first."""
+        if not self._steps:
+            nothing = np.zeros(len(machine_ns), dtype=np.int64)
+            return nothing, nothing
+        began_ns, t_ns = np.array(self._steps, dtype=np.int64).T
+        first = np.searchsorted(began_ns, machine_ns, side="right") - 1
+        last = np.searchsorted(began_ns, machine_ns + JOURNAL_STEP_NS, side="right") - 1
+        return t_ns[np.maximum(first, 0)], t_ns[np.maximum(last, 0)]
 
     def report(self, facts: Mapping[str, int]) -> None:
         """Add counts that go out when the present tick is done."""
@@ -150,6 +178,12 @@ class ConductedClock:
                     message = msgspec.json.decode(line)
                     if message["op"] == "stop":
                         return
+                    known_ns = self._steps[-1][0] if self._steps else -1
+                    self._steps += [
+                        (began_ns, t_ns) for began_ns, t_ns in message["steps"] if began_ns > known_ns
+                    ]
+                    if message["op"] == "past":
+                        continue
                     self._now_ns = int(message["t_ns"])
                     self._facts, self._account = {}, {}
                     yield Tick(t_ns=self._now_ns, facts=message["facts"], replay=bool(message["replay"]))

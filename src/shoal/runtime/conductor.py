@@ -45,6 +45,8 @@ class Conductor:
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._every_ns: dict[str, int] = {}
         self._owed: dict[str, bytes] = {}
+        self._steps: list[tuple[int, int]] = []
+        self._told: dict[str, int] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -72,6 +74,7 @@ class Conductor:
         Who asked for ticks at longer periods acts only at multiples of them, and when the run is closed.
         """
         counted = dict(facts)
+        self._steps.append((time.time_ns(), t_ns))
         for stage in Stage:
             names = [
                 name
@@ -86,8 +89,11 @@ class Conductor:
         started = time.monotonic()
         self._answers = {}
         for name in names:
+            # every step since the participant's last tick: it tells from them when in the run a message came
+            steps = self._steps[self._told.get(name, 0) :]
+            self._told[name] = len(self._steps)
             self._owed[name] = msgspec.json.encode(
-                {"op": "tick", "t_ns": t_ns, "facts": counted, "replay": False}
+                {"op": "tick", "t_ns": t_ns, "steps": steps, "facts": counted, "replay": False}
             )
             self._send(name, self._owed[name])
         while self._owed:
@@ -122,6 +128,9 @@ class Conductor:
                 self._writers[name] = writer
                 self._every_ns[name] = max(int(float(hello["every_s"]) * NS_PER_S), 1)
                 owed = self._owed.get(name)
+                if self._steps:
+                    self._send(name, msgspec.json.encode({"op": "past", "steps": self._steps}))
+                    self._told[name] = len(self._steps)
                 if owed is not None:
                     self._send(name, owed.replace(b'"replay":false', b'"replay":true'))
                 self._changed.notify_all()

@@ -35,6 +35,37 @@ class Fabric(Section):
     journal_max_age_s: float = key(
         7 * 86_400.0, "how long telemetry stays in the journal", unit="s", low=3_600
     )
+    replicas: int = key(1, "copies of everything the engine keeps; 3 or 5 in a cluster", low=1, high=5)
+    server_name: str = key(
+        "shoal",
+        "name of the embedded engine; each engine of a cluster has one of its own",
+        pattern=r"[A-Za-z0-9_-]+",
+        form="letters, digits, '-' and '_'",
+    )
+    cluster_name: str = key(
+        "",
+        "name of the cluster that the embedded engine joins; empty stands alone",
+        pattern=r"[A-Za-z0-9_-]*",
+        form="empty, or letters, digits, '-' and '_'",
+    )
+    cluster_port: int = key(6222, "port for the other engines of the cluster", **_PORT)
+    cluster_routes: str = key(
+        "",
+        "engines of the cluster, with commas between",
+        url=True,
+        pattern=r"|nats://[^\s,]+(,nats://[^\s,]+)*",
+        form="empty, or nats://host:cluster_port, several with commas between",
+    )
+    sign_ins_per_s: float = key(
+        1_000.0, "most devices signed in a second; who comes too many is refused and comes again", low=1
+    )
+    device_messages_per_s: float = key(
+        20.0,
+        "messages a second beyond which a device is cut off, a gateway so many for each of its sites; 0 never does",
+        low=0,
+    )
+    device_bytes_per_s: float = key(131_072.0, "the same for bytes a second", unit="bytes", low=1_024)
+    cut_off_s: float = key(60.0, "how long a device that was cut off is refused", unit="s", low=1)
     sync_always: bool = key(False, "whether every journal write reaches the disk before it is acknowledged")
     tls_cert: str = key("", "file of the engine's certificate (PEM); empty serves without TLS")
     tls_key: str = key("", "file of the certificate's private key (PEM)")
@@ -45,16 +76,99 @@ class Fabric(Section):
 class Telemetry(Section):
     """The way of a sample from the journal into the twins."""
 
-    shards: int = key(1, "number of shards that share the twins", low=1, high=64)
+    shards: int = key(
+        1,
+        "streams that the journal is divided into, and shards of twins; fixed with the first start",
+        low=1,
+        high=64,
+    )
+    own: str = key(
+        "",
+        "shards that processes started with these settings may own; empty for all",
+        pattern=r"|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*",
+        form="empty, or numbers and ranges with commas between, such as 0-31",
+    )
+    processes: int = key(1, "processes of this role that are started together", low=1, high=64)
     fresh_timeout_s: float = key(180.0, "age after which a measurement is stale", unit="s", low=1)
     unknown_timeout_s: float = key(900.0, "age after which nothing is known of a site", unit="s", low=1)
-    checkpoint_every_s: float = key(3_600.0, "plant time between two checkpoints of a shard", unit="s", low=1)
+    solar_fresh_timeout_s: float = key(0.0, "the same of solar power; 0 as for the rest", unit="s", low=0)
+    load_fresh_timeout_s: float = key(0.0, "the same of household load; 0 as for the rest", unit="s", low=0)
+    ev_fresh_timeout_s: float = key(0.0, "the same of EV chargers; 0 as for the rest", unit="s", low=0)
+    refresh_every_s: float = key(
+        1.0, "machine time between two aggregates; a conducted run makes one a step", unit="s", low=0.005
+    )
+    checkpoint_every_s: float = key(30.0, "plant time between two snapshots of a shard", unit="s", low=0.1)
     durable_ack_every_s: float = key(
         600.0, "plant time between two answers that samples are safe", unit="s", low=0.1
     )
     max_clock_ahead_s: float = key(
         300.0, "how far a device's clock may run ahead before it is refused", unit="s", low=0
     )
+    http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
+
+    def own_shards(self) -> list[int]:
+        """Return the numbers of the shards that may be owned here."""
+        if not self.own:
+            return list(range(self.shards))
+        chosen: set[int] = set()
+        for part in self.own.split(","):
+            first, _, last = part.partition("-")
+            chosen.update(range(int(first), int(last or first) + 1))
+        return sorted(number for number in chosen if number < self.shards)
+
+    def fresh_timeouts_s(self) -> tuple[float, float, float, float]:
+        """Return the ages up to which battery, solar, load and EV power are fresh, in seconds."""
+        usual = self.fresh_timeout_s
+        return (
+            usual,
+            self.solar_fresh_timeout_s or usual,
+            self.load_fresh_timeout_s or usual,
+            self.ev_fresh_timeout_s or usual,
+        )
+
+    def unknown_timeouts_s(self) -> tuple[float, float, float, float]:
+        """Return the ages beyond which nothing is known of the same four, in seconds."""
+        battery, solar, load, ev = self.fresh_timeouts_s()
+        least = self.unknown_timeout_s
+        return max(battery, least), max(solar, least), max(load, least), max(ev, least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class History(Section):
+    """Every sample in Parquet, its roll-ups, and how long each is kept."""
+
+    url: str = key(
+        "",
+        "where history lives; empty keeps it in data_dir",
+        url=True,
+        pattern=r"|[A-Za-z][A-Za-z0-9+.\-]*://\S+|/\S.*",
+        form="empty, a path, or a URL that fsspec knows, such as s3://bucket/path",
+    )
+    format: str = key(
+        "parquet",
+        "plain Parquet files, or a Delta Lake table for machines that share one store",
+        choices=("parquet", "delta"),
+    )
+    write_rows: int = key(
+        1_000_000, "samples in memory at which they are written at once", low=1_000, high=20_000_000
+    )
+    write_every_s: float = key(15.0, "how long a sample waits to be written at most", unit="s", low=0.1)
+    snapshot_every_s: float = key(
+        900.0, "plant time between two snapshots of what has been taken", unit="s", low=1
+    )
+    keep_every_s: float = key(
+        300.0, "machine time between two passes that merge, roll up and let go", unit="s", low=1
+    )
+    settle_s: float = key(
+        900.0, "how long after its end an hour waits for late samples before it is rolled up", unit="s", low=0
+    )
+    raw_days: float = key(90.0, "how long samples are kept; 0 for ever", unit="days", low=0)
+    rollup_5min_days: float = key(
+        730.0, "how long means of five minutes are kept; 0 for ever", unit="days", low=0
+    )
+    rollup_1h_days: float = key(0.0, "how long means of hours are kept; 0 for ever", unit="days", low=0)
+    query_timeout_s: float = key(30.0, "how long a query may take", unit="s", low=0.1, high=3_600)
+    query_memory_mb: int = key(1_000, "memory that a query may use", unit="MB", low=50)
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
 
 
@@ -103,6 +217,14 @@ class Api(Section):
     host: str = key("127.0.0.1", "address on which the interface listens")
     port: int = key(8765, "port of the interface; 0 takes a free one", **_PORT)
     token: str = key("", "what a caller shows to the interface", secret=True)
+    operators: str = key(
+        "",
+        "who may act, such as acknowledge alarms, and under which name: a token for each, unlike `token`; without any, "
+        "who is at this machine may while there is no `token`, else nobody",
+        secret=True,
+        pattern=r"|[A-Za-z0-9._-]+:[^\s:,]{12,}(,[A-Za-z0-9._-]+:[^\s:,]{12,})*",
+        form="empty, or name:token with tokens of at least 12 characters, several with commas between",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -128,6 +250,13 @@ class Demo(Section):
     duration_s: int = key(3 * 86_400, "plant time that the run covers", unit="s", low=60)
     speed: float = key(0.0, "plant time per wall time; 0 goes as fast as the machine allows", low=0, high=1e6)
     seed: int = key(1, "number from which everything random in the run derives", low=0, high=2**63 - 1)
+    ev_sites_frac: float = key(
+        0.05, "share of the sites that have nothing but an EV charger", low=0, high=0.5
+    )
+    meter_sites_frac: float = key(0.05, "share of the sites that have nothing but a meter", low=0, high=0.5)
+    gateway_frac: float = key(
+        0.0, "share of the feeders whose sites speak through one gateway for all of them", low=0, high=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,18 @@ import msgspec
 
 from shoal.domain.errors import SettingsError
 from shoal.runtime.keys import Declared, Section, Value, declared, key, nearest, section_types
-from shoal.runtime.sections import Api, Bidding, ClockSource, Control, Demo, Fabric, Log, Registry, Telemetry
+from shoal.runtime.sections import (
+    Api,
+    Bidding,
+    ClockSource,
+    Control,
+    Demo,
+    Fabric,
+    History,
+    Log,
+    Registry,
+    Telemetry,
+)
 
 DEFAULT_FILE: Final = "shoal.toml"
 _PREFIX: Final = "SHOAL_"
@@ -46,6 +58,7 @@ class Settings(Section):
     )
     fabric: Fabric = field(default_factory=Fabric)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    history: History = field(default_factory=History)
     control: Control = field(default_factory=Control)
     bidding: Bidding = field(default_factory=Bidding)
     api: Api = field(default_factory=Api)
@@ -283,12 +296,27 @@ def _check_together(settings: Settings) -> None:
             value=control.lease_s,
             fix=f"it must be longer than control.step_s ({control.step_s:g} s)",
         )
+    tiers = ("raw_days", "rollup_5min_days", "rollup_1h_days")
+    for finer, coarser in pairwise(tiers):
+        days, longer = getattr(settings.history, finer), getattr(settings.history, coarser)
+        if longer and (days == 0 or days > longer):
+            raise SettingsError(
+                field=f"history.{coarser}",
+                value=longer,
+                fix=f"keep it as long as what it is made from, at least history.{finer} ({days:g} days, 0 for ever)",
+            )
     work_s = bidding.forecast_budget_s + bidding.optimise_budget_s + bidding.submit_budget_s
     if work_s > bidding.lead_time_s:
         raise SettingsError(
             field="bidding.lead_time_s",
             value=bidding.lead_time_s,
             fix=f"it must hold the three step budgets together ({work_s:g} s)",
+        )
+    if fabric.replicas > 1 and not (fabric.url or fabric.cluster_name):
+        raise SettingsError(
+            field="fabric.replicas",
+            value=fabric.replicas,
+            fix="an engine that stands alone keeps one copy; name the cluster (fabric.cluster_name)",
         )
     if bool(fabric.tls_cert) != bool(fabric.tls_key):
         missing = "fabric.tls_key" if fabric.tls_cert else "fabric.tls_cert"

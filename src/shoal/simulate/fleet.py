@@ -1,7 +1,8 @@
 """The plan of a simulated fleet: homes around cities of Texas, their feeders, and one big battery.
 
 Feeders are local, so a home's region and its weather zone both follow from its city; the two divisions cut
-across each other. Everything is drawn from the seed and the name of the site or feeder.
+across each other. Some sites have nothing but an EV charger or a meter, and the sites of some feeders speak through a
+gateway. Everything is drawn from the seed and the name of the site or feeder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import NAMEPLATE, Fleet, Group, Resource
 from shoal.domain.ids import GroupId, HierarchyId, ResourceId, SiteId
+from shoal.domain.telemetry import PRESENT_OF, DeviceType, mask_of
 from shoal.simulate import draws
 
 GRID: Final = HierarchyId("grid")
@@ -71,17 +73,65 @@ _BATTERIES: Final = (
 _EV_CHARGERS_KW: Final = (7.2, 9.6, 11.5)
 _SOLAR_SHARE: Final = 0.85
 _EV_SHARE: Final = 0.2
+_PREFIXES: Final = {DeviceType.HOME: "home", DeviceType.EV_CHARGER: "charger", DeviceType.METER: "meter"}
 _ZONE_NAMES: Final = tuple(dict.fromkeys(city.zone for city in _CITIES))
 
 
-def plan_fleet(sites: int, seed: int) -> Fleet:
+class Devices(NamedTuple):
+    """Who signs in.
+
+    Attributes:
+        names: D devices: the sites with a connection of their own by row, then the gateways.
+        device_of: N, the position in `names` of the device that speaks for each site.
+        gateways: Positions of the gateways.
+    """
+
+    names: tuple[SiteId, ...]
+    device_of: NDArray[np.int64]
+    gateways: range
+
+
+def devices_of(fleet: Fleet) -> Devices:
+    """Return the devices of a fleet; without gateways they are its sites, row by row."""
+    own = np.flatnonzero(fleet.gateway_of < 0)
+    device_of = fleet.gateway_of.astype(np.int64) + len(own)
+    device_of[own] = np.arange(len(own))
+    names = (*(fleet.site_ids[row] for row in own.tolist()), *map(SiteId, fleet.gateway_ids))
+    return Devices(names=names, device_of=device_of, gateways=range(len(own), len(names)))
+
+
+def present_of(fleet: Fleet) -> NDArray[np.uint16]:
+    """Return for each site the mask of what it measures: by its type, and its EV charger where a home has one."""
+    masks = np.array([PRESENT_OF[kind] for kind in DeviceType], dtype=np.uint16)[fleet.device_type]
+    masks[fleet.nameplate["ev_limit_kw"] > 0] |= np.uint16(mask_of("ev_w"))
+    return masks
+
+
+def plan_fleet(
+    sites: int,
+    seed: int,
+    *,
+    ev_sites_frac: float = 0.0,
+    meter_sites_frac: float = 0.0,
+    gateway_frac: float = 0.0,
+) -> Fleet:
     """Return a fleet of `sites` homes (resource ``vpp-1``) and the battery ``bess-1`` in the last row.
 
+    Args:
+        sites: How many, the battery not counted.
+        seed: Everything is drawn from it.
+        ev_sites_frac: Share of them that have nothing but an EV charger.
+        meter_sites_frac: Share of them that have nothing but a meter.
+        gateway_frac: Share of the feeders whose sites speak through a gateway.
+
     Raises:
-        InvalidInputError: when `sites` is not 1 to `MAX_HOMES`.
+        InvalidInputError: when `sites` is not 1 to `MAX_HOMES`, or a share is none.
     """
     if not 1 <= sites <= MAX_HOMES:
         raise InvalidInputError(field="sites", value=sites, fix=f"give 1 to {MAX_HOMES} homes")
+    shares = (ev_sites_frac, meter_sites_frac, gateway_frac)
+    if not (min(shares) >= 0 and max(shares) <= 1 and ev_sites_frac + meter_sites_frac <= 1):
+        raise InvalidInputError(field="shares", value=shares, fix="give shares from 0 to 1")
     homes = [SiteId(f"home-{number:05d}") for number in range(1, sites + 1)]
     key = draws.keys(homes, seed, "fleet-plan")
     feeder_city = _feeder_cities(-(-sites // HOMES_PER_FEEDER))
@@ -96,14 +146,20 @@ def plan_fleet(sites: int, seed: int) -> Fleet:
         [*(number[_zone_id(feeder_city[f].zone)] for f in feeder_of), number[_zone_id("north")]]
     )
     latitude, longitude = _places(key, seed, feeder_city, feeder_of)
+    kind = _kinds(key, ev_sites_frac, meter_sites_frac)
+    gateway_ids, gateway_of, gateway_unit = _gateways(seed, feeder_groups, feeder_of, gateway_frac)
     return Fleet(
-        site_ids=(*homes, BESS_SITE),
-        nameplate=np.concatenate([_home_nameplates(key), _bess_nameplate()]),
+        site_ids=(*_site_ids(kind), BESS_SITE),
+        nameplate=np.concatenate([_nameplates(key, kind), _bess_nameplate()]),
         latitude_deg=np.append(latitude, 33.60),
         longitude_deg=np.append(longitude, -99.10),
         groups=groups,
         leaf_group={GRID: grid_leaf.astype(np.int32), WEATHER: zone_leaf.astype(np.int32)},
         resources=_resources(),
+        gateway_ids=gateway_ids,
+        gateway_of=np.append(gateway_of, -1).astype(np.int32),
+        gateway_unit=np.append(gateway_unit, 0).astype(np.int32),
+        device_type=np.append(kind, DeviceType.BATTERY).astype(np.uint8),
     )
 
 
@@ -197,6 +253,50 @@ def _places(
     )
 
 
+def _kinds(key: NDArray[np.uint64], ev_sites_frac: float, meter_sites_frac: float) -> NDArray[np.uint8]:
+    """Return the type of device of each site."""
+    drawn = draws.uniform(key, 6)
+    kind = np.full(len(key), DeviceType.HOME, dtype=np.uint8)
+    kind[drawn < ev_sites_frac + meter_sites_frac] = DeviceType.METER
+    kind[drawn < ev_sites_frac] = DeviceType.EV_CHARGER
+    return kind
+
+
+def _site_ids(kind: NDArray[np.uint8]) -> list[SiteId]:
+    """Return the names of the sites: what stands there, and its number."""
+    return [
+        SiteId(f"{_PREFIXES[DeviceType(one)]}-{number:05d}") for number, one in enumerate(kind.tolist(), 1)
+    ]
+
+
+def _gateways(
+    seed: int, feeders: list[GroupId], feeder_of: NDArray[np.int64], gateway_frac: float
+) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the gateways' names, and for each home its gateway and its number behind it."""
+    drawn = draws.uniform(draws.keys(feeders, seed, "gateway"), 0) < gateway_frac
+    numbers = np.where(drawn, np.cumsum(drawn) - 1, -1)
+    first = np.searchsorted(feeder_of, np.arange(len(feeders)))
+    gateway_of = numbers[feeder_of]
+    unit = np.where(gateway_of >= 0, np.arange(len(feeder_of)) - first[feeder_of] + 1, 0)
+    names = tuple(f"gateway-{feeder}" for feeder, has in zip(feeders, drawn.tolist(), strict=True) if has)
+    return names, gateway_of, unit
+
+
+def _nameplates(key: NDArray[np.uint64], kind: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Return what is installed: a home's as drawn, and elsewhere only what the site has."""
+    records = _home_nameplates(key)
+    bare = NAMEPLATE.empty(1)[0]
+    bare["reserve_frac"] = 0.0
+    records[kind != DeviceType.HOME] = bare
+    chargers = kind == DeviceType.EV_CHARGER
+    records["ev_limit_kw"][chargers] = _chargers_kw(key)[chargers]
+    return records
+
+
+def _chargers_kw(key: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return np.array(_EV_CHARGERS_KW)[draws.choice(key, 4, [3.0, 1.0, 2.0])]
+
+
 def _home_nameplates(key: NDArray[np.uint64]) -> NDArray[np.void]:
     records = NAMEPLATE.empty(len(key))
     battery = draws.choice(key, 0, [kind.weight for kind in _BATTERIES])
@@ -209,8 +309,7 @@ def _home_nameplates(key: NDArray[np.uint64]) -> NDArray[np.void]:
     records["reserve_frac"] = 0.1 + 0.05 * draws.choice(key, 1, [2.0, 1.0, 4.0, 1.0, 2.0])
     solar_kw = 4.0 + 0.1 * np.floor(61.0 * draws.uniform(key, 2))
     records["solar_limit_kw"] = np.where(draws.uniform(key, 3) < _SOLAR_SHARE, solar_kw, 0.0)
-    charger_kw = np.array(_EV_CHARGERS_KW)[draws.choice(key, 4, [3.0, 1.0, 2.0])]
-    records["ev_limit_kw"] = np.where(draws.uniform(key, 5) < _EV_SHARE, charger_kw, 0.0)
+    records["ev_limit_kw"] = np.where(draws.uniform(key, 5) < _EV_SHARE, _chargers_kw(key), 0.0)
     return records
 
 

@@ -22,6 +22,7 @@ from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import HierarchyId
 from shoal.domain.interval import NS_PER_MINUTE, to_datetime
+from shoal.domain.telemetry import DeviceType
 from shoal.simulate import draws
 
 ZONE: Final = ZoneInfo("America/Chicago")
@@ -75,7 +76,8 @@ class Profiles:
         self._slow = draws.keys(names, seed, "slow-noise")
         self._fast = draws.keys(names, seed, "fast-noise")
         self._cloud = draws.keys(names, seed, "cloud-noise")
-        self._is_home = nameplate["energy_capacity_kwh"] <= HOME_LIMIT_KWH
+        household = np.isin(fleet.device_type, [DeviceType.HOME, DeviceType.METER])
+        self._is_home = household & (nameplate["energy_capacity_kwh"] <= HOME_LIMIT_KWH)
         self.households: Final = self._draw_households(fleet)
 
         library = _library()

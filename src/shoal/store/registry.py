@@ -8,26 +8,37 @@ new one, so a site is never in two groups of a hierarchy, nor in none in between
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, select, union_all, update
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId, HierarchyId, ProgramId, SiteId
-from shoal.store import fleet_rows
+from shoal.store import fleet_read, fleet_rows
 from shoal.store.credentials import Credential, new_secret, seal
 from shoal.store.database import bulk_insert, reading, writing
 from shoal.store.effective import ENROLMENTS, MEMBERSHIPS, put, valid_at
 from shoal.store.records import Asset, Program
-from shoal.store.schema import DEVICE_CREDENTIAL, ENROLMENT, GROUP_NODE, PROGRAM, SITE
+from shoal.store.schema import (
+    DEVICE_CREDENTIAL,
+    ENROLMENT,
+    GATEWAY,
+    GROUP_NODE,
+    MEMBERSHIP,
+    PROGRAM,
+    REGISTRY_VERSION,
+    SITE,
+)
+from shoal.twin.membership import Spans
 
 BATCH_ROWS: Final = 20_000
 _LOCK: Final = "registry"
-_CREDENTIAL_COLUMNS: Final = ("site_id", "salt", "digest", "created_ns", "revoked_ns")
+_FEW: Final = 500
+_CREDENTIAL_COLUMNS: Final = ("device_id", "salt", "digest", "created_ns", "revoked_ns")
 
 
 class Registry:
@@ -46,7 +57,7 @@ class Registry:
 
     def load_fleet(
         self, fleet: Fleet, *, valid_from_ns: int, programs: Sequence[Program] = (), batch: int = BATCH_ROWS
-    ) -> None:
+    ) -> int:
         """Make the registry say what the fleet says, from an instant on; doing so twice changes nothing.
 
         Sites that the fleet does not name stay as they are. A later move that is already on record stays.
@@ -57,19 +68,25 @@ class Registry:
             programs: What every site of this fleet takes part in.
             batch: Rows a statement; bounds the memory used.
 
+        Returns:
+            How many sites, groups, resources and memberships were new or changed.
+
         Raises:
             InvalidInputError: when an id is malformed or repeated, or a nameplate is out of range.
             UnavailableError: when the database cannot be reached.
         """
         fleet_rows.check_fleet(fleet)
-        with writing(self._engine, lock=_LOCK) as connection:
-            fleet_rows.save_groups(connection, fleet)
-            fleet_rows.save_sites(connection, fleet, batch=batch)
-            fleet_rows.save_memberships(connection, fleet, valid_from_ns, batch=batch)
+        with writing(self._engine, lock=_LOCK) as connection, fleet_rows.room_for_bulk(connection):
+            changed = fleet_rows.save_groups(connection, fleet)
+            changed += fleet_rows.save_sites(connection, fleet, batch=batch)
+            changed += fleet_rows.save_memberships(connection, fleet, valid_from_ns, batch=batch)
             fleet_rows.save_programs(connection, programs)
+            if changed:
+                fleet_rows.count_change(connection)
             for program in programs:
                 everyone = dict.fromkeys(fleet.site_ids, ())
                 put(connection, ENROLMENTS, program.program_id, everyone, valid_from_ns, batch=batch)
+        return changed
 
     def fleet_at(self, t_ns: int) -> Fleet:
         """Return every site, by `site_no`, with the memberships valid at the instant.
@@ -78,17 +95,17 @@ class Registry:
             UnavailableError: when the database cannot be reached.
         """
         with reading(self._engine) as connection:
-            return fleet_rows.read_fleet(connection, t_ns)
+            return fleet_read.read_fleet(connection, t_ns)
 
     def assets(self, site_id: SiteId) -> tuple[Asset, ...]:
-        """Return the assets of a site in the order of their ids.
+        """Return the assets of a site, as its nameplate has them, in the order of their ids.
 
         Raises:
             UnknownIdError: when there is no such site.
         """
         with reading(self._engine) as connection:
             _require_sites(connection, [site_id])
-            return fleet_rows.read_assets(connection, site_id)
+            return fleet_read.read_assets(connection, site_id)
 
     def move_site(self, site_id: SiteId, hierarchy_id: HierarchyId, group_id: GroupId, at_ns: int) -> None:
         """Hang a site from another group of a hierarchy, from an instant to its next change on record.
@@ -103,7 +120,41 @@ class Registry:
             )
             if connection.execute(node).first() is None:
                 raise UnknownIdError(f"group of hierarchy {hierarchy_id}", group_id)
-            put(connection, MEMBERSHIPS, hierarchy_id, {site_id: (group_id,)}, at_ns, batch=BATCH_ROWS)
+            wanted = {site_id: (group_id,)}
+            if put(connection, MEMBERSHIPS, hierarchy_id, wanted, at_ns, batch=BATCH_ROWS):
+                fleet_rows.count_change(connection)
+
+    def version(self) -> int:
+        """Return a number that grows with every change of sites, groups, resources and memberships, asked at any time.
+
+        A membership that takes effect later counts when it is recorded; for when it does, see `next_change_ns`.
+        """
+        table = REGISTRY_VERSION
+        query = select(table.c.version).where(table.c.name == fleet_rows.VERSION_NAME)
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def next_change_ns(self, after_ns: int) -> int | None:
+        """Return the first instant after `after_ns` at which a membership on record begins or ends, None for never."""
+        starts, ends = MEMBERSHIP.c.valid_from_ns, MEMBERSHIP.c.valid_until_ns
+        with reading(self._engine) as connection:
+            found = [
+                connection.execute(select(func.min(column)).where(column > after_ns)).scalar_one()
+                for column in (starts, ends)
+            ]
+        return min((int(t_ns) for t_ns in found if t_ns is not None), default=None)
+
+    def memberships(self, hierarchy_id: HierarchyId, start_ns: int, end_ns: int) -> Spans:
+        """Return who hung from which group of a hierarchy over `[start_ns, end_ns)`, every site from end to end.
+
+        Sites are given by `site_no`, groups by their position in `Fleet.groups`.
+
+        Raises:
+            InvalidInputError: when the interval is empty.
+            UnknownIdError: when there is no such hierarchy.
+        """
+        with reading(self._engine) as connection:
+            return fleet_read.read_spans(connection, hierarchy_id, start_ns, end_ns)
 
     # -- programs
 
@@ -151,10 +202,12 @@ class Registry:
     # -- devices
 
     def issue_credential(self, site_id: SiteId, *, at_ns: int) -> str:
-        """Return a new secret for a site's device; the former one is good no more. It is shown once.
+        """Return a new secret for the device of a site, or for a gateway; the former one is good no more.
+
+        It is shown once.
 
         Raises:
-            UnknownIdError: when there is no such site.
+            UnknownIdError: when there is no such site or gateway.
         """
         return self.issue_credentials([site_id], at_ns=at_ns)[site_id]
 
@@ -162,7 +215,7 @@ class Registry:
         """Return new secrets for many sites at once; see `issue_credential`.
 
         Raises:
-            UnknownIdError: when one of the sites is not registered.
+            UnknownIdError: when one of them is not registered.
         """
         issued = {site: new_secret(self._random_bytes) for site in site_ids}
         sealed = [seal(item, created_ns=at_ns, random_bytes=self._random_bytes) for item in issued.values()]
@@ -170,11 +223,11 @@ class Registry:
         return issued
 
     def set_credential(self, site_ids: Sequence[SiteId], digests: Sequence[Credential]) -> None:
-        """Store the sealed secrets of many sites, in place of any that they had.
+        """Store the sealed secrets of many sites or gateways, in place of any that they had.
 
         Raises:
             InvalidInputError: when the two differ in length or a site is named twice.
-            UnknownIdError: when one of the sites is not registered.
+            UnknownIdError: when one of them is not registered.
         """
         if len(site_ids) != len(digests) or len(set(site_ids)) != len(site_ids):
             raise InvalidInputError(
@@ -182,26 +235,28 @@ class Registry:
             )
         table = DEVICE_CREDENTIAL
         with writing(self._engine, lock=_LOCK) as connection:
-            _require_sites(connection, site_ids)
-            known = set(connection.execute(select(table.c.site_id)).scalars())
+            _require_devices(connection, site_ids)
+            known = set(connection.execute(select(table.c.device_id)).scalars())
             replaced = [{"key": site} for site in site_ids if site in known]
             if replaced:
-                connection.execute(delete(table).where(table.c.site_id == bindparam("key")), replaced)
+                connection.execute(delete(table).where(table.c.device_id == bindparam("key")), replaced)
             rows = [
                 (site, item.salt, item.digest, item.created_ns, item.revoked_ns)
                 for site, item in zip(site_ids, digests, strict=True)
             ]
             bulk_insert(connection, table, _CREDENTIAL_COLUMNS, rows, batch=BATCH_ROWS)
 
-    def credentials(self) -> Mapping[SiteId, Credential]:
-        """Return what is stored of every device's secret, revoked ones included."""
+    def credentials(self, site_ids: Collection[SiteId] | None = None) -> Mapping[SiteId, Credential]:
+        """Return what is stored of every device's secret, or of a few devices', revoked ones included."""
         query = select(*(DEVICE_CREDENTIAL.c[name] for name in _CREDENTIAL_COLUMNS))
+        if site_ids is not None:
+            query = query.where(DEVICE_CREDENTIAL.c.device_id.in_(site_ids))
         with reading(self._engine) as connection:
-            return {SiteId(row.site_id): _credential(row) for row in connection.execute(query)}
+            return {SiteId(row.device_id): _credential(row) for row in connection.execute(query)}
 
     def verify(self, site_id: SiteId, secret: str) -> bool:
         """Whether the secret is the one that the site's device was given, and not revoked."""
-        query = select(DEVICE_CREDENTIAL).where(DEVICE_CREDENTIAL.c.site_id == site_id)
+        query = select(DEVICE_CREDENTIAL).where(DEVICE_CREDENTIAL.c.device_id == site_id)
         with reading(self._engine) as connection:
             row = connection.execute(query).first()
         return row is not None and _credential(row).matches(secret)
@@ -213,9 +268,9 @@ class Registry:
             UnknownIdError: when the site has no credential.
         """
         table = DEVICE_CREDENTIAL
-        mine = table.c.site_id == site_id
+        mine = table.c.device_id == site_id
         with writing(self._engine, lock=_LOCK) as connection:
-            if connection.execute(select(table.c.site_id).where(mine)).first() is None:
+            if connection.execute(select(table.c.device_id).where(mine)).first() is None:
                 raise UnknownIdError("credential of site", site_id)
             connection.execute(
                 update(table).where(mine, table.c.revoked_ns.is_(None)).values(revoked_ns=at_ns)
@@ -232,10 +287,18 @@ def _credential(row: Any) -> Credential:
 
 
 def _require_sites(connection: Connection, site_ids: Sequence[SiteId]) -> None:
-    query = select(SITE.c.site_id)
-    if len(site_ids) == 1:
-        query = query.where(SITE.c.site_id == site_ids[0])
+    _require(connection, "site", site_ids, select(SITE.c.site_id))
+
+
+def _require_devices(connection: Connection, ids: Sequence[SiteId]) -> None:
+    every = union_all(select(SITE.c.site_id), select(GATEWAY.c.gateway_id)).subquery()
+    _require(connection, "site", ids, select(every.c.site_id))
+
+
+def _require(connection: Connection, kind: str, ids: Sequence[SiteId], query: Select[Any]) -> None:
+    if len(ids) <= _FEW:
+        query = query.where(next(iter(query.selected_columns)).in_(ids))
     known = set(connection.execute(query).scalars())
-    for site in site_ids:
-        if site not in known:
-            raise UnknownIdError("site", site)
+    for name in ids:
+        if name not in known:
+            raise UnknownIdError(kind, name)

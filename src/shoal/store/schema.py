@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from shoal.domain.fleet import NAMEPLATE
@@ -54,6 +55,21 @@ def _effective_dates() -> tuple[Column[int], Column[int | None], CheckConstraint
 
 # -- registry
 
+# A number that grows with every change of sites, groups and memberships.
+REGISTRY_VERSION: Final = Table(
+    "registry_version",
+    METADATA,
+    Column("name", _ID, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+GATEWAY: Final = Table(
+    "gateway",
+    METADATA,
+    Column("gateway_id", _ID, primary_key=True),
+    Column("gateway_no", Integer, nullable=False, unique=True),
+)
+
 SITE: Final = Table(
     "site",
     METADATA,
@@ -62,18 +78,16 @@ SITE: Final = Table(
     Column("latitude_deg", Double, nullable=False),
     Column("longitude_deg", Double, nullable=False),
     *(Column(column.name, Double, nullable=False) for column in NAMEPLATE.columns),
-)
-
-ASSET: Final = Table(
-    "asset",
-    METADATA,
-    Column("asset_id", String(80), primary_key=True),
-    Column("site_id", _ID, ForeignKey("site.site_id"), nullable=False, index=True),
-    Column("kind", String(16), nullable=False),
-    # Unknown for a household's load: absent, not zero.
-    Column("rated_kw", Double, nullable=True),
-    Column("energy_kwh", Double, nullable=True),
-    CheckConstraint("kind IN ('battery', 'solar', 'ev', 'load')", name="kind"),
+    Column("device_type", Integer, nullable=False, server_default=text("0")),
+    # Both or neither: without a gateway the site has a connection of its own.
+    Column("gateway_id", _ID, ForeignKey("gateway.gateway_id"), nullable=True),
+    Column("gateway_unit", Integer, nullable=True),
+    CheckConstraint("device_type BETWEEN 0 AND 255", name="device_type"),
+    CheckConstraint(
+        "(gateway_unit IS NULL) = (gateway_id IS NULL) AND gateway_unit BETWEEN 1 AND 65535",
+        name="gateway_unit",
+    ),
+    Index(None, "gateway_id", "gateway_unit", unique=True),
 )
 
 HIERARCHY: Final = Table("hierarchy", METADATA, Column("hierarchy_id", _ID, primary_key=True))
@@ -100,6 +114,14 @@ MEMBERSHIP: Final = Table(
     Column("group_id", _ID, nullable=False),
     *_effective_dates(),
     ForeignKeyConstraint(["group_id", "hierarchy_id"], ["group_node.group_id", "group_node.hierarchy_id"]),
+    # For the next change after an instant.
+    Index(None, "valid_from_ns"),
+    Index(
+        None,
+        "valid_until_ns",
+        sqlite_where=text("valid_until_ns IS NOT NULL"),
+        postgresql_where=text("valid_until_ns IS NOT NULL"),
+    ),
 )
 
 PROGRAM: Final = Table(
@@ -133,7 +155,8 @@ RESOURCE: Final = Table(
 DEVICE_CREDENTIAL: Final = Table(
     "device_credential",
     METADATA,
-    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    # A site or a gateway.
+    Column("device_id", _ID, primary_key=True),
     Column("salt", LargeBinary(16), nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     Column("created_ns", BigInteger, nullable=False),
@@ -259,4 +282,41 @@ CONTROLLER_STATE: Final = Table(
     Column("fence", BigInteger, nullable=False),
     Column("saved_ns", BigInteger, nullable=False),
     Column("state", LargeBinary, nullable=False),
+)
+
+# Each alarm as it stands, and every step of it; `alarm` is its JSON.
+ALARM: Final = Table(
+    "alarm",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("subject", _ID, nullable=False),
+    Column("updated_ns", BigInteger, nullable=False),
+    Column("cleared_ns", BigInteger, nullable=True),
+    Column("alarm", Text, nullable=False),
+    Index(None, "cleared_ns", "number"),
+)
+
+ALARM_EVENT: Final = Table(
+    "alarm_event",
+    METADATA,
+    Column("number", BigInteger, ForeignKey("alarm.number"), primary_key=True, autoincrement=False),
+    Column("t_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("action", String(16), primary_key=True),
+    # Who was behind it; empty for nobody.
+    Column("by", _NAME, nullable=False),
+    Column("alarm", Text, nullable=False),
+    CheckConstraint("action IN ('raised', 'updated', 'acknowledged', 'cleared')", name="action"),
+)
+
+WEATHER_ALERT: Final = Table(
+    "weather_alert",
+    METADATA,
+    # A digest of what its issuer calls it.
+    Column("key", String(16), primary_key=True),
+    Column("taken_ns", BigInteger, nullable=False),
+    Column("taken_by", _NAME, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+    Column("alert", Text, nullable=False),
+    Index(None, "until_ns"),
 )

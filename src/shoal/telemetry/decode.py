@@ -1,64 +1,56 @@
-"""From journal messages to columns: each message is judged alone, and a bad one is set aside with its reason.
+"""From journal messages to columns: each record is judged alone, and a bad one is set aside with its reason.
 
-The common case (one record of the newest version in each message) is judged for the whole batch at once; everything
-else takes the slow path, message by message.
+Binary messages are read by kernels straight from the bytes as they came, a batch at once. What they cannot take (the
+JSON and MessagePack dialects, and what is broken) is read message by message, and joins the others at its own place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.domain.directory import Directory, find_all
 from shoal.domain.errors import WireFormatError
 from shoal.domain.live import Quarantined
-from shoal.domain.telemetry import (
-    HEADER_BYTES,
-    MAGIC,
-    MAX_MESSAGE_BYTES,
-    RECORD_BYTES,
-    TELEMETRY,
-    VERSION,
-    decode,
+from shoal.domain.telemetry import TELEMETRY
+from shoal.fabric.batch import JournalBatch
+from shoal.telemetry import _parse
+from shoal.telemetry.dialects import Spoken, decode_dialect, is_dialect, read_binary
+
+EVIDENCE_BYTES: Final = 512
+"""How much is kept of what was set aside."""
+MOST_NAMED: Final = 16
+"""How many bad records of one message are set aside each by itself; the rest are counted together."""
+_FIRST_ROOM: Final = 1_024
+_NO_ROWS: Final = np.empty(0, dtype=np.int64)
+_REASONS: Final = (
+    *(("out_of_range", column) for column in range(len(TELEMETRY.columns))),
+    ("not_a_number", TELEMETRY.names.index("soc_frac")),
+    ("unknown_unit", -1),
 )
-
-_KNOWN: Final = MAGIC + bytes([VERSION])
-
-
-def _frame(count: int) -> np.dtype[Any]:
-    """Return the layout of a whole message with `count` records."""
-    return np.dtype(
-        [
-            ("magic", "S2"),
-            ("version", "u1"),
-            ("flags", "u1"),
-            ("count", "<u2"),
-            ("size", "<u2"),
-            ("oldest_seq", "<i8"),
-            ("records", TELEMETRY.dtype, (count,)),
-        ]
-    )
-
-
-_SEQ: Final = TELEMETRY.column("seq")
-_REQUIRED: Final = {column.name for column in TELEMETRY.columns if not column.optional}
+"""By what the kernel finds wrong: the reason, and the column at fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """The records of a batch, as columns, and what was set aside.
+    """The records of a batch, as columns in the order of the journal, and what was set aside.
 
     Attributes:
-        rows: Fleet row of each record.
+        rows: Row of each record.
         records: Records of `TELEMETRY`, numbered from 1.
         oldest_seq: For each record, the oldest sample that its device still holds: 0 to the record's own number.
         arrival_ns: For each record, when its message reached the journal.
-        usable: For each record, whether it is in range. The others are listed for their numbers only: they were
-            set aside for good, and nobody need wait for them.
+        usable: For each record, whether it can be read and is in range. The others are listed for their numbers only:
+            they were set aside for good, and nobody need wait for them.
+        message: For each record, the position of its message in the batch.
         rejected: Messages and records that were set aside.
     """
 
@@ -67,209 +59,245 @@ class Decoded:
     oldest_seq: NDArray[np.int64]
     arrival_ns: NDArray[np.int64]
     usable: NDArray[np.bool_]
+    message: NDArray[np.int32]
     rejected: list[Quarantined]
 
 
-class Decoder:
-    """Decodes the messages of known sites.
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """What is set aside, before it is written down."""
 
-    Args:
-        row_of: Fleet row by the site token of the subject, as bytes.
-        max_ahead_ns: How far a device's clock may run ahead before its records are set aside.
-    """
+    message: int
+    record: int
+    reason: str
+    detail: str
+    evidence: bytes | None = None
+    count: int = 1
 
-    def __init__(self, *, row_of: Mapping[bytes, int], max_ahead_ns: int) -> None:
-        self._row_of = row_of
-        self._max_ahead_ns = max_ahead_ns
-
-    def decode(
-        self,
-        subjects: Sequence[bytes],
-        payloads: Sequence[bytes],
-        arrival_ns: NDArray[np.int64],
-        *,
-        now_ns: int,
-    ) -> Decoded:
-        """Return the columns of a batch of messages.
-
-        Args:
-            subjects: Journal subject of each message; its last token is the site.
-            payloads: What the devices sent.
-            arrival_ns: When each reached the journal.
-            now_ns: The present instant, for judging clocks that run ahead.
-        """
-        rejected: list[Quarantined] = []
-        by_count: dict[int, tuple[list[int], list[bytes], list[int]]] = {}
-        slow: list[tuple[int, int]] = []
-        for position, (subject, payload) in enumerate(zip(subjects, payloads, strict=True)):
-            row = self._row_of.get(subject[subject.rfind(b".") + 1 :])
-            count, rest = divmod(len(payload) - HEADER_BYTES, RECORD_BYTES)
-            if row is None:
-                rejected.append(
-                    _set_aside(
-                        subject,
-                        arrival_ns[position],
-                        payload,
-                        "unknown_site",
-                        "the registry does not have it",
-                    )
-                )
-            elif rest == 0 and count > 0 and len(payload) <= MAX_MESSAGE_BYTES and payload[:3] == _KNOWN:
-                alike = by_count.setdefault(count, ([], [], []))
-                alike[0].append(row)
-                alike[1].append(payload)
-                alike[2].append(position)
-            else:
-                slow.append((position, row))
-        parts: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]] = []
-        for count, (alike_rows, alike_payloads, positions) in by_count.items():
-            frames = np.frombuffer(b"".join(alike_payloads), dtype=_frame(count))
-            good = (frames["count"] == count) & (frames["size"] == RECORD_BYTES)
-            for index in np.flatnonzero(~good).tolist():
-                slow.append((positions[index], alike_rows[index]))
-            each_row = np.array(alike_rows, dtype=np.int64)[good]
-            each_at = np.array(positions, dtype=np.int64)[good]
-            oldest = frames["oldest_seq"][good].astype(np.int64)
-            parts.append(
-                (
-                    np.repeat(each_row, count),
-                    frames["records"][good].reshape(-1),
-                    np.repeat(oldest, count),
-                    np.repeat(each_at, count),
-                )
-            )
-        for position, row in slow:
-            try:
-                records, oldest = _decode_any(payloads[position])
-            except WireFormatError as error:
-                rejected.append(
-                    _set_aside(
-                        subjects[position],
-                        arrival_ns[position],
-                        payloads[position],
-                        error.reason,
-                        error.detail,
-                    )
-                )
-                continue
-            n = len(records)
-            parts.append((np.full(n, row), records, np.full(n, oldest), np.full(n, position)))
-        if not parts:
-            return _nothing(rejected)
-        rows = np.concatenate([p[0] for p in parts]).astype(np.int64)
-        records = np.concatenate([p[1] for p in parts])
-        oldest_seq = np.concatenate([p[2] for p in parts]).astype(np.int64)
-        at = np.concatenate([p[3] for p in parts]).astype(np.int64)
-        usable = self._judge(records, at, subjects, payloads, arrival_ns, now_ns, rejected)
-        keep = np.flatnonzero(usable | _is_numbered(records))
-        if len(parts) > 1:
-            # the journal's order is the order that devices spoke in
-            keep = keep[np.argsort(at[keep], kind="stable")]
-        return Decoded(
-            rows=rows[keep],
-            records=records[keep],
-            # a device that sends a sample still holds it, whatever else it says
-            oldest_seq=np.clip(oldest_seq[keep], 0, records["seq"][keep]),
-            arrival_ns=arrival_ns[at[keep]],
-            usable=usable[keep],
-            rejected=rejected,
+    def quarantined(self, batch: JournalBatch) -> Quarantined:
+        subject = batch.subject(self.message)
+        payload = batch.payload(self.message) if self.evidence is None else self.evidence
+        return Quarantined(
+            arrival_ns=int(batch.timestamp_ns[self.message]),
+            site_id=subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace"),
+            reason=self.reason,
+            detail=self.detail[:200],
+            size_bytes=int(batch.payload_bytes[self.message]),
+            payload_b64=base64.b64encode(payload[:EVIDENCE_BYTES]).decode("ascii"),
+            record=self.record,
+            count=self.count,
         )
 
-    def _judge(
-        self,
-        records: NDArray[Any],
-        at: NDArray[np.int64],
-        subjects: Sequence[bytes],
-        payloads: Sequence[bytes],
-        arrival_ns: NDArray[np.int64],
-        now_ns: int,
-        rejected: list[Quarantined],
-    ) -> NDArray[np.bool_]:
-        first_bad = TELEMETRY.violations(records)
-        ahead = records["ts_ns"] > now_ns + self._max_ahead_ns
-        bad = (first_bad >= 0) | ahead
-        for index in np.flatnonzero(bad):
-            position = int(at[index])
-            if first_bad[index] >= 0:
-                column = TELEMETRY.columns[int(first_bad[index])]
-                value = records[column.name][index]
-                reason = "not_a_number" if value != value else "out_of_range"
-                detail = f"{column.name} is {value}; it must lie within {column.low} to {column.high} {column.unit}"
-            else:
-                reason = "future_timestamp"
-                detail = f"ts_ns is {(int(records['ts_ns'][index]) - now_ns) / 1e9:.0f} s ahead; set the device's clock"
-            rejected.append(
-                _set_aside(subjects[position], arrival_ns[position], payloads[position], reason, detail)
-            )
-        return ~bad
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Others:
+    """The records that were read message by message, one after the other; `spoken` by position in the batch."""
+
+    spoken: dict[int, Spoken]
+    records: NDArray[Any]
+    rows: NDArray[np.int64]
+    oldest_seq: NDArray[np.int64]
+    fault: NDArray[np.bool_]
 
 
-def _is_numbered(records: NDArray[Any]) -> NDArray[np.bool_]:
-    return (records["seq"] >= (_SEQ.low or 0)) & (records["seq"] <= (_SEQ.high or 0))
+_NO_OTHERS: Final = _Others(
+    spoken={},
+    records=TELEMETRY.empty(0),
+    rows=_NO_ROWS,
+    oldest_seq=_NO_ROWS,
+    fault=np.empty(0, dtype=np.bool_),
+)
 
 
-def _decode_any(payload: bytes) -> tuple[NDArray[Any], int]:
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise WireFormatError("too_large", f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are taken")
-    if payload[:1] in (b"{", b"["):
-        return _decode_json(payload)
-    return decode(payload)
+class _PerMessage:
+    """Working columns of a batch, one entry a message; kept from batch to batch."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.token_at = np.empty(size, dtype=np.int64)
+        self.token_bytes = np.empty(size, dtype=np.int64)
+        self.found = np.empty(size, dtype=np.int64)
+        self.kind = np.empty(size, dtype=np.uint8)
+        self.count = np.empty(size, dtype=np.int32)
+
+    def fitting(self, size: int) -> _PerMessage:
+        return self if size <= self.size else _PerMessage(2 * size)
 
 
-def _decode_json(payload: bytes) -> tuple[NDArray[Any], int]:
-    """Return the records of the JSON dialect: ``{"v": 1, "oldest_seq": 7, "records": [{...}]}``.
+class _PerRecord:
+    """The columns of an answer."""
 
-    Names are those of the table; what is left out takes its default; unknown names are passed over.
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.rows = np.empty(size, dtype=np.int64)
+        self.records = np.empty(size, dtype=TELEMETRY.dtype)
+        self.oldest_seq = np.empty(size, dtype=np.int64)
+        self.arrival_ns = np.empty(size, dtype=np.int64)
+        self.usable = np.empty(size, dtype=np.bool_)
+        self.message = np.empty(size, dtype=np.int32)
+
+    def fitting(self, size: int) -> _PerRecord:
+        return self if size <= self.size else _PerRecord(2 * size)
+
+
+class Decoder:
+    """Decodes the messages of known sites and gateways.
+
+    Args:
+        directory: Who is known.
+        rows_of: The row to give for each row of the directory; the same when None.
+        reuse: Whether an answer's arrays may be overwritten by the next answer, which saves their making.
     """
-    try:
-        message = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireFormatError("malformed_json", str(error)) from error
-    if (
-        not isinstance(message, dict)
-        or not isinstance(message.get("records"), list)
-        or not message["records"]
-    ):
-        raise WireFormatError("malformed_json", 'expected {"v": 1, "oldest_seq": …, "records": [{…}]}')
-    if message.get("v") != VERSION:
-        raise WireFormatError("schema_version", f"version {message.get('v')!r}; version {VERSION} is known")
-    records = TELEMETRY.empty(len(message["records"]))
-    for position, entry in enumerate(message["records"]):
-        if not isinstance(entry, dict) or any(entry.get(name) is None for name in _REQUIRED):
-            raise WireFormatError("missing_field", f"record {position} needs {', '.join(sorted(_REQUIRED))}")
-        for name in TELEMETRY.names:
-            value = entry.get(name)
-            if value is None:
+
+    def __init__(
+        self, *, directory: Directory, rows_of: NDArray[np.int64] | None = None, reuse: bool = False
+    ) -> None:
+        self._directory = directory
+        self._sites = len(directory)
+        self._rows_of = _NO_ROWS if rows_of is None else rows_of
+        self._reuse = reuse
+        self._messages = _PerMessage(_FIRST_ROOM)
+        self._records = _PerRecord(0)
+        self._bad = np.empty((0, 3), dtype=np.int32)
+
+    def decode(self, batch: JournalBatch) -> Decoded:
+        """Return the columns of a batch; clocks are not judged here, nor who may say what."""
+        each = self._messages = self._messages.fitting(len(batch))
+        n = len(batch)
+        found, kind, count = each.found[:n], each.kind[:n], each.count[:n]
+        token_at, token_bytes = each.token_at[:n], each.token_bytes[:n]
+        _parse.last_tokens(batch.buffer, batch.subject_at, batch.subject_bytes, token_at, token_bytes)
+        find_all(self._directory.arrays, batch.buffer, token_at, token_bytes, found)
+        total = _parse.sort(batch.buffer, batch.payload_at, batch.payload_bytes, found, kind, count)
+        aside: list[_Aside] = []
+        others = self._read_others(batch, found, kind, count, aside)
+        total += len(others.records)
+        into = self._records.fitting(total) if self._reuse else _PerRecord(total)
+        if self._reuse:
+            self._records = into
+        if len(self._bad) < total:
+            self._bad = np.empty((2 * total, 3), dtype=np.int32)
+        length, bads = _parse.read(
+            batch.buffer,
+            batch.payload_at,
+            batch.timestamp_ns,
+            found,
+            kind,
+            count,
+            self._directory.arrays,
+            self._sites,
+            self._rows_of,
+            others.records,
+            others.rows,
+            others.oldest_seq,
+            others.fault,
+            into.rows,
+            into.records,
+            into.oldest_seq,
+            into.arrival_ns,
+            into.usable,
+            into.message,
+            self._bad,
+        )
+        aside += _bad_records(batch, self._bad[:bads].tolist(), others)
+        aside.sort(key=lambda one: (one.message, one.record))
+        return Decoded(
+            rows=into.rows[:length],
+            records=into.records[:length],
+            oldest_seq=into.oldest_seq[:length],
+            arrival_ns=into.arrival_ns[:length],
+            usable=into.usable[:length],
+            message=into.message[:length],
+            rejected=[one.quarantined(batch) for one in aside],
+        )
+
+    def _read_others(
+        self,
+        batch: JournalBatch,
+        found: NDArray[np.int64],
+        kind: NDArray[np.uint8],
+        count: NDArray[np.int32],
+        aside: list[_Aside],
+    ) -> _Others:
+        """Read what the kernels leave, message by message, and set aside who is not known."""
+        spoken: dict[int, Spoken] = {}
+        rows: list[int] = []
+        faults: list[bool] = []
+        for position in np.flatnonzero((kind == _parse.UNKNOWN) | (kind == _parse.OTHER)).tolist():
+            who = int(found[position])
+            if who < 0:
+                detail = (
+                    "the registry does not have it" if who == -1 else "it is to speak through its gateway"
+                )
+                aside.append(_Aside(position, -1, "unknown_site", detail))
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise WireFormatError("wrong_type", f"{name} is {value!r}, not a number")
             try:
-                with np.errstate(over="ignore"):  # a number beyond 32 bits becomes infinite: out of range
-                    records[name][position] = value
-            except (OverflowError, ValueError) as error:
-                raise WireFormatError("out_of_range", f"{name} is {value!r}: {error}") from error
-    oldest = message.get("oldest_seq", int(records["seq"].min()))
-    if isinstance(oldest, bool) or not isinstance(oldest, int):
-        raise WireFormatError("wrong_type", f"oldest_seq is {oldest!r}, not a whole number")
-    if not 0 <= oldest <= (_SEQ.high or 0):
-        raise WireFormatError("out_of_range", f"oldest_seq is {oldest}; it must lie within 0 to {_SEQ.high}")
-    return records, oldest
+                payload = batch.payload(position)
+                said = decode_dialect(payload) if is_dialect(payload) else read_binary(payload)
+            except WireFormatError as error:
+                aside.append(_Aside(position, -1, error.reason, error.detail))
+                continue
+            spoken[position] = said
+            count[position] = len(said.records)
+            rows += [self._row(who, speaker) for speaker in said.speakers]
+            faults += [at in said.faults for at in range(len(said.records))]
+            if said.faults:
+                aside += _name(position, [(at, reason, -1) for at, (reason, _) in said.faults.items()], said)
+        if not spoken:
+            return _NO_OTHERS
+        return _Others(
+            spoken=spoken,
+            # joined as bytes, for numpy compares the columns of each piece when it joins records; writable, for
+            # kernels are compiled for either kind
+            records=np.frombuffer(
+                bytearray().join(said.records.tobytes() for said in spoken.values()), TELEMETRY.dtype
+            ),
+            rows=np.array(rows, dtype=np.int64),
+            oldest_seq=np.concatenate([said.oldest_seq for said in spoken.values()]),
+            fault=np.array(faults, dtype=np.bool_),
+        )
+
+    def _row(self, who: int, speaker: str | int | None) -> int:
+        """Return the directory's row of a record that `who` sent, -1 when he may not speak for that site."""
+        directory = self._directory
+        gateway = who - self._sites
+        if isinstance(speaker, str):
+            row = directory.row(speaker.encode())
+            return row if row == who or (gateway >= 0 and directory.is_behind(gateway, row)) else -1
+        if gateway >= 0:
+            return directory.unit_row(gateway, speaker or 0)
+        return -1 if speaker else who
 
 
-def _set_aside(subject: bytes, arrival_ns: np.int64, payload: bytes, reason: str, detail: str) -> Quarantined:
-    site = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-    return Quarantined(
-        arrival_ns=int(arrival_ns), site_id=site, reason=reason, detail=detail[:200], size_bytes=len(payload)
-    )
+def _bad_records(batch: JournalBatch, bad: list[list[int]], others: _Others) -> Iterator[_Aside]:
+    """Give what the kernel found wrong: message, record and what, in the order of the journal."""
+    for message, group in groupby(bad, key=itemgetter(0)):
+        said = others.spoken.get(message) or read_binary(batch.payload(message))
+        yield from _name(message, [(record, *_REASONS[wrong]) for _, record, wrong in group], said)
 
 
-def _nothing(rejected: list[Quarantined]) -> Decoded:
-    none = np.empty(0, dtype=np.int64)
-    return Decoded(
-        rows=none,
-        records=TELEMETRY.empty(0),
-        oldest_seq=none,
-        arrival_ns=none,
-        usable=np.empty(0, dtype=np.bool_),
-        rejected=rejected,
-    )
+def _name(message: int, bad: list[tuple[int, str, int]], said: Spoken) -> Iterator[_Aside]:
+    """Set aside the bad records of a message: the first ones each by itself, the rest by reason.
+
+    Args:
+        message: Position in the batch.
+        bad: Record, reason, and the column that is at fault or -1.
+        said: The message.
+    """
+    for record, reason, column in bad[:MOST_NAMED]:
+        yield _Aside(message, record, reason, _describe(said, record, reason, column), said.evidence(record))
+    rest = bad[MOST_NAMED:]
+    first = {reason: record for record, reason, _ in reversed(rest)}
+    for reason, count in Counter(reason for _, reason, _ in rest).items():
+        detail = f"{count} more records of this message, from this one on"
+        yield _Aside(message, first[reason], reason, detail, said.evidence(first[reason]), count)
+
+
+def _describe(said: Spoken, record: int, reason: str, column: int) -> str:
+    if record in said.faults:
+        return said.faults[record][1]
+    if column < 0:
+        return f"{said.speakers[record]!r} is no site that this device speaks for"
+    limits = TELEMETRY.columns[column]
+    value = said.records[limits.name][record]
+    return f"{limits.name} is {value}; it must lie within {limits.low} to {limits.high} {limits.unit}"

@@ -1,37 +1,65 @@
-"""A twin shard: the one owner of some partitions; its private state is columns, its inbox is the journal.
+"""A twin shard's state: the twins of the sites in some partitions, as a function of the journal.
 
-The state is a function of the journal: a snapshot holds the columns and the journal position up to which they are
-complete, and the Parquet files of the history never run ahead of the snapshot. A shard that dies loses nothing: the next
-one loads the snapshot, deletes history parts beyond it, and replays.
+It takes messages in the order of the journal and nothing else changes it, so a snapshot with the position that it is
+complete up to, and the messages after that, make the same state anywhere. What is asked of it are sums and records.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.domain.errors import CorruptStateError
+from shoal.domain.clock import Clock
+from shoal.domain.directory import Directory
+from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.fleet import Fleet
-from shoal.domain.twins import ShardAnswer
-from shoal.store.history import HistoryWriter
-from shoal.telemetry.decode import Decoded
-from shoal.twin.aggregate import GroupSums, sum_groups
-from shoal.twin.columns import DEFERRED, DUPLICATE, NEW, TwinColumns
+from shoal.domain.live import Quarantined
+from shoal.domain.telemetry import Flag
+from shoal.domain.twins import AskTwins, ShardAnswer
+from shoal.fabric.batch import JournalBatch
+from shoal.telemetry.arrival import arrivals
+from shoal.telemetry.decode import Decoder
+from shoal.twin.aggregate import FleetSums, Timeouts, sum_twins
+from shoal.twin.clockrule import ClockRule
+from shoal.twin.columns import Twins
+from shoal.twin.conditions import site_conditions
+from shoal.twin.layout import Layout
+from shoal.twin.silence import SilenceRates
 
+MOST_RECORDS: Final = 20_000
+"""How many records one answer holds: with these it is smaller than the engine's largest message."""
+_FLAG: Final = "flag:"
 _COUNTERS: Final = ("applied", "duplicates", "deferred", "lost", "quarantined")
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shard commits: where its twins are kept, and up to which position of the journal they are complete."""
+
+    position: int
+    reference: bytes
+    counters: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStatistics:
-    """What a shard has done since its state began, restarts included."""
+    """What a shard has done since its state began, restarts and former owners included.
+
+    Attributes:
+        sites: How many sites it has.
+        position: Up to where it has read its journal.
+        applied: Samples taken.
+        duplicates: Samples that had been taken before.
+        deferred: Samples too far ahead of a hole, to be sent again.
+        lost: Samples that devices no longer hold and that never came.
+        quarantined: Messages and records set aside.
+        pending: Messages that waited in the journal when it last read.
+        flagged: How many of the samples taken have each flag.
+    """
 
     sites: int
     position: int
@@ -40,8 +68,8 @@ class ShardStatistics:
     deferred: int
     lost: int
     quarantined: int
-    buffered: int
-    history_rows: int
+    pending: int
+    flagged: dict[str, int]
 
 
 class Shard:
@@ -49,155 +77,172 @@ class Shard:
 
     Args:
         number: The shard's number.
-        rows: Fleet rows that it owns.
-        fleet: Nameplates and groups.
-        history: Where its records go.
-        snapshot_path: Where its state is kept.
+        fleet: The fleet.
+        rows: Fleet rows of its sites.
+        layout: Cells and nameplates of the whole fleet.
+        time: The plant's clock.
+        clock_rule: How far devices' clocks are believed.
     """
 
     def __init__(
         self,
         *,
         number: int,
-        rows: NDArray[np.int64],
         fleet: Fleet,
-        history: HistoryWriter,
-        snapshot_path: Path,
+        rows: NDArray[np.int64],
+        layout: Layout,
+        time: Clock,
+        clock_rule: ClockRule,
     ) -> None:
         self.number = number
-        self.rows = rows
-        self.fleet = fleet
         self.position = 0
-        self._columns = TwinColumns(len(rows))
-        self._local = np.full(len(fleet.site_ids), -1, dtype=np.int64)
-        self._local[rows] = np.arange(len(rows))
-        self._history = history
-        self._snapshot_path = snapshot_path
-        self._buffer: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int64]]] = []
-        self._written_to = 0
-        self._history_rows = 0
-        self._acknowledged = np.zeros(len(rows), dtype=np.int64)
+        self._time = time
+        self._clock_rule = clock_rule
+        self._pending = 0
+        self._holes: tuple[NDArray[np.int64], NDArray[np.int64]] = (_NONE, _NONE)
         self._count = dict.fromkeys(_COUNTERS, 0)
+        self._flagged = dict.fromkeys(Flag, 0)
+        self._take_fleet(fleet, rows, layout)
 
-    def restore(self) -> None:
-        """Load the snapshot, if there is one, and bring the history back to it.
+    def _take_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
+        self._site_no = rows.astype(np.int32)
+        self.layout_version = layout.version
+        self._layout = layout.for_rows(rows)
+        self._twins = Twins(len(rows), layout=self._layout, clock=self._clock_rule)
+        self._directory = Directory.of_fleet(fleet, rows)
+        self._decoder = Decoder(directory=self._directory, reuse=True)
 
-        Raises:
-            CorruptStateError: when the snapshot cannot be read or belongs to another fleet.
-        """
-        if self._snapshot_path.exists():
-            try:
-                with self._snapshot_path.open("rb") as file, np.load(file) as saved:
-                    self._take_over({name: saved[name] for name in saved.files})
-            except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, ZlibError) as error:
-                raise CorruptStateError(str(self._snapshot_path), str(error)) from error
-        elif self._history.is_empty():
-            self._save()  # from now on a missing snapshot is a lost one
-        else:
-            raise CorruptStateError(
-                str(self._snapshot_path),
-                "it is missing although the shard has a history; restore it, or move twins/ and history/ away together",
-            )
-        self._history.forget_after(self.position)
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Fleet rows of the sites, ascending."""
+        return self._site_no.astype(np.int64)
 
-    def _take_over(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take a snapshot's state; sites that were registered since begin anew."""
-        known = self._local[state["rows"][state["rows"] < len(self._local)]]
-        if len(known) != len(state["rows"]) or (known < 0).any():
-            raise CorruptStateError(
-                str(self._snapshot_path),
-                "it holds sites that this shard does not own; was telemetry.shards changed? Set it back, or move "
-                "twins/ and history/ away together",
-            )
-        self._columns.restore(state, known)
-        self.position = self._written_to = int(state["position"])
-        self._history_rows = int(state["history_rows"])
-        self._count = {name: int(state[name]) for name in _COUNTERS}
+    def _local(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the position here of each fleet row, -1 for a site of another shard."""
+        if not len(self._site_no):
+            return np.full(len(rows), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self._site_no, rows), len(self._site_no) - 1)
+        return np.where(self._site_no[at] == rows, at, -1)
 
-    def take(self, decoded: Decoded, *, last_seq: int) -> None:
-        """Apply what was decoded from the journal up to and including `last_seq`."""
-        local = self._local[decoded.rows]
-        applied = self._columns.apply(local, decoded.records, decoded.oldest_seq, decoded.usable)
-        taken = applied.verdict == NEW
-        if taken.any():
-            self._buffer.append((decoded.rows[taken], decoded.records[taken], decoded.arrival_ns[taken]))
-        self._count["applied"] += int(np.count_nonzero(taken))
-        self._count["duplicates"] += int(np.count_nonzero(applied.verdict == DUPLICATE))
-        self._count["deferred"] += int(np.count_nonzero(applied.verdict == DEFERRED))
+    def follow_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
+        """Go on with a fleet to which sites were added, or in which sites were moved; every twin stays what it is."""
+        before, state = self.rows, self._twins.state()
+        self._take_fleet(fleet, rows, layout)
+        local = self._local(before)
+        self._twins.restore(state[local >= 0], local[local >= 0])
+        self._holes = (_NONE, _NONE)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of twins, lookup and layout in bytes."""
+        cells = self._layout.cell_of.nbytes + self._layout.plate_of.nbytes
+        return self._twins.nbytes + self._directory.nbytes + cells + self._site_no.nbytes
+
+    def take(self, batch: JournalBatch) -> list[Quarantined]:
+        """Apply what a batch holds beyond the position; return what was set aside."""
+        decoded = self._decoder.decode(batch)
+        arrival_ns = arrivals(decoded, self._time)
+        applied = self._twins.apply(
+            decoded.rows, decoded.records, decoded.oldest_seq, arrival_ns, decoded.usable
+        )
+        self._count["applied"] += applied.new
+        self._count["duplicates"] += applied.duplicates
+        self._count["deferred"] += applied.deferred
         self._count["lost"] += applied.lost
-        self._count["quarantined"] += len(decoded.rejected)
-        self.position = max(self.position, last_seq)
+        self._count["quarantined"] += sum(one.count for one in decoded.rejected)
+        for flag, count in applied.flagged().items():
+            self._flagged[flag] += count
+        self.position = int(batch.seq[-1])
+        self._pending = batch.pending
+        _, latest = self._time.at(np.array([one.arrival_ns for one in decoded.rejected], dtype=np.int64))
+        return [
+            msgspec.structs.replace(one, arrival_ns=t_ns)
+            for one, t_ns in zip(decoded.rejected, latest.tolist(), strict=True)
+        ]
 
-    def accepted(self) -> int:
-        """Return how many distinct samples are accounted for."""
-        return self._columns.accepted()
+    def accounted(self) -> int:
+        """Return how many distinct samples are accounted for: taken, set aside, or given up by their device."""
+        return self._twins.accounted()
 
-    def checkpoint(self) -> None:
-        """Write the buffered records to the history, then the snapshot that vouches for them."""
-        if self.position == self._written_to:
-            return
-        if self._buffer:
-            rows = np.concatenate([part[0] for part in self._buffer])
-            records = np.concatenate([part[1] for part in self._buffer])
-            arrival_ns = np.concatenate([part[2] for part in self._buffer])
-            self._history.write(
-                records, rows, arrival_ns, from_seq=self._written_to + 1, to_seq=self.position
-            )
-            self._history_rows += len(rows)
-        self._save()
-        self._buffer = []
-        self._written_to = self.position
-
-    def _save(self) -> None:
-        self._snapshot_path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._snapshot_path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            state: dict[str, Any] = {
-                "rows": self.rows,
-                "position": np.int64(self.position),
-                "history_rows": np.int64(self._history_rows),
-                **{name: np.int64(value) for name, value in self._count.items()},
-                **self._columns.state(),
-            }
-            np.savez(file, **state)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._snapshot_path)
-
-    def newly_durable(self) -> list[tuple[int, int]]:
-        """Return (fleet row, sequence number) for each site whose complete samples grew since last asked.
+    def newly_durable(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return fleet rows and sequence numbers of the sites whose devices are to be told what is safe.
 
         What has been read from the journal is on its disk, so a device may forget it.
         """
-        base = self._columns.base_seq
-        grown = np.flatnonzero(base > self._acknowledged)
-        self._acknowledged[grown] = base[grown]
-        return [(int(self.rows[local]), int(base[local])) for local in grown]
+        local, seq = self._twins.newly_durable()
+        return self.rows[local], seq
 
-    def sums(self, *, now_ns: int, fresh_ns: int, unknown_ns: int) -> GroupSums:
+    def lasting_holes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return fleet rows of the sites whose hole was there when last asked, and the first number that is missing."""
+        local, missing = self._twins.missing()
+        before_local, before_missing = self._holes
+        self._holes = (local, missing)
+        _, now_at, before_at = np.intersect1d(local, before_local, assume_unique=True, return_indices=True)
+        same = missing[now_at] == before_missing[before_at]
+        at = now_at[same]
+        return self.rows[local[at]], missing[at]
+
+    def sums(self, *, now_ns: int, rates: SilenceRates, timeouts: Timeouts) -> FleetSums:
         """Return the sums of every group over this shard's sites."""
-        return sum_groups(
-            self._columns.latest,
-            self.rows,
-            self.fleet,
-            now_ns=now_ns,
-            fresh_ns=fresh_ns,
-            unknown_ns=unknown_ns,
+        return sum_twins(self._twins.rows, self._layout, rates, now_ns=now_ns, timeouts=timeouts)
+
+    def conditions(self, *, now_ns: int, fresh_ns: int) -> NDArray[np.uint16]:
+        """Return what is the matter with each site, bits of `shoal.twin.conditions.Condition` in the order of `rows`."""
+        latest = self._twins.latest()
+        return site_conditions(silent=latest["ts_ns"] < now_ns - fresh_ns, flags=latest["flags"])
+
+    def answer(self, question: AskTwins, *, t_ns: int, token: int) -> ShardAnswer:
+        """Return the latest records that are asked for: of some sites, or a part of all."""
+        if question.rows is not None:
+            wanted = np.frombuffer(question.rows, dtype=np.int64)
+            local = self._local(wanted)
+            local = local[local >= 0][:MOST_RECORDS]
+        else:
+            first = min(max(question.first, 0), len(self._site_no))
+            local = np.arange(first, min(first + MOST_RECORDS, len(self._site_no)))
+        return ShardAnswer(
+            t_ns=t_ns,
+            shard=self.number,
+            token=token,
+            sites=len(self._site_no),
+            rows=self.rows[local].tobytes(),
+            latest=self._twins.latest(local).tobytes(),
         )
 
-    def answer(self, *, t_ns: int) -> bytes:
-        """Return the answer to a question about every site of the shard."""
-        answer = ShardAnswer(
-            t_ns=t_ns, shard=self.number, rows=self.rows.tobytes(), latest=self._columns.latest.tobytes()
-        )
-        return msgspec.msgpack.encode(answer)
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a snapshot; they are copies."""
+        return {"site_no": self._site_no.copy(), "twins": self._twins.state()}
+
+    def mark(self) -> Snapshot:
+        """Return what is to be committed with `state`, but for the reference under which that is kept."""
+        flagged = {f"{_FLAG}{flag.name}": count for flag, count in self._flagged.items()}
+        return Snapshot(position=self.position, reference=b"", counters={**self._count, **flagged})
+
+    def restore(self, snapshot: Snapshot, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over a snapshot; sites that were registered since begin anew.
+
+        Raises:
+            CorruptStateError: when it is of another version, or arrays are missing.
+        """
+        try:
+            site_no, twins = state["site_no"], state["twins"]
+            local = self._local(site_no)
+            self._twins.restore(twins[local >= 0], local[local >= 0])
+        except (KeyError, IndexError, InvalidInputError) as error:
+            raise CorruptStateError(f"snapshot of shard {self.number}", str(error)) from error
+        self.position = snapshot.position
+        self._count = {name: snapshot.counters.get(name, 0) for name in _COUNTERS}
+        self._flagged = {flag: snapshot.counters.get(f"{_FLAG}{flag.name}", 0) for flag in Flag}
 
     def statistics(self) -> ShardStatistics:
         """Return the counters."""
         return ShardStatistics(
-            sites=len(self.rows),
+            sites=len(self._site_no),
             position=self.position,
-            buffered=sum(len(part[0]) for part in self._buffer),
-            history_rows=self._history_rows,
+            pending=self._pending,
+            flagged={str(flag.name).lower(): count for flag, count in self._flagged.items()},
             **self._count,
         )
+
+
+_NONE: Final = np.empty(0, dtype=np.int64)

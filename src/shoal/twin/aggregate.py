@@ -1,168 +1,253 @@
 """Sums up the hierarchies, never without their coverage, age and interval.
 
-A group's sum runs over its fresh sites. What the silent ones may be doing is not guessed but bounded: a battery turns
-round within a second, so a silent one is anywhere between its nameplate limits, however young its last value. Every
-sum is recomputed in full from whole watts, so it is exact and does not drift; sums of shards add up to the sums of
-the fleet.
+A group's sum runs over its fresh sites; what the silent ones may be doing is estimated with an interval by
+`shoal.twin.silence`. Every sum is recomputed in full from the twins, in 64-bit integers (whole watts and watt-hours; the
+parts of the estimate in `GRAINS`ths), so it is exact and does not drift, and neither the order of the sites nor the way
+they are spread over shards changes one bit of it. One pass takes the sites into their cells, one the cells into groups.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.domain.fleet import Fleet
-from shoal.domain.interval import NS_PER_S
+from shoal.domain.errors import InvalidInputError
+from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
 from shoal.domain.live import Aggregates
+from shoal.domain.telemetry import DeviceType
+from shoal.twin import _sum_kernel
+from shoal.twin.layout import Layout
+from shoal.twin.silence import FleetTrail, SilenceEstimate, SilenceRates, SilenceSums
 
-FRESH: Final = 0
-STALE: Final = 1
-UNKNOWN: Final = 2
+GRAINS: Final = 1_024
+"""Parts of a watt (and of a scale's unit) in which the estimate's shares are summed."""
+SQUARE_W2: Final = 64
+"""Unit of sums of squares of watts: the squares of a thousand gigawatts fit beside those of a toaster."""
+
+COLUMNS: Final = (
+    "sites",
+    "fresh",
+    "suspect",
+    "stale",
+    "unknown",
+    "silent",
+    "capacity_w",
+    "charge_headroom_w",
+    "discharge_headroom_w",
+    "energy_wh",
+    "fresh_capacity_wh",
+    *(
+        f"{what}_{signal}"
+        for what in ("power_w", "scale", "a", "b", "v", "c", "silent_scale")
+        for signal in ("battery", "solar", "load", "ev")
+    ),
+)
+"""What is summed of each cell and group; the last 28 by signal."""
+_POWER: Final = COLUMNS.index("power_w_battery")
+_SCALE: Final = COLUMNS.index("scale_battery")
+_AGE_SHIFT: Final = 33
+"""Ages are looked up in steps of 2^33 ns, about 9 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSums:
-    """Sums of every group (G of them) over some of the sites; add two with `plus`.
+class Timeouts:
+    """Ages up to which a signal is fresh, and beyond which nothing is known of it: battery, solar, load, ev."""
 
-    Powers in whole watts and energies in watt-hours, load-positive; `oldest_ns` is the largest age, -1 for none.
+    fresh_ns: tuple[int, int, int, int]
+    unknown_ns: tuple[int, int, int, int]
+
+    def __post_init__(self) -> None:
+        if any(not 0 < f <= u for f, u in zip(self.fresh_ns, self.unknown_ns, strict=True)):
+            raise InvalidInputError(
+                field="timeouts", value=(self.fresh_ns, self.unknown_ns), fix="0 < fresh <= unknown"
+            )
+
+    @classmethod
+    def alike(cls, *, fresh_ns: int = 3 * NS_PER_MINUTE, unknown_ns: int = 15 * NS_PER_MINUTE) -> Timeouts:
+        """Return the same timeouts for every signal."""
+        return cls(fresh_ns=(fresh_ns,) * 4, unknown_ns=(unknown_ns,) * 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSums:
+    """Sums of every group (G of them) over some of the sites; add those of other sites with `plus`.
+
+    Attributes:
+        layout_version: `Layout.version` of the groups.
+        groups: G x `COLUMNS`, whole numbers.
+        oldest_ns: Largest age of a site's newest sample, G; -1 where there is no site.
+        whole: `COLUMNS` over all these sites, each counted once however many trees it hangs in.
+        squares: Over fresh sites with a scale, by signal: 4 sums of squared watts and 4 of squared scales, in units
+            of `SQUARE_W2`; load's scale is plain.
     """
 
-    sites: NDArray[np.int64]
-    fresh: NDArray[np.int64]
-    stale: NDArray[np.int64]
-    unknown: NDArray[np.int64]
-    capacity_w: NDArray[np.int64]
-    fresh_w: NDArray[np.int64]
-    battery_w: NDArray[np.int64]
-    solar_w: NDArray[np.int64]
-    load_w: NDArray[np.int64]
-    ev_w: NDArray[np.int64]
-    energy_wh: NDArray[np.int64]
-    fresh_capacity_wh: NDArray[np.int64]
-    charge_headroom_w: NDArray[np.int64]
-    discharge_headroom_w: NDArray[np.int64]
-    low_w: NDArray[np.int64]
-    high_w: NDArray[np.int64]
+    layout_version: int
+    groups: NDArray[np.int64]
     oldest_ns: NDArray[np.int64]
+    whole: NDArray[np.int64]
+    squares: NDArray[np.int64]
 
-    def plus(self, other: GroupSums) -> GroupSums:
-        """Return the sums over both sets of sites."""
-        summed = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        summed["oldest_ns"] = np.maximum(self.oldest_ns, other.oldest_ns)
-        return GroupSums(**summed)
+    def column(self, name: str) -> NDArray[np.int64]:
+        """Return one of `COLUMNS` of every group."""
+        column: NDArray[np.int64] = self.groups[:, COLUMNS.index(name)]
+        return column
+
+    def plus(self, other: FleetSums) -> FleetSums:
+        """Return the sums over both sets of sites.
+
+        Raises:
+            InvalidInputError: when the other's groups are of another layout.
+        """
+        if other.layout_version != self.layout_version:
+            raise InvalidInputError(
+                field="layout_version", value=other.layout_version, fix=f"give sums of {self.layout_version}"
+            )
+        return FleetSums(
+            layout_version=self.layout_version,
+            groups=self.groups + other.groups,
+            oldest_ns=np.maximum(self.oldest_ns, other.oldest_ns),
+            whole=self.whole + other.whole,
+            squares=self.squares + other.squares,
+        )
+
+    def silence(self) -> SilenceSums:
+        """Return what `shoal.twin.silence.estimate` takes."""
+
+        def by_signal(name: str, unit: float) -> NDArray[np.float64]:
+            start = COLUMNS.index(f"{name}_battery")
+            return self.groups[:, start : start + 4] / unit
+
+        return SilenceSums(
+            fresh_w=by_signal("power_w", 1.0),
+            fresh_scale=by_signal("scale", 1.0),
+            a=by_signal("a", GRAINS),
+            b=by_signal("b", GRAINS),
+            v=by_signal("v", 1.0 / SQUARE_W2),
+            c=by_signal("c", GRAINS),
+            silent_scale=by_signal("silent_scale", 1.0),
+            silent_sites=self.column("silent"),
+            sites=self.column("sites"),
+        )
+
+    def push_to(self, trail: FleetTrail, t_ns: int) -> None:
+        """Let the trail remember what the fresh sites of the whole fleet do at this instant."""
+        unit = np.array([SQUARE_W2, SQUARE_W2, 1, SQUARE_W2])
+        trail.push(
+            t_ns,
+            fresh_w=self.whole[_POWER : _POWER + 4].astype(np.float64),
+            fresh_scale=self.whole[_SCALE : _SCALE + 4].astype(np.float64),
+            square=(self.squares[:4] * SQUARE_W2).astype(np.float64),
+            scale_square=(self.squares[4:] * unit).astype(np.float64),
+        )
 
 
-def quality(ts_ns: NDArray[np.int64], *, now_ns: int, fresh_ns: int, unknown_ns: int) -> NDArray[np.int8]:
-    """Return `FRESH`, `STALE` or `UNKNOWN` for each device time; 0 means that nothing came yet."""
-    age_ns = now_ns - ts_ns
-    grade = np.where(age_ns <= fresh_ns, FRESH, np.where(age_ns <= unknown_ns, STALE, UNKNOWN)).astype(
-        np.int8
-    )
-    grade[ts_ns == 0] = UNKNOWN
-    return grade
-
-
-def sum_groups(
-    latest: NDArray[Any],
-    rows: NDArray[np.int64],
-    fleet: Fleet,
-    *,
-    now_ns: int,
-    fresh_ns: int,
-    unknown_ns: int,
-) -> GroupSums:
-    """Return the sums of every group over the sites in `rows`.
+def sum_twins(
+    twins: NDArray[Any], layout: Layout, rates: SilenceRates, *, now_ns: int, timeouts: Timeouts
+) -> FleetSums:
+    """Return the sums of every group over these twins.
 
     Args:
-        latest: Latest record of each of these sites.
-        rows: Their rows in the fleet.
-        fleet: Nameplates, groups and memberships.
+        twins: Rows of N twins, of `shoal.twin.row.TWIN`.
+        layout: Layout of these N sites, see `Layout.for_rows`.
+        rates: What is made of silent signals at each age, see `SilenceTable.effective`.
         now_ns: The instant.
-        fresh_ns: Age up to which a site counts as fresh.
-        unknown_ns: Age beyond which nothing is known of it.
+        timeouts: By signal, when it counts as fresh and when as unknown.
+
+    Raises:
+        InvalidInputError: when the layout is of another number of sites.
     """
-    plate = fleet.nameplate[rows]
-    grade = quality(latest["ts_ns"], now_ns=now_ns, fresh_ns=fresh_ns, unknown_ns=unknown_ns)
-    is_fresh = grade == FRESH
-    is_silent = ~is_fresh
-    charge_w = np.rint(plate["charge_limit_kw"] * 1e3).astype(np.int64)
-    discharge_w = np.rint(plate["discharge_limit_kw"] * 1e3).astype(np.int64)
-    capacity_wh = plate["energy_capacity_kwh"] * 1e3
-    capacity_w = np.maximum(charge_w, discharge_w)
-    battery_w = latest["battery_w"].astype(np.int64)
-    age_ns = np.where(latest["ts_ns"] > 0, np.maximum(now_ns - latest["ts_ns"], 0), -1)
-    stored_wh = latest["soc_frac"] * capacity_wh
-    usable_wh = np.maximum(stored_wh - plate["reserve_frac"] * capacity_wh, 0.0)
-    room_wh = np.maximum(capacity_wh - stored_wh, 0.0)
-    columns: dict[str, NDArray[np.int64]] = {
-        "sites": np.ones(len(rows), dtype=np.int64),
-        "fresh": is_fresh.astype(np.int64),
-        "stale": (grade == STALE).astype(np.int64),
-        "unknown": (grade == UNKNOWN).astype(np.int64),
-        "capacity_w": capacity_w,
-        "fresh_w": capacity_w * is_fresh,
-        "battery_w": battery_w * is_fresh,
-        "solar_w": latest["solar_w"].astype(np.int64) * is_fresh,
-        "load_w": latest["load_w"].astype(np.int64) * is_fresh,
-        "ev_w": latest["ev_w"].astype(np.int64) * is_fresh,
-        "energy_wh": np.rint(stored_wh * is_fresh).astype(np.int64),
-        "fresh_capacity_wh": np.rint(capacity_wh * is_fresh).astype(np.int64),
-        "charge_headroom_w": np.where(is_fresh & (room_wh > 1.0), np.maximum(charge_w - battery_w, 0), 0),
-        "discharge_headroom_w": np.where(
-            is_fresh & (usable_wh > 1.0), np.maximum(battery_w + discharge_w, 0), 0
-        ),
-        "low_w": np.where(is_fresh, battery_w, -discharge_w),
-        "high_w": np.where(is_fresh, battery_w, charge_w),
-    }
-    groups = len(fleet.groups)
-    sums = {name: np.zeros(groups, dtype=np.int64) for name in columns}
-    oldest = np.full(groups, -1, dtype=np.int64)
-    oldest_by_site = np.where(is_silent & (age_ns < 0), now_ns, age_ns)
-    for leaves in fleet.leaf_group.values():
-        leaf = leaves[rows]
-        member = leaf >= 0
-        at = leaf[member]
-        for name, values in columns.items():
-            # float64 holds whole numbers up to 2^53 exactly: 9 PW in watts
-            sums[name] += np.bincount(at, weights=values[member], minlength=groups).astype(np.int64)
-        np.maximum.at(oldest, at, oldest_by_site[member])
-    for number in sorted(range(groups), key=lambda n: -fleet.groups[n].level):
-        parent = fleet.parent_number[number]
-        if parent >= 0:
-            for values in sums.values():
-                values[parent] += values[number]
-            oldest[parent] = max(oldest[parent], oldest[number])
-    return GroupSums(**sums, oldest_ns=oldest)
+    if len(layout.cell_of) != len(twins):
+        raise InvalidInputError(
+            field="layout", value=f"{len(layout.cell_of)} sites", fix=f"give that of these {len(twins)} twins"
+        )
+    cells = np.zeros((layout.cells, len(COLUMNS)), dtype=np.int64)
+    oldest_ns = np.full(layout.cells, -1, dtype=np.int64)
+    squares = np.zeros(8, dtype=np.int64)
+    _sum_kernel.sum_sites(
+        twins,
+        layout.cell_of,
+        layout.plate_of,
+        layout.plates,
+        _scales(layout.plates),
+        np.array(timeouts.fresh_ns),
+        np.array(timeouts.unknown_ns),
+        now_ns,
+        rates.edges_ns,
+        _first_bins(rates.edges_ns),
+        np.stack((rates.gain, rates.drift, rates.share, rates.spread, rates.common), axis=2),
+        cells,
+        oldest_ns,
+        squares,
+    )
+    return FleetSums(
+        layout_version=layout.version,
+        groups=layout.roll_up(cells),
+        oldest_ns=layout.roll_up_max(oldest_ns, none=-1),
+        whole=cells.sum(axis=0),
+        squares=squares,
+    )
 
 
-def to_aggregates(sums: GroupSums, *, t_ns: int) -> Aggregates:
-    """Return the sums as the record that goes out, in kW and kWh."""
+def _scales(plates: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return, for each nameplate, the scale of each signal, and as a fifth which of them are not 0, bit by bit.
 
-    def kilo(values: NDArray[np.int64]) -> list[float]:
-        return [float(v) for v in values / 1e3]
+    The scale is the rated power in watts, and 1 for the load of a household.
+    """
+    kind = plates["device_type"]
+    scales = np.empty((len(plates), 5), dtype=np.int64)
+    scales[:, 0] = np.maximum(plates["charge_w"], plates["discharge_w"])
+    scales[:, 1] = plates["solar_w"]
+    scales[:, 2] = (kind == DeviceType.HOME) | (kind == DeviceType.METER)
+    scales[:, 3] = plates["ev_w"]
+    scales[:, 4] = (scales[:, :4] > 0) @ np.array([1, 2, 4, 8])
+    return scales
 
-    grid_w = sums.battery_w + sums.solar_w + sums.load_w + sums.ev_w
+
+def _first_bins(edges_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, for each step of age, the bin in which it begins: where to begin looking for an age's own."""
+    steps = (int(edges_ns[-1]) >> _AGE_SHIFT) + 2 if len(edges_ns) else 1
+    return np.searchsorted(edges_ns, np.arange(steps) << _AGE_SHIFT, side="right")
+
+
+def aggregates_of(sums: FleetSums, estimate: SilenceEstimate, *, t_ns: int) -> Aggregates:
+    """Return the merged sums and what is estimated from them as the record that goes out, in kW and kWh."""
+
+    def kilo(values: NDArray[Any]) -> list[float]:
+        kilos: list[float] = (values / 1e3).tolist()
+        return kilos
+
+    power_w = sums.groups[:, _POWER : _POWER + 4]
+    doubt_up_w = np.maximum(estimate.firm_w[:, 0] - estimate.expected_w[:, 0], 0.0)
+    doubt_down_w = np.maximum(estimate.expected_w[:, 0] - estimate.low_w[:, 0], 0.0)
+    charge_w, discharge_w = sums.column("charge_headroom_w"), sums.column("discharge_headroom_w")
     return Aggregates(
         t_ns=t_ns,
-        sites=sums.sites.tolist(),
-        fresh=sums.fresh.tolist(),
-        stale=sums.stale.tolist(),
-        unknown=sums.unknown.tolist(),
-        capacity_kw=kilo(sums.capacity_w),
-        fresh_kw=kilo(sums.fresh_w),
-        battery_kw=kilo(sums.battery_w),
-        solar_kw=kilo(sums.solar_w),
-        load_kw=kilo(sums.load_w),
-        ev_kw=kilo(sums.ev_w),
-        grid_kw=kilo(grid_w),
-        energy_kwh=kilo(sums.energy_wh),
-        fresh_capacity_kwh=kilo(sums.fresh_capacity_wh),
-        charge_headroom_kw=kilo(sums.charge_headroom_w),
-        discharge_headroom_kw=kilo(sums.discharge_headroom_w),
+        sites=sums.column("sites").tolist(),
+        fresh=sums.column("fresh").tolist(),
+        stale=sums.column("stale").tolist(),
+        unknown=sums.column("unknown").tolist(),
+        suspect=sums.column("suspect").tolist(),
+        capacity_kw=kilo(sums.column("capacity_w")),
+        fresh_kw=kilo(sums.column("scale_battery")),
+        battery_kw=kilo(power_w[:, 0]),
+        solar_kw=kilo(power_w[:, 1]),
+        load_kw=kilo(power_w[:, 2]),
+        ev_kw=kilo(power_w[:, 3]),
+        grid_kw=kilo(power_w.sum(axis=1)),
+        energy_kwh=kilo(sums.column("energy_wh")),
+        fresh_capacity_kwh=kilo(sums.column("fresh_capacity_wh")),
+        charge_headroom_kw=kilo(charge_w),
+        discharge_headroom_kw=kilo(discharge_w),
         oldest_age_s=[float(v) / NS_PER_S for v in sums.oldest_ns],
-        low_kw=kilo(sums.low_w),
-        high_kw=kilo(sums.high_w),
+        expected_kw=kilo(estimate.expected_w[:, 0]),
+        low_kw=kilo(estimate.low_w[:, 0]),
+        high_kw=kilo(estimate.high_w[:, 0]),
+        grid_expected_kw=kilo(estimate.expected_w[:, 4]),
+        grid_low_kw=kilo(estimate.low_w[:, 4]),
+        grid_high_kw=kilo(estimate.high_w[:, 4]),
+        firm_charge_kw=kilo(np.maximum(charge_w - doubt_down_w, 0.0)),
+        firm_discharge_kw=kilo(np.maximum(discharge_w - doubt_up_w, 0.0)),
     )

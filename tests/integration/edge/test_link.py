@@ -17,7 +17,8 @@ import pytest
 from shoal.domain.errors import InvalidInputError, UnavailableError
 from shoal.domain.ids import SiteId
 from shoal.edge import mqtt
-from shoal.edge.link import Links, LinkSettings, Message, Phase
+from shoal.edge.downlink import Message
+from shoal.edge.link import Links, LinkSettings, Phase
 from tests.integration.edge.broker import Broker, free_port
 
 QUICK = LinkSettings(backoff_base_s=0.02, backoff_cap_s=0.1, connect_timeout_s=5.0)
@@ -119,13 +120,51 @@ def test_links_carry_telemetry_up_and_commands_down(broker: Broker, plant: Plant
             links, lambda: (links.statistics().received, links.statistics().unexpected) == (100, 50)
         )
         assert sorted(messages) == sorted(
-            (row, kind, b"%c%d" % (initial, row))
+            Message(row, kind, b"%c%d" % (initial, row))
             for row in range(50)
             for kind, initial in (("desired", b"d"), ("durable", b"s"))
         )
         statistics = links.statistics()
         assert (statistics.published, statistics.not_published, statistics.received) == (3, 1, 100)
         assert (statistics.up, statistics.attempts, statistics.dropped_by_reason) == (50, 50, {})
+
+
+def test_links_say_hello_and_hear_answers_the_pace_and_what_is_for_sites_behind_them(
+    broker: Broker, plant: Plant
+) -> None:
+    names = [SiteId("wide-0"), SiteId("wide-1")]
+    links = Links(
+        "127.0.0.1", broker.port, names, ["x"] * 2, tls=None, keep_alive_s=60, rng_seed=1, gateways=[1]
+    )
+    with links:
+        assert not links.publish_hello(0, b"early")
+        links.connect_all(10_000)
+        poll_until(links, lambda: bool(links.up.all()))
+        plant.socket.sendall(mqtt.subscribe(2, [("dev/+/hello", 0)]))
+        plant.wait_packets(1)
+        assert links.publish_hello(1, b"hello")
+        plant.wait_packets(2)
+        said = plant.got[1]
+        assert isinstance(said, mqtt.Publish)
+        assert (said.topic, said.payload) == (b"dev/wide-1/hello", b"hello")
+        for topic in (
+            "to/wide-0/schema",
+            "to/wide-0/7/desired",
+            "to/wide-1/7/desired",
+            "to/wide-1/x/durable",
+        ):
+            plant.send(topic, b"a")
+        plant.send("to/wide-1/65535/durable", b"b")
+        plant.send("all/pace", b"c")
+        messages = poll_until(links, lambda: links.statistics().received == 5)
+        assert sorted(messages) == [
+            Message(0, "pace", b"c"),
+            Message(0, "schema", b"a"),
+            Message(1, "desired", b"a", 7),
+            Message(1, "durable", b"b", 65_535),
+            Message(1, "pace", b"c"),
+        ]
+        assert links.statistics().unexpected == 1
 
 
 def test_links_come_back_after_the_broker_was_killed(tmp_path: Path) -> None:
@@ -169,7 +208,9 @@ def test_links_speak_tls_and_check_the_certificate(tmp_path: Path) -> None:
                 links._tele_topic[row] = mqtt.text(f"to/tls-{row}/desired")
                 assert links.publish(row, payload)
             messages = poll_until(links, lambda: links.statistics().received == 5)
-            assert sorted(messages) == [(row, "desired", payload) for row, payload in enumerate(payloads)]
+            assert sorted(messages) == [
+                Message(row, "desired", payload) for row, payload in enumerate(payloads)
+            ]
         with links_to(broker.port, 1, "doubt", tls=ssl.create_default_context(), host="localhost") as links:
             links.connect_all(10_000)
             poll_until(links, lambda: links.statistics().dropped_by_reason.get("tls", 0) >= 2)
@@ -219,7 +260,7 @@ def test_links_work_under_an_asyncio_loop(broker: Broker, plant: Plant) -> None:
             loop.remove_reader(links.fileno())
         return messages
 
-    assert asyncio.run(main()) == [(2, "durable", b"now")]
+    assert asyncio.run(main()) == [Message(2, "durable", b"now")]
 
 
 class Time:
@@ -296,6 +337,14 @@ def test_handshake_that_takes_too_long_is_given_up(peer: Peer) -> None:
             assert links.statistics().dropped_by_reason == {"timeout": 1}
 
 
+def test_session_without_the_right_to_the_pace_is_up_all_the_same(peer: Peer) -> None:
+    with links_to(peer.port, 1, "old") as links:
+        links.connect_all(100)
+        with peer.accept(links) as connection:
+            connection.sendall(b"\x20\x02\x00\x00\x90\x04\x00\x01\x00\x80")
+            poll_until(links, lambda: bool(links.up[0]))
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -303,6 +352,7 @@ def test_handshake_that_takes_too_long_is_given_up(peer: Peer) -> None:
         (b"\x30\xff\xff\x7f", "wire_format"),
         (b"\x20\x02\x00\x03", "refused"),
         (b"\x20\x02\x00\x00\x90\x03\x00\x01\x80", "subscription"),
+        (b"\x20\x02\x00\x00\x90\x04\x00\x01\x80\x00", "subscription"),
         (b"", "closed"),
     ],
 )
@@ -366,6 +416,30 @@ def test_attempts_back_off_with_jitter_and_obey_the_rate() -> None:
         assert len(np.unique(waits_s.round(3))) > 20, "jitter spreads them"
         late = attempts[-1] - attempts[-101]
         assert late < 80, "ten seconds late in the day hold far fewer attempts than the rate allows"
+
+
+def test_devices_that_lose_the_broker_together_try_again_spread_over_a_time() -> None:
+    clock = Time()
+    settings = LinkSettings(backoff_base_s=0.1, backoff_cap_s=1.0, spread_s=20.0)
+    with links_to(free_port(), 400, "crowd", monotonic_s=clock, settings=settings) as links:
+        links.connect_all(1e6)
+        attempts: list[int] = []
+        while clock.now_s < 180.0:
+            clock.now_s += 0.1
+            links.poll(0.0005)
+            attempts.append(links.statistics().attempts)
+        assert attempts[0] == 400, "nobody had lost anything before"
+        in_a_second = [later - earlier for earlier, later in zip(attempts, attempts[10:], strict=False)]
+        # a wait lasts ten seconds on average: forty a second, and never many more
+        assert 25 < np.mean(in_a_second[50:]) < 55
+        assert max(in_a_second) < 80
+        links.spread_s = 0.0
+        for _ in range(400):
+            clock.now_s += 0.1
+            links.poll(0.0005)
+        assert links.statistics().attempts - attempts[-1] > 4_000, (
+            "without it they are as quick as their back-off"
+        )
 
 
 def test_wrong_arguments_are_refused() -> None:

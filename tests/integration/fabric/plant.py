@@ -15,11 +15,12 @@ from nats.aio.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from shoal.fabric.config import FabricOptions
-from shoal.fabric.connection import EventCounter, connect, ensure_streams
+from shoal.fabric.connection import EventCounter, connect
 from shoal.fabric.identity import AuthCallout
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Keys, Role
 from shoal.fabric.server import NatsServer
+from shoal.fabric.streams import ensure_streams
 from shoal.fabric.subjects import TELEMETRY_STREAM, journal_filter
 
 TIMEOUT_S = 15.0
@@ -28,6 +29,7 @@ TIMEOUT_S = 15.0
 @dataclass(frozen=True, kw_only=True)
 class Plant:
     keys: Keys
+    key_dir: Path
     server: NatsServer
 
     @classmethod
@@ -35,7 +37,7 @@ class Plant:
         ports = dict.fromkeys(("client_port", "mqtt_port", "websocket_port", "monitoring_port"), 0)
         settings = FabricOptions(store_dir=directory / "nats", **{**ports, **options})
         keys = Keys.create_or_load(directory / "keys")
-        return cls(keys=keys, server=NatsServer(settings, keys))
+        return cls(keys=keys, key_dir=directory / "keys", server=NatsServer(settings, keys))
 
     @contextlib.asynccontextmanager
     async def client(self, role: Role, counter: EventCounter | None = None) -> AsyncIterator[Client]:
@@ -85,9 +87,9 @@ async def read_some(reader: JournalReader, count: int) -> list[tuple[int, bytes,
     return messages
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool], *, timeout_s: float = TIMEOUT_S) -> None:
     """Wait until the condition holds."""
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the condition belongs to another process
             await asyncio.sleep(0.005)
 

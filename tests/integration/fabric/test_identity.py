@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import nats
@@ -16,6 +17,7 @@ from nats.aio.msg import Msg
 
 from shoal.domain.errors import UnavailableError
 from shoal.domain.ids import site_id
+from shoal.fabric.admission import Admission
 from shoal.fabric.connection import EventCounter, connect
 from shoal.fabric.keys import Role
 from shoal.fabric.subjects import PARTITIONS, journal_subject, partition_of, site_of_journal_subject
@@ -238,14 +240,28 @@ def test_sign_in_expires_when_told_to(plant: Plant) -> None:
         ),
         (
             Role.TELEMETRY,
-            ["live.aggregates", "to.s.durable"],
-            ["tele.1.s", "to.s.desired", "$JS.API.CONSUMER.CREATE.TELE.x", "$JS.API.STREAM.DELETE.TELE"],
+            ["live.aggregates", "to.s.durable", "own.live.telemetry.1", "member.live.m", "snap.live.u.1.x.0"],
+            [
+                *(
+                    "tele.1.s",
+                    "to.s.desired",
+                    "$JS.API.CONSUMER.CREATE.TELE-0.x",
+                    "$JS.API.STREAM.DELETE.TELE-0",
+                ),
+                *("own.history.u", "member.history.m", "snap.history.u.1.x.0"),
+                *("$JS.API.STREAM.PURGE.TELE", "$JS.API.STREAM.DELETE.OWNERS"),
+            ],
+        ),
+        (
+            Role.HISTORY,
+            ["own.history.u", "member.history.m", "changed.history", "snap.history.u.1.x.0"],
+            ["own.live.telemetry.1", "member.live.m", "live.aggregates", "to.s.durable", "tele.1.s"],
         ),
         (Role.BIDDING, ["live.runs", "live.money"], ["to.s.desired", "live.aggregates", "tele.1.s"]),
         (
             Role.API,
             ["ask.twin.0"],
-            ["live.aggregates", "to.s.desired", "tele.1.s", "$JS.API.STREAM.PURGE.TELE"],
+            ["live.aggregates", "to.s.desired", "tele.1.s", "$JS.API.STREAM.PURGE.TELE", "own.live.u"],
         ),
         (Role.OBSERVER, [], ["live.aggregates", "ask.twin.0", "tele.1.s", "x"]),
         (Role.FABRIC, [], ["tele.1.s", "to.s.desired", "live.runs"]),
@@ -313,5 +329,93 @@ def test_connect_says_who_is_refused_and_who_is_not_there(plant: Plant) -> None:
             assert callout.statistics().refused == {"site_id": 1}
         with pytest.raises(UnavailableError):
             await connect("nats://127.0.0.1:9", seed=stranger, name="nobody", timeout_s=0.3)
+
+    run(body)
+
+
+def test_sign_ins_beyond_the_rate_are_refused_at_once(plant: Plant) -> None:
+    async def body() -> None:
+        admission = Admission(rate_per_s=5.0)
+        async with plant.callout(right_secret, admission=admission) as callout:
+
+            def attempt(number: int) -> bool:
+                with Device.signing_in(plant, f"q{number}", f"secret-of-q{number}") as (_, accepted):
+                    return accepted
+
+            began_s = time.monotonic()
+            accepted = await asyncio.gather(*(asyncio.to_thread(attempt, number) for number in range(12)))
+            took_s = time.monotonic() - began_s
+            assert took_s < 4.0, "nobody waits for the server's patience to end"
+            assert 5 <= sum(accepted) <= 5 + 5 * took_s + 1
+            assert callout.statistics().refused["busy"] == 12 - sum(accepted)
+
+    run(body)
+
+
+def test_many_unknown_secrets_are_verified_together_and_one_fault_is_its_own(plant: Plant) -> None:
+    asked: list[int] = []
+
+    def verify_many(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        asked.append(len(pairs))
+        time.sleep(0.1)
+        if any(site == "b7" for site, _ in pairs):
+            raise KeyError("b7")
+        return [right_secret(*pair) for pair in pairs]
+
+    async def body() -> None:
+        async with plant.callout(right_secret, verify_many=verify_many) as callout:
+
+            def attempt(number: int) -> bool:
+                with Device.signing_in(plant, f"b{number}", f"secret-of-b{number}") as (_, accepted):
+                    return accepted
+
+            accepted = await asyncio.gather(*(asyncio.to_thread(attempt, number) for number in range(12)))
+            assert accepted == [number != 7 for number in range(12)]
+            assert callout.statistics().refused == {"fault": 1}
+            assert callout.statistics().in_progress == 0
+            known = len(asked)
+            assert await asyncio.to_thread(attempt, 3)
+            assert len(asked) == known, "a secret that was right a moment ago is believed"
+
+    run(body)
+
+
+def test_device_may_say_hello_and_hear_the_pace_and_what_is_sent_behind_it(plant: Plant) -> None:
+    async def body() -> None:
+        heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+        async def hear(message: Msg) -> None:
+            heard.put_nowait((message.subject, message.data))
+
+        async with (
+            plant.callout(right_secret),
+            plant.client(Role.TELEMETRY) as telemetry,
+            plant.client(Role.CONTROL) as control,
+        ):
+            await telemetry.subscribe("dev.*.hello", cb=hear)
+            await telemetry.flush()
+
+            def act() -> None:
+                with Device.signing_in(plant, "g1", "secret-of-g1") as (mine, accepted):
+                    assert accepted
+                    for topic in ("to/g1/+", "to/g1/+/+", "all/pace"):
+                        assert mine.subscribe(topic, qos=0), topic
+                    for topic in ("all/+", "all/#", "to/g2/+/+"):
+                        assert not mine.subscribe(topic, qos=0), topic
+                    mine.publish("dev/g1/hello", b"{}", qos=0)
+                    got = {mine.received.get(timeout=TIMEOUT_S) for _ in range(3)}
+                    assert got == {
+                        ("all/pace", b"p"),
+                        ("to/g1/7/desired", b"d"),
+                        ("to/g1/7/durable", b"u"),
+                    }
+
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            async with asyncio.timeout(TIMEOUT_S):
+                assert await heard.get() == ("dev.g1.hello", b"{}")
+            await telemetry.publish("all.pace", b"p")
+            await telemetry.publish("to.g1.7.durable", b"u")
+            await control.publish("to.g1.7.desired", b"d")
+            await acting
 
     run(body)

@@ -17,10 +17,12 @@ from nats.aio.client import Client
 
 from shoal.domain.errors import CorruptStateError, UnavailableError
 from shoal.domain.ids import site_id
-from shoal.fabric.connection import StreamLimits, ensure_streams
+from shoal.fabric.connection import connect
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Role
-from shoal.fabric.subjects import journal_filter, journal_subject, partition_of
+from shoal.fabric.streams import StreamLimits, ensure_streams
+from shoal.fabric.subjects import TELEMETRY_STREAM, journal_filter, journal_subject, partition_of
+from tests.integration.fabric.cluster import free_ports
 from tests.integration.fabric.plant import Plant, read_some, wait_until
 
 Mangle = Callable[[int, bytes], bytes]
@@ -108,7 +110,7 @@ def reader_at(plant: Plant, address: str, start_seq: int) -> JournalReader:
     return JournalReader(
         address,
         seed=plant.keys.seed(Role.JOURNAL),
-        stream="TELE",
+        stream=TELEMETRY_STREAM,
         filters=journal_filter(),
         start_seq=start_seq,
         batch=100,
@@ -196,7 +198,9 @@ def test_journal_asks_for_no_more_than_it_was_read(plant: Plant) -> None:
             assert await reader.read(1.0) is not None
             page = await plant.server.monitoring("jsz?consumers=true&accounts=true")
             streams = page["account_details"][0]["stream_detail"]
-            consumer = next(stream for stream in streams if stream["name"] == "TELE")["consumer_detail"][-1]
+            consumer = next(stream for stream in streams if stream["name"] == TELEMETRY_STREAM)[
+                "consumer_detail"
+            ][-1]
             assert consumer["delivered"]["consumer_seq"] <= 200
 
     asyncio.run(body())
@@ -308,7 +312,7 @@ def test_journal_says_when_stream_or_right_is_missing(plant: Plant) -> None:
                 await missing.read(1.0)
             with pytest.raises(UnavailableError, match="stream not found"):
                 await missing.last_seq()
-        async with reader(Role.OBSERVER, "TELE") as forbidden:
+        async with reader(Role.OBSERVER, TELEMETRY_STREAM) as forbidden:
             with pytest.raises(UnavailableError, match=r"(?i)permissions violation"):
                 await forbidden.read(1.0)
 
@@ -335,5 +339,26 @@ def test_journal_waits_for_a_server_that_is_away(tmp_path: Path) -> None:
             with pytest.raises(UnavailableError):
                 await reader.last_seq()
             await reader.close()
+
+    asyncio.run(body())
+
+
+def test_reader_and_client_go_on_to_the_next_address(plant: Plant) -> None:
+    addresses = f"nats://127.0.0.1:{free_ports(1)[0]}, {plant.server.url}"
+
+    async def body() -> None:
+        last = await publish(plant, numbered(3))
+        reader = JournalReader(
+            addresses,
+            seed=plant.keys.seed(Role.JOURNAL),
+            stream=TELEMETRY_STREAM,
+            filters=journal_filter(),
+            start_seq=last - 2,
+        )
+        async with reader:
+            assert [payload for _, _, payload in await read_some(reader, 3)] == numbered(3)
+            assert await reader.last_seq() == last
+        client = await connect(addresses, seed=plant.keys.seed(Role.OBSERVER), name="observer")
+        await client.close()
 
     asyncio.run(body())

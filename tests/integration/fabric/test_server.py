@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from shoal.domain.errors import UnavailableError
-from shoal.fabric.connection import EventCounter, StreamLimits, ensure_streams
+from shoal.fabric.connection import EventCounter
 from shoal.fabric.keys import Role
 from shoal.fabric.server import NatsServer, find_binary
+from shoal.fabric.streams import StreamLimits, ensure_streams
+from shoal.fabric.subjects import TELEMETRY_STREAM
 from tests.integration.fabric.plant import TIMEOUT_S, Device, Plant, wait_until
 
 PARENT = """
@@ -63,7 +65,9 @@ def test_supervise_restarts_a_killed_server_where_it_was(tmp_path: Path) -> None
                 os.kill(before.pid, signal.SIGKILL)
                 await wait_until(lambda: server.statistics().restarts == 1)
                 await wait_until(lambda: counter.statistics().get("reconnected", 0) == 1)
-                assert (await client.jetstream().stream_info("TELE")).config.name == "TELE"
+                assert (
+                    await client.jetstream().stream_info(TELEMETRY_STREAM)
+                ).config.name == TELEMETRY_STREAM
 
                 def sign_in() -> bool:
                     with Device.signing_in(plant, "d1", "s") as (_, accepted):
@@ -144,9 +148,12 @@ def test_streams_follow_their_limits(tmp_path: Path) -> None:
         async with plant.server, plant.client(Role.FABRIC) as client:
             for size in (1 << 20, 1 << 20, 2 << 20):
                 await ensure_streams(client, StreamLimits(telemetry_max_bytes=size, telemetry_max_age_s=60.0))
-                config = (await client.jetstream().stream_info("TELE")).config
+                config = (await client.jetstream().stream_info(TELEMETRY_STREAM)).config
                 assert (config.max_bytes, config.max_age, config.subjects) == (size, 60.0, ["tele.>"])
             assert (await client.jetstream().stream_info("QUARANTINE")).config.subjects == ["quarantine.>"]
+            owners = (await client.jetstream().stream_info("OWNERS")).config
+            assert (owners.max_msgs_per_subject, owners.discard) == (1, "new")
+            assert (await client.jetstream().stream_info("SNAPSHOTS")).config.discard == "new"
             with pytest.raises(UnavailableError, match=r"QUARANTINE|TELE"):
                 await ensure_streams(client, StreamLimits(replicas=3))
 

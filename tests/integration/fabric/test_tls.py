@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -13,14 +15,35 @@ import pytest
 
 from shoal.domain.errors import UnavailableError
 from shoal.fabric.config import TlsFiles
-from shoal.fabric.connection import connect, ensure_streams
+from shoal.fabric.connection import connect
 from shoal.fabric.identity import AuthCallout
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Role
-from shoal.fabric.subjects import journal_filter
+from shoal.fabric.streams import ensure_streams
+from shoal.fabric.subjects import TELEMETRY_STREAM, journal_filter
+from tests.integration.fabric.cluster import Cluster
 from tests.integration.fabric.plant import TIMEOUT_S, Plant, read_some
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+
+
+def test_cluster_forms_over_tls_routes(tmp_path: Path, files: TlsFiles) -> None:
+    mutual = dataclasses.replace(files, ca=files.cert)
+
+    async def body() -> None:
+        async with Cluster.running(tmp_path, tls=mutual) as cluster, cluster.client(Role.FABRIC) as fabric:
+            info = await cluster.wait_whole(fabric, TELEMETRY_STREAM)
+            assert {
+                info["cluster"]["leader"],
+                *(each["name"] for each in info["cluster"]["replicas"]),
+            } == set(cluster.nodes)
+            routes = await cluster.nodes["n0"].monitoring("routez")
+            assert routes["num_routes"] >= 2
+            with socket.create_connection(("127.0.0.1", cluster.nodes["n0"].options.cluster_port), 5) as raw:
+                raw.sendall(b"CONNECT {}\r\n")
+                assert b"INFO" not in raw.recv(1 << 16), "a stranger without a certificate is answered"
+
+    asyncio.run(body())
 
 
 @pytest.fixture
@@ -56,7 +79,7 @@ def test_fabric_works_over_tls(tmp_path: Path, files: TlsFiles) -> None:
         return JournalReader(
             plant.server.url,
             seed=plant.keys.seed(Role.JOURNAL),
-            stream="TELE",
+            stream=TELEMETRY_STREAM,
             filters=journal_filter(),
             start_seq=1,
             tls=tls,

@@ -14,6 +14,9 @@ class HandClock:
     def __init__(self, t_ns: int) -> None:
         self.t_ns = t_ns
 
+    def at(self, machine_ns: Any) -> Any:
+        return machine_ns, machine_ns
+
     def now_ns(self) -> int:
         return self.t_ns
 

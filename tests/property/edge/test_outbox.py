@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.domain.telemetry import TELEMETRY, decode
+from shoal.domain.telemetry import TELEMETRY
+from shoal.domain.wire import decode
 from shoal.edge.outbox import Outbox
 
 SITES = 2

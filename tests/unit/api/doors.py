@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -13,51 +14,74 @@ import httpx
 import msgspec
 import numpy as np
 from fastapi import FastAPI
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from shoal.api.alerts import AlertDesk
+from shoal.api.answers import OwnedUnit
 from shoal.api.app import create_app
 from shoal.api.books import read_books
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
-from shoal.api.plant import AskView, Plant
+from shoal.api.plant import Acknowledge, AskSites, Plant
 from shoal.api.state import RoleHealth
 from shoal.bidding.rungs import StoredForecast
+from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_HOUR
-from shoal.domain.telemetry import TELEMETRY
-from shoal.domain.twins import FleetView
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
+from shoal.domain.telemetry import ALL_PRESENT, TELEMETRY, mask_of
+from shoal.domain.twins import ShardAnswer
 from shoal.market.registry import market
 from shoal.market.types import Award, AwardedInterval, Bid, BidReceipt, ClearingPrice, Order
 from shoal.runtime.metrics import StatisticsCollector
 from shoal.settle.statement import day_statement, settle_interval
+from shoal.store.alarms import AlarmLog
 from shoal.store.database import migrate, open_database
-from shoal.store.history import History, HistoryWriter
+from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.store.records import ForecastRecord, Statement
 from shoal.store.registry import Registry
+from shoal.store.weather_alerts import WeatherAlertLog
+from shoal.twin.aggregate import Timeouts
 from tests.unit.api.plants import BESS, T0_NS, make_fleet, run_record
+from tests.unit.store.history_cases import write_history as write_samples
 
 DAY = "2021-02-10"
 DAY_DATE = date.fromisoformat(DAY)
 MARKET = market("ercot-da")
 
 
-def answering(view: FleetView | None) -> AskView:
-    async def ask() -> FleetView:
-        if view is None:
+def answering(records: NDArray[Any] | None) -> AskSites:
+    """Stand for the shards: two of them, the second one with the last site."""
+
+    async def ask(rows: NDArray[np.int64]) -> list[ShardAnswer]:
+        if records is None:
             raise UnavailableError("twin shard 0", "it does not answer")
-        return view
+        answers = []
+        for shard, mine in enumerate((rows[rows < 2], rows[rows >= 2])):
+            if len(mine):
+                latest = records[mine].tobytes()
+                answers.append(
+                    ShardAnswer(t_ns=T0_NS, shard=shard, token=7, sites=2, rows=mine.tobytes(), latest=latest)
+                )
+        return answers
 
     return ask
 
 
-def make_view() -> FleetView:
-    """Every site but the last was heard."""
-    latest = TELEMETRY.empty(3)
-    latest["ts_ns"] = [T0_NS, T0_NS, 0]
-    latest["battery_w"] = [-2_000, 0, 0]
-    return FleetView(t_ns=T0_NS, latest=latest)
+def make_records() -> NDArray[Any]:
+    """Every site but the last was heard, the second one ten minutes ago."""
+    records = TELEMETRY.empty(3)
+    records["ts_ns"] = [T0_NS - 5 * NS_PER_S, T0_NS - 10 * NS_PER_MINUTE, 0]
+    records["battery_w"] = [-2_000, 0, 0]
+    records["soc_frac"] = [0.5, 0.25, 0.0]
+    records["present"] = [ALL_PRESENT & ~mask_of("ev_w"), mask_of("battery_w", "soc_frac"), ALL_PRESENT]
+    return records
+
+
+async def nobody_owns() -> list[OwnedUnit]:
+    raise UnavailableError("stream OWNERS", "it does not answer")
 
 
 @cache
@@ -72,11 +96,22 @@ def database() -> bytes:
         return path.read_bytes()
 
 
-def make_plant(folder: Path, *, view: FleetView | None = None, **hub_options: Any) -> Plant:
+async def no_desk(asked: AcknowledgeAlarm) -> AcknowledgeAnswer:
+    raise UnavailableError("the alarm desk", "it does not answer")
+
+
+def make_plant(
+    folder: Path,
+    *,
+    records: NDArray[Any] | None = None,
+    acknowledge: Acknowledge = no_desk,
+    **hub_options: Any,
+) -> Plant:
     """Return a plant with a fresh, migrated database."""
     fleet = make_fleet()
     (folder / "registry.db").write_bytes(database())
-    ledger = Ledger(open_database(f"sqlite:///{folder / 'registry.db'}"))
+    engine = open_database(f"sqlite:///{folder / 'registry.db'}")
+    ledger = Ledger(engine)
     model = LiveModel(fleet=fleet)
     options: dict[str, Any] = {
         "read_books": lambda now_ns: read_books(ledger, fleet, now_ns),
@@ -93,7 +128,17 @@ def make_plant(folder: Path, *, view: FleetView | None = None, **hub_options: An
         history=History(folder / "history"),
         model=model,
         hub=hub,
-        ask_view=answering(view),
+        ask_sites=answering(records),
+        timeouts=Timeouts.alike(),
+        read_owners=nobody_owns,
+        alerts=AlertDesk(
+            fleet=fleet,
+            log=WeatherAlertLog(engine),
+            now_ns=lambda: model.now_ns or T0_NS,
+            on_change=hub.take_alerts,
+        ),
+        alarms=AlarmLog(engine),
+        acknowledge=acknowledge,
         metrics=metrics,
     )
 
@@ -114,9 +159,7 @@ def write_history(folder: Path, *, samples: int = 5) -> None:
     records["seq"] = np.arange(samples) + 1
     records["battery_w"] = -100
     arrivals = np.full(samples, T0_NS)
-    HistoryWriter(folder / "history", 0).write(
-        records, np.zeros(samples, dtype=np.int64), arrivals, from_seq=0, to_seq=samples
-    )
+    write_samples(folder / "history", records, np.zeros(samples, dtype=np.int64), arrivals)
 
 
 def write_day(ledger: Ledger) -> None:
@@ -244,6 +287,7 @@ def ask(
     path: str,
     *,
     token: str = "",
+    operators: Mapping[str, str] | None = None,
     page: PageFiles | None = None,
     base_url: str = "http://127.0.0.1:8765",
     **request: Any,
@@ -251,20 +295,21 @@ def ask(
     """Send one request to the application and return its answer."""
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(_app(plant, token, page))
+        transport = httpx.ASGITransport(_app(plant, token, operators, page))
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as caller:
             return await caller.request(method, path, **request)
 
     return asyncio.run(send())
 
 
-_LAST: list[tuple[Plant, str, PageFiles | None, FastAPI]] = []
+_LAST: list[tuple[Plant, tuple[Any, ...], FastAPI]] = []
 """The application asked last: making one takes longer than asking it."""
 
 
-def _app(plant: Plant, token: str, page: PageFiles | None) -> FastAPI:
+def _app(plant: Plant, token: str, operators: Mapping[str, str] | None, page: PageFiles | None) -> FastAPI:
+    how = (token, tuple((operators or {}).items()), page)
     for held in _LAST:
-        if held[0] is plant and held[1] == token and held[2] is page:
-            return held[3]
-    _LAST[:] = [(plant, token, page, create_app(plant, token=token, page=page))]
-    return _LAST[0][3]
+        if held[0] is plant and held[1] == how:
+            return held[2]
+    _LAST[:] = [(plant, how, create_app(plant, token=token, operators=operators, page=page))]
+    return _LAST[0][2]

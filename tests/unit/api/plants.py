@@ -89,8 +89,15 @@ def aggregates(t_ns: int = T0_NS, *, bess_kw: float = 50.0, **changes: list[Any]
         "charge_headroom_kw": [7.0, 7.0, 9_950.0, 9_950.0, 7.0],
         "discharge_headroom_kw": [3.0, 3.0, 10_050.0, 10_050.0, 3.0],
         "oldest_age_s": [120.0, 120.0, 2.0, 2.0, 120.0],
+        "suspect": [0, 0, 0, 0, 0],
+        "expected_kw": [-3.0, -3.0, bess_kw, bess_kw, -3.0],
         "low_kw": [-9.0, -9.0, bess_kw, bess_kw, -9.0],
         "high_kw": [5.0, 5.0, bess_kw, bess_kw, 5.0],
+        "grid_expected_kw": [-4.5, -4.5, bess_kw, bess_kw, -4.5],
+        "grid_low_kw": [-12.0, -12.0, bess_kw, bess_kw, -12.0],
+        "grid_high_kw": [4.0, 4.0, bess_kw, bess_kw, 4.0],
+        "firm_charge_kw": [1.0, 1.0, 9_950.0, 9_950.0, 1.0],
+        "firm_discharge_kw": [0.0, 0.0, 10_050.0, 10_050.0, 0.0],
     }
     return Aggregates(t_ns=t_ns, **{**columns, **changes})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from shoal.api.plant import Plant
 from shoal.domain.errors import UnavailableError
@@ -19,7 +21,7 @@ from tests.unit.api.doors import (
     ask,
     make_page,
     make_plant,
-    make_view,
+    make_records,
     write_day,
     write_history,
     write_statement,
@@ -31,7 +33,7 @@ import msgspec  # isort: skip
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Plant:
-    return make_plant(tmp_path, view=make_view())
+    return make_plant(tmp_path, records=make_records())
 
 
 def get(plant: Plant, path: str, **request: Any) -> Any:
@@ -49,7 +51,7 @@ def test_state_is_what_the_live_messages_made(plant: Plant) -> None:
     shown = get(plant, "/api/state")
     assert shown["fleet"]["sites"] == 3
     assert shown["now_ms"] == T0_NS // 1_000_000
-    assert [group["group_id"] for group in get(plant, "/api/groups")][:2] == ["homes", "feeder-1"]
+    assert [group["group_id"] for group in shown["groups"]] == ["homes", "storage", "texas"]
 
 
 def test_resources_and_quarantine_are_shown(plant: Plant) -> None:
@@ -66,19 +68,6 @@ def test_sites_are_listed_in_pages(plant: Plant) -> None:
     assert page["sites"][0]["nameplate"]["charge_limit_kw"] == 7.0
     assert page["sites"][0]["groups"] == {"grid": "feeder-1", "weather": "texas"}
     assert get(plant, "/api/sites?offset=9")["sites"] == []
-
-
-def test_site_comes_with_the_record_of_its_twin(plant: Plant) -> None:
-    shown = get(plant, "/api/sites/home-0")
-    assert (shown["latest"]["battery_w"], shown["latest_unavailable"]) == (-2_000, None)
-    assert get(plant, "/api/sites/bess-0")["latest"] is None  # never heard
-
-
-def test_site_is_shown_although_the_twins_are_away(tmp_path: Path) -> None:
-    shown = get(make_plant(tmp_path), "/api/sites/home-0")
-    assert shown["latest"] is None
-    assert "does not answer" in shown["latest_unavailable"]
-    assert shown["site"]["nameplate"]["energy_capacity_kwh"] == 10.0
 
 
 def test_bids_awards_and_runs_come_from_the_ledger(plant: Plant) -> None:
@@ -249,3 +238,27 @@ def test_numbers_that_are_none_stay_json(plant: Plant) -> None:
     plant.model.on_aggregates(broken)
     assert get(plant, "/api/state")["fleet"]["battery_low_kw"] is None
     assert np.isnan(broken.low_kw[0])
+
+
+def test_history_comes_as_a_file_and_within_a_span(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path)
+    write_history(tmp_path, samples=5)
+    sql = "SELECT seq, battery_w FROM telemetry ORDER BY seq"
+    answer = query(plant, sql, format="csv", limit=2)
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.text.splitlines() == ['"seq","battery_w"', "1,-100", "2,-100"]
+    answer = query(plant, sql, format="parquet", limit=100_000)
+    assert answer.headers["content-disposition"] == 'attachment; filename="history.parquet"'
+    assert parquet.read_table(io.BytesIO(answer.content)).num_rows == 5
+    assert query(plant, sql, to_ms=1).json()["rows"] == []
+    assert len(query(plant, sql, from_ms=1).json()["rows"]) == 5
+    assert query(plant, sql, limit=100_000).json()["field"] == "limit"
+
+
+def test_history_status_says_what_there_is(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path)
+    write_history(tmp_path, samples=5)
+    body = ask(plant, "GET", "/api/history/status").json()
+    assert body["positions"] == {"history": 1}
+    assert body["tiers"]["telemetry"]["files"] == 1
+    assert body["parts"] == 0

@@ -76,7 +76,7 @@ def test_a_site_that_was_never_heard_has_no_age() -> None:
     shown = model.snapshot()
     assert shown.fleet is not None
     assert shown.fleet.oldest_age_s is None
-    assert [group.oldest_age_s for group in shown.groups] == [None, None, None, 2.0, 120.0]
+    assert [group.oldest_age_s for group in model.groups(range(5))] == [None, None, None, 2.0, 120.0]
 
 
 def test_aggregates_of_another_fleet_are_refused() -> None:
@@ -85,21 +85,75 @@ def test_aggregates_of_another_fleet_are_refused() -> None:
     assert model.snapshot().fleet is None
 
 
-def test_groups_are_all_groups_in_the_order_of_the_fleet() -> None:
+def test_state_has_the_roots_alone_and_any_group_can_be_had() -> None:
     model = make_model()
-    model.on_aggregates(aggregates())
-    groups = model.snapshot().groups
-    assert [group.group_id for group in groups] == ["homes", "feeder-1", "storage", "bess", "texas"]
-    assert groups[1].parent_id == "homes"
-    assert groups[0].soc_frac == pytest.approx(0.4)
+    assert (model.groups([0]), model.groups_as_of_ms) == ([], None)
+    model.on_aggregates(aggregates(suspect=[0, 1, 0, 0, 0]))
+    roots = model.snapshot().groups
+    assert [(group.group_id, group.children) for group in roots] == [
+        ("homes", 1),
+        ("storage", 1),
+        ("texas", 0),
+    ]
+    (feeder,) = model.groups([1])
+    assert (feeder.group_id, feeder.parent_id, feeder.level) == ("feeder-1", "homes", 1)
+    assert (feeder.sites, feeder.fresh, feeder.stale, feeder.unknown, feeder.suspect) == (2, 1, 1, 0, 1)
+    assert (feeder.expected_kw, feeder.low_kw, feeder.high_kw) == (-3.0, -9.0, 5.0)
+    assert (feeder.grid_expected_kw, feeder.grid_low_kw, feeder.grid_high_kw) == (-4.5, -12.0, 4.0)
+    assert (feeder.firm_charge_kw, feeder.firm_discharge_kw) == (1.0, 0.0)
+    assert feeder.coverage_kw_frac == pytest.approx(5 / 12)
+    assert (feeder.coverage_count_frac, feeder.soc_frac) == (0.5, pytest.approx(0.4))
 
 
-def test_series_is_appended_in_deltas_and_bounded() -> None:
-    model = make_model(series_points=3)
+def test_fleet_has_what_is_expected_of_silent_sites_and_what_can_be_committed() -> None:
+    model = make_model()
+    model.on_aggregates(aggregates(bess_kw=50.0, suspect=[1, 1, 0, 0, 1]))
+    fleet = model.snapshot().fleet
+    assert fleet is not None
+    assert (fleet.battery_kw, fleet.battery_expected_kw, fleet.suspect) == (48.0, 47.0, 1)
+    assert (fleet.grid_low_kw, fleet.grid_expected_kw, fleet.grid_high_kw) == (38.0, 45.5, 54.0)
+    assert (fleet.firm_charge_kw, fleet.firm_discharge_kw) == (9_951.0, 10_050.0)
+
+
+def test_coverage_by_capacity_is_absent_where_there_is_no_battery() -> None:
+    model = make_model()
+    model.on_aggregates(aggregates(capacity_kw=[0.0] * 5, fresh_kw=[0.0] * 5))
+    fleet = model.snapshot().fleet
+    assert fleet is not None
+    assert fleet.coverage_kw_frac is None
+    assert fleet.coverage_count_frac == pytest.approx(2 / 3)
+
+
+def test_twins_say_how_they_keep_up() -> None:
+    model = make_model()
+    assert model.snapshot().twins is None
+    news = msgspec.structs.replace(aggregates(), applied=9, lag=4, shards=3, live_shards=2)
+    model.on_aggregates(news)
+    assert model.delta().set["twins"] == state.TwinsNow(applied=9, lag=4, shards=3, live_shards=2)
+
+
+def test_alerts_end_by_themselves() -> None:
+    model = make_model()
+    model.on_time(T0_NS)
+    ends_ms = to_ms(T0_NS + NS_PER_HOUR)
+    alert = state.AlertNow(
+        key="k", event="Frost", severity="minor", from_ms=None, until_ms=ends_ms,
+        sites=1, charge_kw=1.0, discharge_kw=1.0, capacity_kwh=1.0,
+    )  # fmt: skip
+    model.on_alerts([alert])
+    assert model.delta().set["alerts"] == [alert]
+    model.on_time(T0_NS + NS_PER_HOUR - 1)
+    assert "alerts" not in model.delta().set
+    model.on_time(T0_NS + NS_PER_HOUR)
+    assert model.delta().set["alerts"] == []
+
+
+def test_series_is_appended_in_deltas() -> None:
+    model = make_model()
     for minute in range(5):
         model.on_aggregates(aggregates(T0_NS + minute * NS_PER_MINUTE))
     delta = model.delta()
-    wanted = [to_ms(T0_NS + minute * NS_PER_MINUTE) for minute in (2, 3, 4)]
+    wanted = [to_ms(T0_NS + minute * NS_PER_MINUTE) for minute in range(5)]
     assert delta.append["fleet_series"].t_ms == wanted
     assert model.snapshot().fleet_series.t_ms == wanted
     model.on_aggregates(aggregates(T0_NS + 4 * NS_PER_MINUTE))

@@ -25,10 +25,11 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.market.ercot import ERCOT_DAY_AHEAD as MARKET
 from shoal.market.types import Award, BidReceipt, ClearingPrice
 from shoal.store.database import migrate, open_database
-from shoal.store.history import History, HistoryWriter
+from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from tests.integration.store.fleets import make_fleet
 from tests.unit.bidding.plans import DAY, bid_of
+from tests.unit.store.history_cases import write_history
 
 FLEET = make_fleet(4)
 RESOURCES = [str(r.resource_id) for r in FLEET.resources]
@@ -46,6 +47,9 @@ class Script:
         self._ticks = ticks
         self._on_tick = on_tick
         self.accounts: dict[str, Any] = {}
+
+    def at(self, machine_ns: Any) -> Any:
+        return machine_ns, machine_ns
 
     def now_ns(self) -> int:
         raise AssertionError("a tick says what time it is")
@@ -290,7 +294,7 @@ def test_award_missed_while_away_is_collected_after_the_restart(rig: Rig) -> Non
     assert figures.awards_collected == 2
 
 
-def deliver(rig: Rig, *, until_ns: int, first: int = 1) -> None:
+def deliver(rig: Rig, *, until_ns: int) -> None:
     """Write meters that stand still, a sample an hour, from before the day up to an instant."""
     day_ns = MARKET.delivery_intervals(DAY)[0].start_ns
     ts_ns = np.arange(day_ns, until_ns + 1, NS_PER_HOUR)
@@ -298,9 +302,7 @@ def deliver(rig: Rig, *, until_ns: int, first: int = 1) -> None:
         records = TELEMETRY.empty(len(ts_ns))
         records["ts_ns"] = ts_ns
         records["seq"] = np.arange(1, len(ts_ns) + 1)
-        HistoryWriter(rig.folder / "history", 0).write(
-            records, np.full(len(ts_ns), row), ts_ns, from_seq=first + row * 10, to_seq=first + row * 10 + 9
-        )
+        write_history(rig.folder / "history", records, np.full(len(ts_ns), row), ts_ns)
 
 
 def test_day_is_settled_an_hour_after_it_ended(rig: Rig) -> None:
@@ -335,7 +337,7 @@ def test_unchanged_settlement_keeps_its_version_and_late_meters_make_a_new_one(r
         return kept.version
 
     assert version() == 1
-    deliver(rig, until_ns=end_ns, first=100)
+    deliver(rig, until_ns=end_ns)
     rig.run(end_ns + 3 * NS_PER_HOUR, end_ns + 3 * NS_PER_HOUR)
     assert version() == 2
     assert len({run.workflow_id for run in rig.runs if run.resource_id == resource_id}) == 2

@@ -13,9 +13,10 @@ from shoal.bidding.settlement import SettledDay, bounds_of, settle_day
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
 from shoal.domain.telemetry import TELEMETRY
 from shoal.market.types import Award, AwardedInterval
-from shoal.store.history import History, HistoryWriter
+from shoal.store.history import History
 from tests.integration.store.fleets import make_fleet
 from tests.unit.bidding.plans import DAY, LONG_DAY
+from tests.unit.store.history_cases import write_history
 
 FLEET = make_fleet(5)
 RESOURCE = next(r for r in FLEET.resources if r.resource_id == "a-feeder")
@@ -36,10 +37,7 @@ def write(root: Path, row: int, ts_ns: NDArray[np.int64], charge_wh: object, dis
     records["seq"] = np.arange(1, len(ts_ns) + 1)
     records["charge_wh"] = charge_wh
     records["discharge_wh"] = discharge_wh
-    position = 1 + row * 1_000
-    HistoryWriter(root, 0).write(
-        records, np.full(len(ts_ns), row), ts_ns, from_seq=position, to_seq=position + 1
-    )
+    write_history(root, records, np.full(len(ts_ns), row), ts_ns)
 
 
 def write_both(root: Path) -> None:
@@ -138,7 +136,7 @@ def test_late_reading_changes_the_settlement(tmp_path: Path, history: History) -
     write(root, 4, BOUNDS_NS[-1:], 0, 0)
     records = TELEMETRY.empty(1)
     records["ts_ns"], records["seq"], records["charge_wh"] = BOUNDS_NS[-1], 25, 4_600
-    HistoryWriter(root, 0).write(records, np.array([1]), records["ts_ns"], from_seq=9_000, to_seq=9_000)
+    write_history(root, records, np.array([1]), records["ts_ns"])
     after = settled(history, award(0, 2_300))
     assert before.statement.intervals[-1].delivered_wh == 0
     assert after.statement.intervals[-1].delivered_wh == 2_300

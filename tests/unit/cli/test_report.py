@@ -14,10 +14,11 @@ from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.domain.telemetry import TELEMETRY
 from shoal.market.ercot import ERCOT_DAY_AHEAD as MARKET
 from shoal.market.types import Award, AwardedInterval
+from shoal.runtime.settings import Settings
 from shoal.simulate.fleet import BESS, VPP, plan_fleet
 from shoal.simulate.prices import prices_over
-from shoal.store.history import HistoryWriter
 from tests.unit.bidding.plans import DAY
+from tests.unit.store.history_cases import write_history
 
 FLEET = plan_fleet(4, 1)
 HOURS = MARKET.delivery_intervals(DAY)
@@ -111,13 +112,11 @@ def run(tmp_path: Path) -> Run:
     records = TELEMETRY.empty(7)
     records["ts_ns"] = SPAN.start_ns
     records["seq"] = [1, 2, 3, 4, 5, 6, 6]
-    HistoryWriter(tmp_path / "history", 0).write(
-        records, np.zeros(7, dtype=np.int64), records["ts_ns"], from_seq=1, to_seq=7
-    )
+    write_history(tmp_path / "history", records, np.zeros(7, dtype=np.int64), records["ts_ns"])
     return Run(
         fleet=FLEET,
         span=SPAN,
-        data_dir=tmp_path,
+        settings=Settings().with_values({"data_dir": tmp_path}, "the test"),
         wall_s=12.3456,
         peak_rss_bytes=250_000_000,
         restarts={"control": 1},

@@ -56,6 +56,9 @@ class Script:
         self.reports: list[dict[str, int]] = []
         self.t_ns = 0
 
+    def at(self, machine_ns: Any) -> Any:
+        return machine_ns, machine_ns
+
     def now_ns(self) -> int:
         return self.t_ns
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shoal.domain.desired import DurableUpTo
 from shoal.domain.errors import CorruptStateError, InvalidInputError, WireFormatError
 from shoal.domain.outcome import Accepted, Curtailed, Outcome, Rejected
 from shoal.edge.agent import (
@@ -225,7 +226,8 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
 
 def test_messages_are_decoded_or_refused() -> None:
     assert decode_desired(wire(desired(1, 5, 0, 1))) == desired(1, 5, 0, 1)
-    assert decode_durable(b'{"seq": 12}') == 12
+    assert decode_durable(b'{"seq": 12}') == DurableUpTo(seq=12)
+    assert decode_durable(b'{"seq": 12, "resend": true, "later": 1}') == DurableUpTo(seq=12, resend=True)
     wrong = [b"", b"{}", b"\xff", b'{"\xff": 1}', b'{"seq": 1, "a": ' + b"[" * 100_000]
     for payload in (*wrong, wire(desired(1, 5, 0, 1)).replace(b":5,", b":NaN,")):
         with pytest.raises(WireFormatError):

@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
-from shoal.domain.telemetry import TELEMETRY, decode, encode
-from shoal.edge.outbox import MAX_RECORDS_PER_MESSAGE, Outbox
+from shoal.domain.telemetry import ALL_PRESENT, PRESENT_OF, TELEMETRY, DeviceType, mask_of
+from shoal.domain.wire import MAX_MESSAGE_BYTES, decode, encode
+from shoal.edge.outbox import MAX_RECORDS_PER_BATCH, MAX_RECORDS_PER_MESSAGE, Outbox
 
 
 def samples(sites: int, tick: int) -> NDArray[Any]:
     records = TELEMETRY.empty(sites)
-    records["ts_ns"] = tick * 1_000
+    records["ts_ns"] = tick * 1_000_000
     records["battery_w"] = np.arange(sites) * 1_000 + tick
     return records
 
@@ -93,9 +94,9 @@ def test_messages_since_hold_what_comes_after_a_number() -> None:
     outbox = filled(1, 200)
     outbox.durable(0, 20)
     decoded = [decode(message) for message in outbox.messages_since(0, 0)]
-    assert [oldest for _, oldest in decoded] == [21] * 3
-    assert [len(records) for records, _ in decoded] == [MAX_RECORDS_PER_MESSAGE] * 3
-    assert np.concatenate([records["seq"] for records, _ in decoded]).tolist() == list(range(21, 201))
+    assert [set(oldest.tolist()) for _, oldest, _ in decoded] == [{21}] * 3
+    assert [len(records) for records, _, _ in decoded] == [MAX_RECORDS_PER_MESSAGE] * 3
+    assert np.concatenate([records["seq"] for records, _, _ in decoded]).tolist() == list(range(21, 201))
     first = decode(outbox.messages_since(0, 150, max_records=10)[0])[0]
     assert first["seq"].tolist() == list(range(151, 161))
     assert outbox.messages_since(0, 200) == []
@@ -111,6 +112,36 @@ def test_latest_messages_are_those_of_the_plain_encoder() -> None:
     assert len(outbox.encode_latest()) == 5
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_sites_send_what_their_devices_measure_in_the_version_agreed(version: int) -> None:
+    kinds = [DeviceType.HOME, DeviceType.METER, DeviceType.HOME, DeviceType.EV_CHARGER]
+    present = np.array([PRESENT_OF[kind] for kind in kinds], dtype=np.uint16)
+    outbox = Outbox(4, present=present, version=version)
+    for tick in range(1, 4):
+        outbox.add(samples(4, tick))
+    assert outbox.unsent(1)["present"].tolist() == [present[1]] * 3
+    rows = np.array([3, 1, 0, 2, 1])
+    latest = outbox.encode_latest(rows, count=2)
+    assert latest == [outbox.messages_since(row, 1)[0] for row in rows.tolist()]
+    for row, message in zip(rows.tolist(), latest, strict=True):
+        records, oldest_seq, _ = decode(message)
+        assert records["seq"].tolist() == [2, 3]
+        assert oldest_seq.tolist() == [1, 1]
+        measured = int(present[row]) if version == 2 else ALL_PRESENT
+        assert records["present"].tolist() == [measured, measured]
+        assert records["battery_w"].any() == bool(measured & mask_of("battery_w"))
+
+
+def test_device_that_was_off_for_weeks_sends_two_messages() -> None:
+    outbox = Outbox(1)
+    for day in (0, 1, 40, 41):
+        records = samples(1, 1)
+        records["ts_ns"] = 10**18 + day * 86_400 * 10**9
+        outbox.add(records)
+    decoded = [decode(message)[0]["seq"].tolist() for message in outbox.messages_since(0, 0)]
+    assert decoded == [[1, 2], [3, 4]]
+
+
 def test_latest_of_a_site_without_samples_is_refused() -> None:
     outbox = Outbox(2)
     outbox.add(samples(1, 1), rows=np.array([0]))
@@ -124,6 +155,8 @@ def test_wrong_sizes_are_refused() -> None:
             Outbox(sites, capacity)
     with pytest.raises(InvalidInputError):
         Outbox(3).add(samples(2, 1))
+    with pytest.raises(InvalidInputError):
+        Outbox(3, present=np.zeros(2, dtype=np.uint16))
 
 
 def test_state_survives_a_restart() -> None:
@@ -156,3 +189,55 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
         with pytest.raises(CorruptStateError):
             outbox.restore(bad)
     assert outbox.unsent(1)["seq"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_site_can_be_spoken_for_in_another_version() -> None:
+    outbox = filled(3, 2)
+    assert outbox.speak(1, 1)
+    assert not outbox.speak(1, 1)
+    latest = outbox.encode_latest(None, 2)
+    assert [message[2] for message in latest] == [2, 1, 2]
+    assert latest[1] == outbox.messages_since(1, 0)[0]
+    for row, message in enumerate(latest):
+        assert decode(message)[0]["battery_w"].tolist() == [row * 1_000 + 1, row * 1_000 + 2]
+    assert outbox.speak(1, 2)
+    assert {message[2] for message in outbox.encode_latest()} == {2}
+    with pytest.raises(InvalidInputError):
+        outbox.speak(0, 3)
+
+
+def test_gateway_says_for_each_site_what_it_has_not_said() -> None:
+    present = np.array(
+        [PRESENT_OF[kind] for kind in (DeviceType.HOME, DeviceType.METER, DeviceType.HOME, DeviceType.METER)],
+        dtype=np.uint16,
+    )
+    outbox = Outbox(4, present=present)
+    for tick in range(1, 6):
+        outbox.add(samples(4, tick))
+    outbox.durable(3, 2)
+    rows, units = np.array([3, 0, 1]), np.array([40, 10, 20])
+    messages = outbox.encode_units(rows, units, np.array([0, 3, 5]))
+    said: dict[tuple[int, int], list[int]] = {}
+    for message in messages:
+        records, oldest, from_units = decode(message)
+        assert len(set(records["present"].tolist())) == 1
+        for record, first, unit in zip(records, oldest.tolist(), from_units.tolist(), strict=True):
+            said.setdefault((unit, first), []).append(int(record["seq"]))
+    assert said == {(40, 3): [3, 4, 5], (10, 1): [4, 5]}
+    assert len(messages) == 2, "one for each set of columns"
+    assert outbox.encode_units(rows[:0], units[:0], rows[:0]) == []
+
+
+def test_gateways_messages_are_parted_by_size_and_by_time() -> None:
+    outbox = filled(30, 50)
+    outbox.add(samples(30, 3_000_000_000))
+    rows = np.arange(30)
+    messages = outbox.encode_units(rows, rows + 1, np.zeros(30, dtype=np.int64))
+    assert all(len(message) <= MAX_MESSAGE_BYTES for message in messages)
+    said: dict[int, list[int]] = {}
+    for message in messages:
+        records, _, units = decode(message)
+        for seq, unit in zip(records["seq"].tolist(), units.tolist(), strict=True):
+            said.setdefault(unit, []).append(seq)
+    assert said == {unit: list(range(1, 52)) for unit in range(1, 31)}
+    assert len(messages) == -(-30 * 50 // MAX_RECORDS_PER_BATCH) + 1

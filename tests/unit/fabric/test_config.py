@@ -37,8 +37,8 @@ def test_config_denies_everything_where_a_role_has_no_right(tmp_path: Path) -> N
     assert "allow: []" not in rendered(FabricOptions(store_dir=tmp_path), keys)
 
 
-def test_config_gives_every_role_but_the_callout_rights_in_the_plant() -> None:
-    assert set(RIGHTS) == set(Role) - {Role.CALLOUT}
+def test_config_gives_every_role_but_the_callout_and_the_guard_rights_in_the_plant() -> None:
+    assert set(RIGHTS) == set(Role) - {Role.CALLOUT, Role.GUARD}
 
 
 def test_config_refuses_plain_text_beyond_loopback(tmp_path: Path) -> None:
@@ -53,6 +53,48 @@ def test_config_refuses_plain_text_beyond_loopback(tmp_path: Path) -> None:
     assert text.count("verify: true") == 3
     assert "no_tls" not in text
     assert "no_tls: true" in rendered(dataclasses.replace(options, plain_text_beyond_loopback=True), keys)
+
+
+def test_config_of_a_cluster_has_routes_and_else_none(tmp_path: Path) -> None:
+    keys = Keys.create_or_load(tmp_path / "keys")
+    alone = FabricOptions(store_dir=tmp_path)
+    assert "cluster {" not in rendered(alone, keys)
+    files = TlsFiles(cert=Path("c.pem"), key=Path("k.pem"), ca=Path("ca.pem"))
+    member = dataclasses.replace(
+        alone,
+        server_name="n1",
+        cluster_name="C",
+        cluster_port=6333,
+        routes=("nats://a:1", "nats://b:2"),
+        cluster_tls=files,
+    )
+    text = rendered(member, keys)
+    section = text[text.index("cluster {") : text.index("accounts {")]
+    assert 'listen: "127.0.0.1:6333"' in section
+    assert 'routes: ["nats://a:1", "nats://b:2"]' in section
+    assert "verify: true" in section
+    other = dataclasses.replace(member, server_name="n2", store_dir=tmp_path / "other", client_port=4333)
+    others = rendered(other, keys)
+    assert text[text.index("accounts {") :] == others[others.index("accounts {") :]
+
+
+def test_config_lets_no_stranger_into_a_cluster(tmp_path: Path) -> None:
+    keys = Keys.create_or_load(tmp_path / "keys")
+    files = TlsFiles(cert=Path("c.pem"), key=Path("k.pem"))
+    options = FabricOptions(
+        store_dir=tmp_path,
+        host="0.0.0.0",
+        client_tls=files,
+        mqtt_tls=files,
+        websocket_tls=files,
+        cluster_name="C",
+    )
+    for unchecked in (None, files):
+        with pytest.raises(SettingsError) as caught:
+            rendered(dataclasses.replace(options, cluster_tls=unchecked), keys)
+        assert caught.value.field == "fabric.cluster_tls"
+    checked = dataclasses.replace(files, ca=Path("ca.pem"))
+    assert "ca_file" in rendered(dataclasses.replace(options, cluster_tls=checked), keys)
 
 
 def test_config_quotes_paths(tmp_path: Path) -> None:

@@ -40,3 +40,18 @@ def test_journal_filter_of_everything_is_one_filter() -> None:
 def test_journal_filter_refuses_what_is_no_partition(partitions: list[int]) -> None:
     with pytest.raises(InvalidInputError):
         subjects.journal_filter(partitions)
+
+
+def test_hello_carries_its_site() -> None:
+    site = site_id("home-000042")
+    assert subjects.hello_subject(site) == "dev.home-000042.hello"
+    assert subjects.schema_subject(site) == "to.home-000042.schema"
+    assert subjects.site_of_hello_subject(subjects.hello_subject(site).encode()) == site
+
+
+@pytest.mark.parametrize(
+    "subject", [b"dev.a.tele", b"dev.hello", b"to.a.hello", b"dev..hello", b"dev.\xff.hello"]
+)
+def test_hello_of_another_shape_is_refused(subject: bytes) -> None:
+    with pytest.raises(WireFormatError):
+        subjects.site_of_hello_subject(subject)

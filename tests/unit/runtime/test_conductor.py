@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from shoal.domain.clock import Stage, Tick
@@ -323,3 +325,34 @@ def test_answer_to_another_step_does_not_count() -> None:
             await writer.wait_closed()
 
     run(scenario)
+
+
+def test_who_joins_late_knows_when_in_the_run_an_earlier_message_came() -> None:
+    async def act() -> None:
+        async with Stageplay({"early": Stage.WORLD, "late": Stage.MEASURE}) as play:
+            marks: list[int] = []
+
+            async def mark(_: Tick, __: ConductedClock) -> None:
+                marks.append(time.time_ns())
+
+            early = Stagehand(play.port, "early", Stage.WORLD, play.log)
+            play.tasks["early"] = asyncio.create_task(early.follow(act=mark))
+            late = Stagehand(play.port, "late", Stage.MEASURE, play.log)
+            play.tasks["late"] = asyncio.create_task(late.follow(every_s=180.0))
+            await play.conductor.wait_joined()
+            for minute in range(4):
+                await play.conductor.step(T0 + minute * NS_PER_MINUTE, {})
+            play.tasks.pop("late").cancel()
+            again = Stagehand(play.port, "late", Stage.MEASURE, play.log)
+            play.tasks["again"] = asyncio.create_task(again.follow(every_s=180.0))
+            while not again.clock.at(np.array([0]))[0].any():  # noqa: ASYNC110 - the clock has no event
+                await asyncio.sleep(0)
+            wanted = [T0 + minute * NS_PER_MINUTE for minute in range(4)]
+            for clock in (late.clock, again.clock):
+                earliest, latest = clock.at(np.array(marks))
+                assert earliest.tolist() == wanted
+                # the journal's time is coarse: all of this was over within one of its steps
+                assert latest.tolist() == [wanted[-1]] * 4
+            assert late.clock.at(np.array([0]))[0].tolist() == [T0]
+
+    asyncio.run(act())

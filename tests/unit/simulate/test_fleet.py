@@ -8,7 +8,17 @@ import pytest
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import NAMEPLATE
 from shoal.domain.ids import GroupId, checked_id
-from shoal.simulate.fleet import BESS, GRID, VPP, WEATHER, plan_fleet, site_secret
+from shoal.domain.telemetry import ALL_PRESENT, PRESENT_OF, DeviceType, mask_of
+from shoal.simulate.fleet import (
+    BESS,
+    GRID,
+    VPP,
+    WEATHER,
+    devices_of,
+    plan_fleet,
+    present_of,
+    site_secret,
+)
 from shoal.simulate.prices import settlement_points
 
 
@@ -98,3 +108,73 @@ def test_site_secret_is_stable_and_its_own_for_each_site_and_master() -> None:
     assert secret != site_secret(master[::-1], "home-00001")
     with pytest.raises(InvalidInputError):
         site_secret(b"short", "home-00001")
+
+
+def test_fleet_of_several_types_has_what_each_of_them_has() -> None:
+    fleet = plan_fleet(2_000, seed=3, ev_sites_frac=0.1, meter_sites_frac=0.2)
+    kind, plate = fleet.device_type, fleet.nameplate
+    shares = np.bincount(kind, minlength=4) / 2_000
+    assert shares == pytest.approx([0.7, 0.1, 0.2, 0.0005], abs=0.03)
+    assert (NAMEPLATE.violations(plate) == -1).all()
+    bare = (kind == DeviceType.EV_CHARGER) | (kind == DeviceType.METER)
+    for name in (
+        "charge_limit_kw",
+        "discharge_limit_kw",
+        "energy_capacity_kwh",
+        "solar_limit_kw",
+        "reserve_frac",
+    ):
+        assert not plate[name][bare].any(), name
+    assert (plate["ev_limit_kw"][kind == DeviceType.EV_CHARGER] > 0).all()
+    assert not plate["ev_limit_kw"][kind == DeviceType.METER].any()
+    prefixes = {site.split("-")[0] for site in fleet.site_ids}
+    assert prefixes == {"home", "charger", "meter", "bess"}
+    assert fleet.battery_rows_in(GroupId(VPP)).tolist() == np.flatnonzero(kind == DeviceType.HOME).tolist()
+
+
+def test_fleet_without_other_types_is_the_same_as_with_none() -> None:
+    plain, mixed = plan_fleet(400, seed=3), plan_fleet(400, seed=3, ev_sites_frac=0.1, gateway_frac=0.5)
+    homes = mixed.device_type == DeviceType.HOME
+    assert np.array_equal(plain.nameplate[homes], mixed.nameplate[homes])
+    assert [s for s in mixed.site_ids if s.startswith("home-")] == [
+        site for site, home in zip(plain.site_ids, homes.tolist(), strict=True) if home
+    ]
+    assert not plain.gateway_ids and (plain.gateway_of == -1).all()
+
+
+def test_fleet_measures_what_is_there() -> None:
+    fleet = plan_fleet(500, seed=3, ev_sites_frac=0.1, meter_sites_frac=0.1)
+    masks = present_of(fleet)
+    chargers = fleet.nameplate["ev_limit_kw"] > 0
+    homes = fleet.device_type == DeviceType.HOME
+    assert set(masks[homes & chargers].tolist()) == {ALL_PRESENT}
+    assert set(masks[homes & ~chargers].tolist()) == {ALL_PRESENT & ~mask_of("ev_w")}
+    for kind in (DeviceType.EV_CHARGER, DeviceType.METER, DeviceType.BATTERY):
+        assert set(masks[fleet.device_type == kind].tolist()) == {PRESENT_OF[kind]}
+
+
+def test_gateways_speak_for_whole_feeders() -> None:
+    fleet = plan_fleet(1_000, seed=3, gateway_frac=0.4)
+    assert 3 <= len(fleet.gateway_ids) <= 13
+    for number, gateway in enumerate(fleet.gateway_ids):
+        checked_id("site_id", gateway)
+        rows = np.flatnonzero(fleet.gateway_of == number)
+        feeder = fleet.groups[int(fleet.leaf_group[GRID][rows[0]])].group_id
+        assert rows.tolist() == fleet.rows_in(feeder).tolist()
+        assert gateway == f"gateway-{feeder}"
+        assert fleet.gateway_unit[rows].tolist() == list(range(1, len(rows) + 1))
+        assert set(fleet.partition[rows].tolist()) == {int(fleet.partition[rows[0]])}
+    own = fleet.gateway_of < 0
+    assert not fleet.gateway_unit[own].any()
+    devices = devices_of(fleet)
+    assert len(devices.names) == own.sum() + len(fleet.gateway_ids)
+    for row, device in enumerate(devices.device_of.tolist()):
+        expected = fleet.site_ids[row] if own[row] else fleet.gateway_ids[fleet.gateway_of[row]]
+        assert devices.names[device] == expected
+        assert (device in devices.gateways) == (not own[row])
+
+
+@pytest.mark.parametrize("shares", [{"ev_sites_frac": -0.1}, {"ev_sites_frac": 0.6, "meter_sites_frac": 0.6}])
+def test_fleet_refuses_shares_that_are_none(shares: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError):
+        plan_fleet(10, seed=1, **shares)

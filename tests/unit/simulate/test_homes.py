@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 
 from shoal.domain.clock import Stage, Tick
 from shoal.domain.desired import DesiredState, DurableUpTo
+from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, local_midnight_ns
-from shoal.domain.telemetry import decode
-from shoal.edge.link import LinkStatistics, Message
-from shoal.simulate.fleet import plan_fleet
+from shoal.domain.negotiate import answer_hello, refuse_versions
+from shoal.domain.pace import Pace, encode_pace
+from shoal.domain.telemetry import DeviceType, mask_of
+from shoal.domain.wire import decode
+from shoal.edge.downlink import Message
+from shoal.edge.link import LinkStatistics
+from shoal.simulate.fleet import devices_of, plan_fleet, present_of
 from shoal.simulate.homes import REPORT_S, Homes
 from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
@@ -33,18 +38,20 @@ Minute = tuple[int, dict[str, int]]
 class Wires:
     """The links' interface without a network: messages are lists."""
 
-    def __init__(self) -> None:
-        self.up = np.zeros(SITES, dtype=np.bool_)
+    def __init__(self, devices: int = SITES) -> None:
+        self.up = np.zeros(devices, dtype=np.bool_)
         self.sent: list[tuple[int, bytes]] = []
         self.lost: list[tuple[int, bytes]] = []
         self.inbox: list[Message] = []
+        self.hellos: list[int] = []
+        self.spread_s = 0.0
         self.closed = False
         self._newly: set[int] = set()
         self._pipe = os.pipe()
 
     def connect_all(self, max_rate_per_s: float) -> None:
         assert max_rate_per_s > 0
-        self.raise_up(range(SITES))
+        self.raise_up(range(len(self.up)))
 
     def raise_up(self, rows: Any) -> None:
         self.up[list(rows)] = True
@@ -63,6 +70,11 @@ class Wires:
 
     def publish_many(self, rows: NDArray[np.int64], payloads: list[bytes]) -> int:
         return sum(self.publish(row, payload) for row, payload in zip(rows.tolist(), payloads, strict=True))
+
+    def publish_hello(self, row: int, payload: bytes) -> bool:
+        assert payload == b'{"versions":[2,1]}'
+        self.hellos.append(row)
+        return True
 
     def poll(self, timeout_s: float = 0.0) -> list[Message]:
         found, self.inbox = self.inbox, []
@@ -105,6 +117,9 @@ class Script:
         self.accounts: dict[str, Any] = {}
         self._before = before
 
+    def at(self, machine_ns: Any) -> Any:
+        return machine_ns, machine_ns
+
     def now_ns(self) -> int:
         raise AssertionError("a tick says what time it is")
 
@@ -124,8 +139,9 @@ class Script:
 class Network(FaultModel):
     """A network whose faults the test sets by hand, by minute."""
 
-    def __init__(self) -> None:
-        super().__init__(FLEET.site_ids, 1, drop_out_frac=0.0, late_frac=0.0, duplicate_frac=0.0)
+    def __init__(self, fleet: Fleet = FLEET) -> None:
+        super().__init__(fleet.site_ids, 1, drop_out_frac=0.0, late_frac=0.0, duplicate_frac=0.0)
+        self.sites = len(fleet.site_ids)
         self.offline: dict[int, list[int]] = {}
         self.late: dict[tuple[int, int], int] = {}
         self.twice: set[tuple[int, int]] = set()
@@ -136,17 +152,17 @@ class Network(FaultModel):
         return (t_ns - START_NS) // NS_PER_MINUTE
 
     def online(self, t_ns: int) -> NDArray[np.bool_]:
-        online = np.ones(SITES, dtype=np.bool_)
+        online = np.ones(self.sites, dtype=np.bool_)
         if not self.cleared:
             online[self.offline.get(self._minute(t_ns), [])] = False
         return online
 
     def late_by_ns(self, t_ns: int) -> NDArray[np.int64]:
-        by = [0 if self.cleared else self.late.get((self._minute(t_ns), row), 0) for row in range(SITES)]
+        by = [0 if self.cleared else self.late.get((self._minute(t_ns), row), 0) for row in range(self.sites)]
         return np.array(by, dtype=np.int64) * NS_PER_MINUTE
 
     def duplicated(self, t_ns: int) -> NDArray[np.bool_]:
-        return np.array([(self._minute(t_ns), row) in self.twice for row in range(SITES)])
+        return np.array([(self._minute(t_ns), row) in self.twice for row in range(self.sites)])
 
     def clear(self) -> None:
         self.cleared = True
@@ -155,19 +171,19 @@ class Network(FaultModel):
 class Stand:
     """Homes, their wires and their clock."""
 
-    def __init__(self, report_steps: int = 1) -> None:
-        self.wires = Wires()
-        self.network = Network()
+    def __init__(self, report_steps: int = 1, fleet: Fleet = FLEET) -> None:
+        self.wires = Wires(len(devices_of(fleet).names))
+        self.network = Network(fleet)
         self.acts: dict[int, Callable[[], None]] = {}
         self.clock = Script(self._before)
-        self.world = HomeWorld(FLEET, Profiles(FLEET, 1), start_ns=START_NS, seed=1)
+        self.world = HomeWorld(fleet, Profiles(fleet, 1), start_ns=START_NS, seed=1)
         self.homes = Homes(
-            fleet=FLEET,
+            fleet=fleet,
             world=self.world,
             faults=self.network,
             links=self.wires,  # type: ignore[arg-type]
             clock=self.clock,
-            report_steps=np.full(SITES, report_steps),
+            report_steps=np.full(len(fleet.site_ids), report_steps),
         )
 
     def _before(self, minute: int) -> int:
@@ -192,10 +208,12 @@ class Stand:
         return [report["samples_released"] for report in self.clock.reports]
 
     def tell(self, row: int, desired: DesiredState) -> None:
-        self.wires.inbox.append((row, "desired", msgspec.json.encode(desired)))
+        self.wires.inbox.append(Message(row, "desired", msgspec.json.encode(desired)))
 
-    def durable(self, row: int, seq: int) -> None:
-        self.wires.inbox.append((row, "durable", msgspec.json.encode(DurableUpTo(seq=seq))))
+    def durable(self, row: int, seq: int, *, resend: bool = False) -> None:
+        self.wires.inbox.append(
+            Message(row, "durable", msgspec.json.encode(DurableUpTo(seq=seq, resend=resend)))
+        )
 
 
 @pytest.fixture
@@ -223,7 +241,7 @@ def test_every_site_says_every_minute_once(stand: Stand) -> None:
     assert stand.released() == [SITES * minute for minute in range(1, 6)]
     assert len(stand.wires.sent) == 5 * SITES
     for row, payload in stand.wires.sent:
-        records, oldest_seq = decode(payload)
+        records, oldest_seq, _ = decode(payload)
         assert oldest_seq == 1, row
         assert records["ts_ns"][0] == START_NS + records["seq"][0] * NS_PER_MINUTE
 
@@ -336,7 +354,7 @@ def test_durable_samples_are_forgotten(stand: Stand) -> None:
     stand.acts = {3: lambda: stand.durable(0, 2)}
     stand.run(4)
     (last,) = [payload for row, payload in stand.wires.sent[-SITES:] if row == 0]
-    assert decode(last)[1] == 3
+    assert decode(last)[1].tolist() == [3]
     assert stand.homes.statistics().durable_received == 1
 
 
@@ -355,8 +373,10 @@ def test_lease_is_followed_and_reported(stand: Stand) -> None:
 def test_word_that_cannot_be_used_is_refused_and_counted(stand: Stand) -> None:
     def tell() -> None:
         stand.tell(0, lease(-60, -2_000, minutes=15))
-        stand.wires.inbox.append((1, "desired", b'{"\xff": 1}'))
-        stand.wires.inbox.append((1, "durable", b"nonsense"))
+        stand.wires.inbox.append(Message(1, "desired", b'{"\xff": 1}'))
+        stand.wires.inbox.append(Message(1, "durable", b"nonsense"))
+        stand.wires.inbox.append(Message(1, "pace", b"nonsense"))
+        stand.wires.inbox.append(Message(1, "schema", b"nonsense"))
 
     stand.acts = {2: tell}
     stand.run(3)
@@ -436,5 +456,187 @@ def test_telemetry_says_what_the_meters_show(stand: Stand) -> None:
     last = {row: decode(payload)[0][-1] for row, payload in stand.wires.sent[-SITES:]}
     for row in range(SITES):
         for name in ("charge_wh", "discharge_wh", "import_wh", "export_wh"):
-            assert last[row][name] == getattr(stand.world, name)[row]
-        assert last[row]["soc_frac"] == pytest.approx(stand.world.soc_frac[row], abs=1e-6)
+            measured = bool(int(last[row]["present"]) & mask_of(name))
+            assert measured == (row < SITES - 1 or name in ("charge_wh", "discharge_wh"))
+            assert last[row][name] == getattr(stand.world, name)[row] * measured
+        assert last[row]["soc_frac"] == pytest.approx(stand.world.soc_frac[row], abs=6e-5)
+
+
+def test_plant_that_misses_a_sample_hears_everything_from_there_again(stand: Stand) -> None:
+    def ask() -> None:
+        stand.durable(2, 1, resend=True)
+
+    stand.acts = {5: ask}
+    stand.run(5)
+    assert stand.wires.samples()[2] == [1, 2, 3, 4, 2, 3, 4, 5]
+    assert stand.homes.statistics().asked_again == 1
+    assert stand.released() == [7, 14, 21, 28, 35], "what is said again is not released again"
+
+
+def test_request_for_what_is_missing_waits_for_its_site_to_be_online(stand: Stand) -> None:
+    stand.network.offline = {4: [2]}
+    stand.acts = {4: lambda: stand.durable(2, 1, resend=True)}
+    stand.run(6)
+    assert stand.wires.samples()[2] == [1, 2, 3, 2, 3, 4, 5, 6]
+
+
+def test_hello_is_said_once_and_again_only_to_a_plant_that_refused(stand: Stand) -> None:
+    def again() -> None:
+        refusal = msgspec.json.encode(refuse_versions([2]))
+        stand.wires.inbox.append(Message(3, "schema", refusal))
+        stand.wires.inbox.append(
+            Message(4, "schema", msgspec.json.encode(answer_hello(b'{"versions": [2, 1]}')))
+        )
+
+    def cut() -> None:
+        stand.wires.cut(list(range(SITES)))
+        stand.wires.raise_up(range(SITES))
+
+    stand.acts = {2: again, 3: cut}
+    stand.run(4)
+    assert stand.wires.hellos == [*range(SITES), 3]
+    assert stand.homes.statistics().hellos == SITES + 1
+    assert stand.homes.statistics().versions_refused == 1
+
+
+def test_plant_that_takes_only_the_first_version_is_spoken_to_in_it(stand: Stand) -> None:
+    """What was said in the newer version was not taken, so it is said again."""
+    answer = answer_hello(b'{"versions": [2, 1]}')
+    old = msgspec.structs.replace(
+        answer, version=1, accepts=msgspec.structs.replace(answer.accepts, versions=(1,))
+    )
+    stand.acts = {3: lambda: stand.wires.inbox.append(Message(1, "schema", msgspec.json.encode(old)))}
+    stand.run(4)
+    said = [(payload[2], decode(payload)[0]["seq"].tolist()) for row, payload in stand.wires.sent if row == 1]
+    assert said == [(2, [1]), (2, [2]), (1, [1, 2]), (1, [3]), (1, [4])]
+    assert {payload[2] for row, payload in stand.wires.sent if row != 1} == {2}
+
+
+def slow_down(stand: Stand, minute: int, *, every_min: int, minutes: int) -> None:
+    issued_ns = START_NS + minute * NS_PER_MINUTE
+    word = Pace(every_s=60.0 * every_min, until_ns=issued_ns + minutes * NS_PER_MINUTE, issued_ns=issued_ns)
+    for device in range(len(stand.wires.up)):
+        stand.wires.inbox.append(Message(device, "pace", encode_pace(word)))
+
+
+def test_slowed_sites_gather_their_samples_and_resume_by_themselves(stand: Stand) -> None:
+    stand.acts = {11: lambda: slow_down(stand, 10, every_min=5, minutes=20)}
+    stand.run(45)
+    assert stand.wires.samples() == {row: list(range(1, 46)) for row in range(SITES)}, "nothing is lost"
+    for row in range(SITES):
+        sizes = [len(decode(payload)[0]) for sender, payload in stand.wires.sent if sender == row]
+        assert sizes[:10] == [1] * 10 == sizes[-10:]
+        assert max(sizes) == 5 and sizes.count(5) >= 3, sizes
+    resumed = {
+        max(
+            int(decode(payload)[0]["seq"][-1])
+            for r, payload in stand.wires.sent
+            if r == row and len(decode(payload)[0]) > 1
+        )
+        for row in range(SITES)
+    }
+    assert resumed <= set(range(26, 37)) and len(resumed) > 1, "not all of them at once"
+    assert stand.homes.statistics().slowed == 0
+
+
+def test_command_is_followed_and_draining_goes_on_however_slow_the_pace(stand: Stand) -> None:
+    stand.world.stored_kwh[:] = FLEET.nameplate["energy_capacity_kwh"] * 0.8
+
+    def act() -> None:
+        slow_down(stand, 1, every_min=60, minutes=600)
+        stand.tell(0, lease(1, -2_000, version=9))
+
+    stand.acts = {2: act}
+    stand.run([*((minute, {}) for minute in range(1, 7)), (6, {"draining": 1, "closing": 1})])
+    assert stand.world.discharge_wh[0] > 0
+    records = np.concatenate([decode(payload)[0] for row, payload in stand.wires.sent if row == 0])
+    assert records["command_version"].tolist() == [0, 9, 9, 9, 9, 9]
+    assert stand.released()[-1] == 6 * SITES
+    assert len([row for row, _ in stand.wires.sent if row == 0]) < 6
+
+
+MIXED = plan_fleet(120, 5, ev_sites_frac=0.15, meter_sites_frac=0.2, gateway_frac=0.5)
+
+
+def test_sites_of_every_type_send_what_they_have() -> None:
+    stand = Stand(fleet=MIXED)
+    stand.run(30)
+    stand.wires.release()
+    devices = devices_of(MIXED)
+    assert 0 < len(MIXED.gateway_ids) == len(devices.gateways)
+    row_of = {
+        (device, unit): row
+        for row, (device, unit) in enumerate(
+            zip(devices.device_of.tolist(), MIXED.gateway_unit.tolist(), strict=True)
+        )
+    }
+    latest: dict[int, Any] = {}
+    arrived: dict[int, list[int]] = {row: [] for row in range(len(MIXED.site_ids))}
+    masks = present_of(MIXED)
+    for device, payload in stand.wires.sent:
+        records, _, units = decode(payload)
+        for record, unit in zip(records, units.tolist(), strict=True):
+            row = row_of[device, unit]
+            assert record["present"] == masks[row]
+            arrived[row].append(int(record["seq"]))
+            latest[row] = record
+    assert set(map(tuple, arrived.values())) == {tuple(range(1, 31))}
+    messages = sum(device in devices.gateways for device, _ in stand.wires.sent)
+    behind = int((MIXED.gateway_of >= 0).sum())
+    assert messages < 30 * behind / 4, "a gateway says much at once"
+    for row, kind in enumerate(MIXED.device_type.tolist()):
+        record = latest[row]
+        if kind == DeviceType.METER:
+            assert record["import_wh"] == stand.world.import_wh[row] > 0 == stand.world.export_wh[row]
+            assert (record["battery_w"], record["solar_w"], record["ev_w"]) == (0, 0, 0)
+        elif kind == DeviceType.EV_CHARGER:
+            assert record["import_wh"] == stand.world.ev_wh[row] == stand.world.import_wh[row]
+            assert record["load_w"] == 0 == stand.world.load_w[row]
+        else:
+            assert record["charge_wh"] == stand.world.charge_wh[row]
+
+
+def test_word_for_a_site_behind_a_gateway_reaches_it() -> None:
+    stand = Stand(fleet=MIXED)
+    row = int(np.flatnonzero((MIXED.gateway_of >= 0) & (MIXED.device_type == DeviceType.HOME))[3])
+    device, unit = int(devices_of(MIXED).device_of[row]), int(MIXED.gateway_unit[row])
+    stand.world.stored_kwh[row] = MIXED.nameplate["energy_capacity_kwh"][row] * 0.8
+
+    def tell() -> None:
+        desired = msgspec.json.encode(lease(1, -2_000, version=9))
+        stand.wires.inbox.append(Message(device, "desired", desired, unit))
+        stand.wires.inbox.append(Message(device, "durable", b'{"seq": 1, "resend": true}', unit))
+        stand.wires.inbox.append(Message(device, "desired", desired, 60_000))
+
+    stand.acts = {3: tell}
+    stand.run(4)
+    stand.wires.release()
+    assert np.flatnonzero(stand.world.discharge_wh).tolist().count(row) == 1
+    assert stand.homes.statistics().desired_received == 1
+    mine = [
+        records["seq"][units == unit].tolist()
+        for sender, payload in stand.wires.sent
+        if sender == device
+        for records, _, units in [decode(payload)]
+        if (units == unit).any()
+    ]
+    assert sorted(seq for numbers in mine for seq in numbers) == [1, 2, 2, 3, 4]
+
+
+def test_gateways_site_that_is_cut_off_catches_up_beside_its_neighbours() -> None:
+    stand = Stand(fleet=MIXED)
+    row = int(np.flatnonzero(MIXED.gateway_of >= 0)[7])
+    device, unit = int(devices_of(MIXED).device_of[row]), int(MIXED.gateway_unit[row])
+    stand.network.offline = {minute: [row] for minute in (2, 3)}
+    stand.network.late = {(4, int(np.flatnonzero(MIXED.gateway_of >= 0)[0])): 60}
+    stand.run([*((minute, {}) for minute in range(1, 7)), (6, {"draining": 1, "closing": 1})])
+    stand.wires.release()
+    mine = [
+        int(seq)
+        for sender, payload in stand.wires.sent
+        if sender == device
+        for records, _, units in [decode(payload)]
+        for seq in records["seq"][units == unit]
+    ]
+    assert sorted(mine) == [1, 2, 3, 4, 5, 6]
+    assert stand.released()[-1] == 6 * len(MIXED.site_ids)

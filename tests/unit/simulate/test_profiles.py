@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -87,12 +86,7 @@ def test_profiles_do_not_depend_on_the_order_of_calls(fleet: Fleet) -> None:
 
 def test_profiles_of_a_home_are_the_same_in_any_fleet(fleet: Fleet) -> None:
     rows = np.array([7, 3, 111])
-    part = replace(
-        fleet,
-        site_ids=tuple(fleet.site_ids[row] for row in rows),
-        nameplate=fleet.nameplate[rows],
-        leaf_group={hierarchy: leaf[rows] for hierarchy, leaf in fleet.leaf_group.items()},
-    )
+    part = fleet.take(rows)
     whole_w = np.stack(Profiles(fleet, seed=5).power_w(NOON_NS, NOON_NS + NS_PER_MINUTE))
     part_w = np.stack(Profiles(part, seed=5).power_w(NOON_NS, NOON_NS + NS_PER_MINUTE))
     assert np.array_equal(part_w, whole_w[:, rows])

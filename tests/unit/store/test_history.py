@@ -1,24 +1,26 @@
-"""History: what was written is read back exactly once, whatever is killed when, and SQL can only read."""
+"""Reading history: what was written is read back exactly once, and SQL can only read."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError, UnavailableError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
-from shoal.domain.telemetry import TELEMETRY
-from shoal.store.history import REGISTERS, History, HistoryWriter
-from shoal.store.history_files import SCHEMA
+from shoal.domain.telemetry import TELEMETRY, Flag
+from shoal.store import history as history_module
+from shoal.store.history import REGISTERS, History
+from shoal.store.history_folder import LocalFolder
+from shoal.store.history_keep import Keeper, KeepOptions
+from shoal.store.history_register import FileRegister, UnitState
+from shoal.store.history_write import PartWriter, Samples
+from tests.unit.store.history_cases import UNIT, expected, pairs, samples, write_minutes
 from tests.unit.store.records import START_NS, make_records
 
 
@@ -34,146 +36,43 @@ def history(root: Path) -> Iterator[History]:
     history.close()
 
 
-def _write(root: Path, *, first: int, minutes: int, shard: int = 0, sites: int = 3) -> list[Path]:
-    """Write minutes of telemetry, one journal position a minute."""
-    records, site_no, arrival_ns = make_records(sites=sites, first=first, minutes=minutes)
-    return HistoryWriter(root, shard).write(
-        records, site_no, arrival_ns, from_seq=first + 1, to_seq=first + minutes
+def _register(root: Path) -> FileRegister:
+    return FileRegister(root.parent / "unit.bin")
+
+
+def _write(root: Path, *, first: int, minutes: int, sites: int = 3) -> list[Path]:
+    """Write minutes of telemetry, one journal position a minute; return the files of the history."""
+    asyncio.run(
+        write_minutes(LocalFolder(root), _register(root), minutes=minutes, sites=sites, at_minute=first)
     )
+    return sorted(root.glob("raw/*/*.parquet"))
 
 
-# -- writing
+def _write_samples(root: Path, given: Samples) -> None:
+    async def write() -> None:
+        writer = PartWriter(LocalFolder(root), UNIT, _register(root))
+        state = await writer.recover()
+        await writer.write(given, UnitState(position=state.position + 1))
+
+    asyncio.run(write())
 
 
-def test_schema_carries_the_units_of_the_telemetry_table(root: Path) -> None:
-    (path,) = _write(root, first=0, minutes=1)
-    schema = pq.read_schema(path)
-
-    assert schema.equals(SCHEMA, check_metadata=True)
-    assert schema.names == ["site_no", *TELEMETRY.names, "arrival_ns"]
-    for column in TELEMETRY.columns:
-        field = schema.field(column.name)
-        assert field.type == pa.from_numpy_dtype(np.dtype(column.dtype))
-        assert field.metadata[b"unit"].decode() == column.unit
-
-
-def test_write_splits_by_hour_of_device_time(root: Path) -> None:
-    paths = _write(root, first=50, minutes=75)
-
-    assert [str(path.relative_to(root)) for path in paths] == [
-        f"hour=2021-02-10T{hour}/shard-0-51-125.parquet" for hour in ("06", "07", "08")
-    ]
-    assert [pq.read_metadata(path).num_rows for path in paths] == [30, 180, 15]
-
-
-def test_what_is_written_is_read_back_to_the_last_bit(root: Path, history: History) -> None:
+def test_what_is_written_is_read_back(root: Path, history: History) -> None:
     records, site_no, arrival_ns = make_records(sites=3, first=0, minutes=90)
     shuffled = np.random.default_rng(3).permutation(len(records))
-    HistoryWriter(root, 0).write(
-        records[shuffled], site_no[shuffled], arrival_ns[shuffled], from_seq=1, to_seq=90
+    given = Samples(
+        records=records[shuffled],
+        site_no=site_no[shuffled].astype(np.int32),
+        arrival_ns=arrival_ns[shuffled],
     )
+    _write_samples(root, given)
 
     table = history.query("SELECT * FROM telemetry ORDER BY site_no, seq")
     order = np.lexsort((records["seq"], site_no))
-    for name in TELEMETRY.names:
+    for name in set(TELEMETRY.names) - {"present"}:
         np.testing.assert_array_equal(table[name].to_numpy(), records[name][order], strict=True)
     np.testing.assert_array_equal(table["site_no"].to_numpy(), site_no[order])
     np.testing.assert_array_equal(table["arrival_ns"].to_numpy(), arrival_ns[order])
-
-
-def test_write_of_nothing_writes_nothing(root: Path) -> None:
-    records, site_no, arrival_ns = make_records(sites=3, first=0, minutes=1)
-    assert HistoryWriter(root, 0).write(records[:0], site_no[:0], arrival_ns[:0], from_seq=1, to_seq=1) == []
-    assert not root.exists()
-
-
-def test_write_refuses_what_does_not_fit(root: Path) -> None:
-    records, site_no, arrival_ns = make_records(sites=3, first=0, minutes=1)
-    writer = HistoryWriter(root, 0)
-    with pytest.raises(InvalidInputError, match="from_seq"):
-        writer.write(records, site_no, arrival_ns, from_seq=2, to_seq=1)
-    with pytest.raises(InvalidInputError, match="site_no"):
-        writer.write(records, site_no[:1], arrival_ns, from_seq=1, to_seq=1)
-
-
-def test_write_of_the_same_positions_again_replaces(root: Path, history: History) -> None:
-    for _ in range(2):
-        _write(root, first=0, minutes=10)
-    assert history.count_distinct() == (30, 30)
-
-
-# -- restart
-
-
-def test_forget_after_drops_what_will_be_replayed_and_nothing_else(root: Path, history: History) -> None:
-    _write(root, first=0, minutes=70)
-    _write(root, first=70, minutes=60)
-    _write(root, first=130, minutes=5)
-    _write(root, first=0, minutes=200, shard=1, sites=1)
-
-    assert HistoryWriter(root, 0).forget_after(70) == 3
-    assert history.count_distinct() == (3 * 70 + 200, 2 * 70 + 200)
-    _write(root, first=70, minutes=65)
-
-    rows = history.query("SELECT site_no, seq FROM telemetry WHERE site_no > 0")
-    assert (
-        rows.num_rows == len(set(zip(*(column.to_pylist() for column in rows.columns), strict=True))) == 270
-    )
-    assert HistoryWriter(root, 0).forget_after(1000) == 0
-
-
-def test_forget_after_refuses_to_cut_a_file_in_two(root: Path, history: History) -> None:
-    _write(root, first=0, minutes=10)
-    _write(root, first=10, minutes=10)
-
-    with pytest.raises(CorruptStateError, match="both sides of 15"):
-        HistoryWriter(root, 0).forget_after(15)
-    with pytest.raises(CorruptStateError, match="both sides of 5"):
-        HistoryWriter(root, 0).forget_after(5)
-    assert history.count_distinct() == (60, 60)
-
-
-_KILLED = """
-import os, pathlib, signal, sys
-from tests.unit.store.test_history import _write
-root, moment, times = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-module, name = (pathlib.Path, "replace") if moment == "replace" else (os, "fsync")
-real = getattr(module, name)
-def strike(*arguments):
-    global times
-    times -= 1
-    if times < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments)
-_write(root, first=0, minutes=30)
-setattr(module, name, strike)
-_write(root, first=30, minutes=120)
-"""
-
-
-@pytest.mark.parametrize(
-    ("moment", "times", "visible_hours"),
-    [("replace", 0, 0), ("replace", 1, 1), ("fsync", 0, 0), ("fsync", 6, 2)],
-)
-def test_killed_writer_leaves_only_complete_files(
-    root: Path, history: History, moment: str, times: int, visible_hours: int
-) -> None:
-    """A process dies while it writes 30, 60 and 30 minutes into three hours; then the shard starts again."""
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(root), moment, str(times)], check=False, capture_output=True
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-
-    leftovers = list(root.glob("hour=*/.*"))
-    expected = 3 * (30 + (0, 30, 90)[visible_hours])
-    assert history.count_distinct() == (expected, expected)
-    assert len(leftovers) == 1
-
-    HistoryWriter(root, 0).forget_after(30)
-    assert history.count_distinct() == (90, 90)
-    _write(root, first=30, minutes=120)
-    assert history.count_distinct() == (450, 450)
-    assert list(root.glob("hour=*/.*")) == []
 
 
 # -- reading
@@ -189,8 +88,12 @@ def test_empty_history_is_an_empty_table_with_the_same_columns(root: Path, histo
     full = history.query("SELECT * FROM telemetry")
     assert (full.num_rows, full.schema) == (3, empty.schema)
 
-    HistoryWriter(root, 0).forget_after(0)
-    assert history.query("SELECT * FROM telemetry").equals(empty)
+    for tier in ("rollup_5min", "rollup_1h"):
+        empty = history.query(f"SELECT * FROM {tier}")
+        assert empty.num_rows == 0
+    Keeper(LocalFolder(root), KeepOptions()).run(START_NS + 24 * NS_PER_HOUR)
+    full = history.query("SELECT * FROM rollup_1h")
+    assert (full.num_rows, full.schema) == (3, empty.schema)
 
 
 def test_query_takes_parameters_by_position_and_by_name(root: Path, history: History) -> None:
@@ -214,7 +117,7 @@ def test_query_takes_parameters_by_position_and_by_name(root: Path, history: His
         "DROP VIEW telemetry",
         "CREATE TABLE t AS SELECT 1",
         "CREATE OR REPLACE VIEW telemetry AS SELECT 1",
-        "COPY (SELECT 1) TO '{root}/hour=2021-02-10T06/evil.parquet'",
+        "COPY (SELECT 1) TO '{root}/raw/hour=2021-02-10T06/evil.parquet'",
         "COPY (SELECT 1) TO '{root}/../evil.csv'",
         "ATTACH '{root}/evil.db'",
         "INSTALL httpfs",
@@ -251,7 +154,7 @@ def test_query_that_needs_too_much_memory_is_refused(root: Path) -> None:
 
 
 def test_damaged_file_is_corrupt_state(root: Path, history: History) -> None:
-    (path,) = _write(root, first=0, minutes=1)
+    (path, *_) = _write(root, first=0, minutes=1)
     path.write_bytes(b"x" * 500)
     with pytest.raises(CorruptStateError):
         history.count_distinct()
@@ -309,3 +212,89 @@ def test_readers_see_whole_files_while_a_writer_writes(root: Path, history: Hist
     assert errors == []
     assert all(rows == different and rows % 15 == 0 for rows, different in counts)
     assert history.count_distinct() == (150, 150)
+
+
+def test_registers_under_suspicion_are_left_out(root: Path, history: History) -> None:
+    given = samples(first=0, minutes=4)
+    given.records["flags"][given.records["seq"] == 2] = Flag.REGISTER_BACKWARDS
+    given.records["flags"][given.records["seq"] == 3] = Flag.BACKFILL | Flag.ESTIMATED
+    _write_samples(root, given)
+    found = history.registers(np.array([1]), START_NS, START_NS + NS_PER_HOUR)
+    assert (found["ts_ns"] - START_NS).tolist() == [0, 2 * NS_PER_MINUTE, 3 * NS_PER_MINUTE]
+
+
+def test_query_takes_only_the_hours_of_its_span(root: Path, history: History) -> None:
+    for path in _write(root, first=0, minutes=240):
+        if "T07" not in str(path):
+            path.write_bytes(b"x" * 500)
+    start_ns = START_NS + NS_PER_HOUR
+    count = "SELECT count(*) AS n FROM telemetry"
+    assert history.query(count, span_ns=(start_ns, start_ns + 1)).to_pylist() == [{"n": 180}]
+    assert history.query(count, span_ns=(start_ns, start_ns)).to_pylist() == [{"n": 0}]
+    with pytest.raises(CorruptStateError):
+        history.query(count)
+
+
+def test_query_that_takes_too_long_is_ended(root: Path) -> None:
+    history = History(root, timeout_s=0.2)
+    began_s = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"more than 0\.2 s"):
+        history.query("SELECT sum(a.i * b.i) FROM range(1000000) a(i), range(1000000) b(i)")
+    assert time.monotonic() - began_s < 5.0
+    assert history.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+    history.close()
+
+
+def test_sites_can_be_asked_by_name(root: Path) -> None:
+    _write(root, first=0, minutes=2)
+    history = History(root, site_ids=["a", "b", "c"])
+    answer = history.query(
+        "SELECT site_id, count(*) AS n FROM telemetry JOIN sites USING (site_no) GROUP BY 1 ORDER BY 1"
+    )
+    assert answer.to_pylist() == [{"site_id": name, "n": 2} for name in "abc"]
+    history.close()
+
+
+def test_stream_gives_the_answer_in_pieces(root: Path, history: History) -> None:
+    _write(root, first=0, minutes=30)
+    with history.stream("SELECT * FROM telemetry") as reader:
+        assert sum(len(batch) for batch in reader) == 90
+
+
+def test_snapshot_stays_as_it_was_while_history_goes_on(root: Path, history: History) -> None:
+    _write(root, first=0, minutes=60)
+    _write(root, first=60, minutes=30)
+    snapshot = history.snapshot()
+    assert snapshot.marks[UNIT].position == 90
+
+    _write(root, first=90, minutes=100)
+    Keeper(LocalFolder(root), KeepOptions()).run(START_NS + 24 * NS_PER_HOUR)
+    seen = history.query("SELECT site_no, seq FROM telemetry ORDER BY ALL", snapshot=snapshot)
+    assert [tuple(row.values()) for row in seen.to_pylist()] == expected(90)
+    assert pairs(history) == expected(190)
+
+    Keeper(LocalFolder(root), KeepOptions(grace_s=0)).run(START_NS + 24 * NS_PER_HOUR)
+    with pytest.raises(UnavailableError):
+        history.query("SELECT * FROM telemetry", snapshot=snapshot)
+
+
+def test_status_counts_what_there_is(root: Path, history: History) -> None:
+    assert history.status().tiers["telemetry"].files == 0
+    _write(root, first=0, minutes=60)
+    _write(root, first=60, minutes=30)
+    _write(root, first=30, minutes=5)
+    status = history.status()
+    assert (status.positions, status.parts) == ({UNIT: 95}, 2)
+    raw = status.tiers["telemetry"]
+    assert (raw.files, raw.first, raw.last) == (3, "2021-02-10T06", "2021-02-10T07")
+    assert raw.bytes == sum(path.stat().st_size for path in root.glob("raw/*/*.parquet"))
+
+
+def test_what_is_remembered_of_files_is_bounded(
+    root: Path, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "MOST_KNOWN_FILES", 2)
+    for first in range(0, 300, 60):
+        _write(root, first=first, minutes=60)
+        assert pairs(history) == expected(first + 60)
+    assert len(history._known) <= 5

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,327 +11,281 @@ import pytest
 from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError
-from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
-from shoal.domain.telemetry import TELEMETRY, encode
-from shoal.domain.twins import ShardAnswer
-from shoal.store.history import History, HistoryWriter
-from shoal.telemetry.decode import Decoded, Decoder
-from shoal.telemetry.shard import Shard
-from tests.integration.store.fleets import make_fleet
-
-START_NS = 1_612_936_800_000_000_000
-FLEET = make_fleet(6)
-ROWS = np.array([1, 2, 4], dtype=np.int64)
-DECODER = Decoder(
-    row_of={site.encode(): row for site, row in FLEET.row_of.items()}, max_ahead_ns=10 * NS_PER_HOUR
+from shoal.domain.fleet import Fleet
+from shoal.domain.ids import SiteId
+from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
+from shoal.domain.telemetry import TELEMETRY
+from shoal.domain.twins import AskTwins, ShardAnswer
+from shoal.telemetry import shard as shard_module
+from shoal.telemetry.arrival import arrivals
+from shoal.telemetry.shard import Shard, Snapshot
+from shoal.twin.conditions import Condition
+from shoal.twin.layout import Layout
+from tests.integration.store.fleets import GRID, make_fleet
+from tests.unit.telemetry.shards import (
+    RATES,
+    START_NS,
+    TIMEOUTS,
+    Journal,
+    StillClock,
+    new_shard,
+    picture,
 )
 
-
-def new_shard(folder: Path, *, rows: NDArray[np.int64] = ROWS, number: int = 0) -> Shard:
-    return Shard(
-        number=number,
-        rows=rows,
-        fleet=FLEET,
-        history=HistoryWriter(folder / "history", number),
-        snapshot_path=folder / "twins" / f"shard-{number}.npz",
-    )
-
-
-class Journal:
-    """A journal in memory: messages by position, beginning at 1."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[bytes, bytes]] = []
-
-    def append(self, row: int, *numbers: int, oldest_seq: int = 1, **values: float) -> None:
-        records = TELEMETRY.empty(len(numbers))
-        records["seq"] = numbers
-        records["ts_ns"] = START_NS + np.array(numbers) * NS_PER_MINUTE
-        records["charge_wh"] = np.array(numbers) * 10 + row
-        for name, value in values.items():
-            records[name] = value
-        subject = f"tele.0.{FLEET.site_ids[row]}".encode()
-        self.messages.append((subject, encode(records, oldest_seq=oldest_seq)))
-
-    def read(self, from_seq: int, to_seq: int) -> Decoded:
-        """Return what lies at the positions, both inclusive."""
-        part = self.messages[from_seq - 1 : to_seq]
-        return DECODER.decode(
-            [subject for subject, _ in part],
-            [payload for _, payload in part],
-            START_NS + np.arange(from_seq, from_seq + len(part), dtype=np.int64),
-            now_ns=START_NS,
-        )
+FLEET = make_fleet(6)
+ROWS = np.array([1, 2, 4], dtype=np.int64)
+END_NS = START_NS + 91 * NS_PER_MINUTE
 
 
 @pytest.fixture
 def journal() -> Journal:
     """Return 90 minutes of three sites, with repeats, disorder, a hole that is filled late, and rubbish."""
-    journal = Journal()
+    journal = Journal(FLEET)
     for minute in range(1, 91):
         for row in ROWS.tolist():
             if row == 2 and minute == 20:
                 continue
-            journal.append(row, minute)
+            journal.say(row, minute)
             if minute % 7 == row % 7:
-                journal.append(row, minute)
+                journal.say(row, minute)
             if minute % 11 == 0 and row == 4:
-                journal.append(row, minute - 3, minute - 2)
+                journal.say(row, minute - 3, minute - 2)
         if minute == 40:
-            journal.append(2, 20)
+            journal.say(2, 20)
         if minute == 50:
-            journal.append(1, 50, soc_frac=np.nan)
-            journal.messages.append((b"tele.0.nobody", b"x"))
+            journal.say(1, 50, soc_frac=np.nan, version=1)
+            journal.append(b"tele.0.nobody", b"x")
     return journal
 
 
-def replay(shard: Shard, journal: Journal, *, to_seq: int, size: int = 17) -> None:
+def replay(shard: Shard, journal: Journal, *, to_seq: int | None = None, size: int = 17) -> Shard:
     """Let the shard take what follows its position, in batches."""
-    while shard.position < to_seq:
-        last = min(shard.position + size, to_seq)
-        shard.take(journal.read(shard.position + 1, last), last_seq=last)
+    end = len(journal) if to_seq is None else to_seq
+    while shard.position < end:
+        last = min(shard.position + size, end)
+        shard.take(journal.batch(shard.position + 1, last))
+    return shard
 
 
-def state(shard: Shard) -> dict[str, Any]:
-    """Return everything about a shard that must not depend on crashes."""
-    columns = {name: column.tobytes() for name, column in shard._columns.state().items()}
-    figures = msgspec.to_builtins(shard.statistics())
-    return columns | {name: figures[name] for name in figures if name not in ("buffered", "history_rows")}
+def keep(shard: Shard) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
+    """Return what is committed, as it travels."""
+    mark = msgspec.msgpack.decode(msgspec.msgpack.encode(shard.mark()), type=Snapshot)
+    return mark, shard.state()
 
 
-def history_of(folder: Path) -> list[tuple[int, ...]]:
-    history = History(folder / "history")
-    try:
-        rows = history.query(
-            "SELECT site_no, seq, ts_ns, charge_wh FROM telemetry ORDER BY site_no, seq"
-        ).to_pylist()
-    finally:
-        history.close()
-    return [tuple(row.values()) for row in rows]
-
-
-def test_shard_counts_what_it_took(tmp_path: Path, journal: Journal) -> None:
-    shard = new_shard(tmp_path)
-    shard.restore()
-    replay(shard, journal, to_seq=len(journal.messages))
+def test_shard_counts_what_it_took(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, ROWS), journal)
     figures = shard.statistics()
-    sent = 3 * 90
-    assert (figures.sites, figures.position, figures.applied) == (3, len(journal.messages), sent)
-    assert (figures.deferred, figures.lost, figures.quarantined) == (0, 0, 2)
-    assert shard.accepted() == sent
-    assert figures.applied + figures.duplicates + figures.quarantined == sum(
-        1 if subject.endswith(b"nobody") else (len(payload) - 16) // 72
-        for subject, payload in journal.messages
-    )
+    assert (figures.sites, figures.position, figures.applied) == (3, len(journal), 3 * 90)
+    assert (figures.deferred, figures.lost, figures.quarantined, figures.pending) == (0, 0, 2, 0)
+    assert shard.accounted() == 3 * 90
+    records = sum((len(payload) - 24) // 50 for _, payload in journal.messages if payload[2:3] == b"\x02")
+    assert figures.applied + figures.duplicates == records
 
 
-def test_history_holds_each_sample_once(tmp_path: Path, journal: Journal) -> None:
-    shard = new_shard(tmp_path)
-    for last in (40, 41, 150, len(journal.messages)):
-        replay(shard, journal, to_seq=last)
-        shard.checkpoint()
-        shard.checkpoint()
-    expected = [
-        (row, minute, START_NS + minute * NS_PER_MINUTE, minute * 10 + row)
-        for row in ROWS.tolist()
-        for minute in range(1, 91)
+def test_what_is_set_aside_is_told_with_its_arrival(journal: Journal) -> None:
+    shard = new_shard(FLEET, ROWS)
+    rejected = [one for seq in range(1, len(journal) + 1) for one in shard.take(journal.batch(seq, seq))]
+    assert [(one.reason, one.site_id) for one in rejected] == [
+        ("not_a_number", FLEET.site_ids[1]),
+        ("unknown_site", "nobody"),
     ]
-    assert history_of(tmp_path) == expected
-    assert shard.statistics().history_rows == len(expected)
-    assert shard.statistics().buffered == 0
+    assert all(one.arrival_ns in journal.arrivals_ns for one in rejected)
 
 
-@pytest.mark.parametrize("checkpoints", [(), (30,), (30, 90), (30, 90, 200)])
-def test_successor_of_a_killed_shard_ends_up_in_the_same_place(
-    tmp_path: Path, journal: Journal, checkpoints: tuple[int, ...]
-) -> None:
-    """The predecessor dies with 30 positions taken and not yet written."""
-    end = len(journal.messages)
-    alone = new_shard(tmp_path / "alone")
-    replay(alone, journal, to_seq=end)
-    alone.checkpoint()
-    folder = tmp_path / "plant"
-    first = new_shard(folder)
-    for last in checkpoints:
-        replay(first, journal, to_seq=last)
-        first.checkpoint()
-    replay(first, journal, to_seq=first.position + 30)
-    second = new_shard(folder)
-    second.restore()
-    assert second.position == max(checkpoints, default=0)
-    replay(second, journal, to_seq=end, size=5)
-    second.checkpoint()
-    assert state(second) == state(alone)
-    assert history_of(folder) == history_of(tmp_path / "alone")
-    assert second.statistics().history_rows == len(history_of(folder))
+@pytest.mark.parametrize("at", [0, 1, 30, 200])
+def test_successor_of_a_killed_shard_ends_up_in_the_same_place(journal: Journal, at: int) -> None:
+    """The predecessor dies with 30 positions taken and not yet kept."""
+    alone = replay(new_shard(FLEET, ROWS), journal)
+    first = replay(new_shard(FLEET, ROWS), journal, to_seq=at)
+    mark, state = keep(first)
+    replay(first, journal, to_seq=at + 30)
+    second = new_shard(FLEET, ROWS)
+    second.restore(mark, state)
+    assert second.position == at
+    assert picture(replay(second, journal, size=5)) == picture(alone)
 
 
-def crash_between_history_and_snapshot(shard: Shard, folder: Path) -> None:
-    """Do a checkpoint and take back its snapshot: what a process that died between the two leaves."""
-    snapshot = folder / "twins" / "shard-0.npz"
-    kept = folder / "kept.npz"
-    if snapshot.exists():
-        shutil.copy(snapshot, kept)
-    shard.checkpoint()
-    snapshot.unlink()
-    if kept.exists():
-        kept.replace(snapshot)
+def test_what_is_kept_does_not_change_when_the_shard_goes_on(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, ROWS), journal, to_seq=40)
+    before = picture(shard)
+    mark, state = keep(shard)
+    replay(shard, journal)
+    again = new_shard(FLEET, ROWS)
+    again.restore(mark, state)
+    assert picture(again) == before
 
 
-@pytest.mark.parametrize("checkpoints", [(), (60,)])
-def test_history_is_exactly_once_when_a_shard_dies_before_its_snapshot(
-    tmp_path: Path, journal: Journal, checkpoints: tuple[int, ...]
-) -> None:
-    first = new_shard(tmp_path)
-    first.restore()
-    for last in checkpoints:
-        replay(first, journal, to_seq=last)
-        first.checkpoint()
-    replay(first, journal, to_seq=150)
-    crash_between_history_and_snapshot(first, tmp_path)
-    before = len(history_of(tmp_path))
-    second = new_shard(tmp_path)
-    second.restore()
-    assert second.position == max(checkpoints, default=0)
-    assert len(history_of(tmp_path)) < before, "what no snapshot vouches for is gone"
-    replay(second, journal, to_seq=len(journal.messages), size=23)
-    second.checkpoint()
-    rows = [(site, seq) for site, seq, _, _ in history_of(tmp_path)]
-    assert rows == [(row, minute) for row in ROWS.tolist() for minute in range(1, 91)]
+def test_site_registered_since_the_snapshot_begins_anew_and_the_others_go_on(journal: Journal) -> None:
+    first = replay(new_shard(FLEET, ROWS), journal, to_seq=60)
+    second = new_shard(FLEET, np.array([1, 2, 4, 5]))
+    second.restore(*keep(first))
+    assert (second.position, second.accounted()) == (60, first.accounted())
+    answer = second.answer(AskTwins(), t_ns=START_NS, token=1)
+    latest = np.frombuffer(answer.latest, dtype=TELEMETRY.dtype)
+    assert latest["ts_ns"][3] == 0
+    assert latest["ts_ns"][:3].all()
 
 
-def test_shard_leaves_the_history_of_others_alone(tmp_path: Path, journal: Journal) -> None:
-    other = new_shard(tmp_path, rows=np.array([0, 3]), number=1)
-    records = Journal()
-    records.append(0, 1, 2, 3)
-    other.take(records.read(1, 1), last_seq=1)
-    other.checkpoint()
-    first = new_shard(tmp_path)
-    first.restore()
-    replay(first, journal, to_seq=60)
-    crash_between_history_and_snapshot(first, tmp_path)
-    new_shard(tmp_path).restore()
-    assert [(site, seq) for site, seq, _, _ in history_of(tmp_path)] == [(0, 1), (0, 2), (0, 3)]
+def test_site_that_left_the_shard_since_the_snapshot_is_left_out(journal: Journal) -> None:
+    first = replay(new_shard(FLEET, ROWS), journal)
+    for fleet, rows in ((FLEET, np.array([1, 4])), (FLEET.take(np.arange(4)), np.array([1, 3]))):
+        second = new_shard(fleet, rows)
+        second.restore(*keep(first))
+        kept = np.isin(rows, ROWS)
+        assert second.accounted() == 90 * kept.sum()
 
 
-def test_snapshot_of_other_sites_is_refused(tmp_path: Path, journal: Journal) -> None:
-    first = new_shard(tmp_path)
-    replay(first, journal, to_seq=20)
-    first.checkpoint()
-    before = history_of(tmp_path)
-    for rows in (np.array([1, 2]), np.array([1, 2, 5])):
-        with pytest.raises(CorruptStateError, match="does not own"):
-            new_shard(tmp_path, rows=rows).restore()
-    assert history_of(tmp_path) == before, "nothing was deleted on the way"
+@pytest.mark.parametrize("damage", ["site_no", "twins", "dtype", "length"])
+def test_snapshot_that_does_not_fit_is_refused(journal: Journal, damage: str) -> None:
+    mark, state = keep(replay(new_shard(FLEET, ROWS), journal, to_seq=20))
+    if damage == "dtype":
+        state["twins"] = np.zeros(3, dtype=[("watts", "<i4")])
+    elif damage == "length":
+        state["twins"] = state["twins"][:2]
+    else:
+        del state[damage]
+    with pytest.raises(CorruptStateError, match="shard 0"):
+        new_shard(FLEET, ROWS).restore(mark, state)
 
 
-def test_site_registered_since_the_snapshot_begins_anew_and_the_others_go_on(
-    tmp_path: Path, journal: Journal
-) -> None:
-    first = new_shard(tmp_path)
-    replay(first, journal, to_seq=20)
-    first.checkpoint()
-    second = new_shard(tmp_path, rows=np.array([*ROWS.tolist(), 5]))
-    second.restore()
-    assert second.position == first.position
-    assert second.accepted() == first.accepted()
-    assert len(history_of(tmp_path)) == first.statistics().history_rows
-
-
-def test_missing_snapshot_beside_a_history_is_refused_and_nothing_is_deleted(
-    tmp_path: Path, journal: Journal
-) -> None:
-    first = new_shard(tmp_path)
-    first.restore()
-    replay(first, journal, to_seq=20)
-    first.checkpoint()
-    before = history_of(tmp_path)
-    (tmp_path / "twins" / "shard-0.npz").unlink()
-    with pytest.raises(CorruptStateError, match="missing"):
-        new_shard(tmp_path).restore()
-    assert history_of(tmp_path) == before
-
-
-def _cut(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def _bit(content: bytes) -> bytes:
-    at = content.index(b"latest.npy") + 300
-    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-
-
-@pytest.mark.parametrize("damage", [_cut, _bit, lambda _: b"", lambda _: b"not a snapshot"])
-def test_damaged_snapshot_is_refused(
-    tmp_path: Path, journal: Journal, damage: Callable[[bytes], bytes]
-) -> None:
-    first = new_shard(tmp_path)
-    replay(first, journal, to_seq=20)
-    first.checkpoint()
-    snapshot = tmp_path / "twins" / "shard-0.npz"
-    snapshot.write_bytes(damage(snapshot.read_bytes()))
-    with pytest.raises(CorruptStateError, match=r"shard-0\.npz"):
-        new_shard(tmp_path).restore()
-    assert history_of(tmp_path), "the history was left alone"
-
-
-def test_snapshot_without_a_column_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "twins" / "shard-0.npz"
-    path.parent.mkdir()
-    np.savez(path, rows=ROWS, position=np.int64(4))
-    with pytest.raises(CorruptStateError):
-        new_shard(tmp_path).restore()
-
-
-def test_half_written_snapshot_is_never_read(tmp_path: Path, journal: Journal) -> None:
-    first = new_shard(tmp_path)
-    replay(first, journal, to_seq=20)
-    first.checkpoint()
-    (tmp_path / "twins" / "shard-0.tmp").write_bytes(b"half")
-    second = new_shard(tmp_path)
-    second.restore()
-    assert state(second) == state(first)
-
-
-def test_device_hears_what_is_durable_and_only_news(tmp_path: Path, journal: Journal) -> None:
-    shard = new_shard(tmp_path)
-    assert shard.newly_durable() == []
+def test_device_hears_what_is_durable_and_only_news(journal: Journal) -> None:
+    shard = new_shard(FLEET, ROWS)
+    assert len(shard.newly_durable()[0]) == 0
     replay(shard, journal, to_seq=4)
-    news = dict(shard.newly_durable())
-    assert news.keys() <= set(ROWS.tolist())
-    assert shard.newly_durable() == []
-    replay(shard, journal, to_seq=len(journal.messages))
-    assert dict(shard.newly_durable()) == dict.fromkeys(ROWS.tolist(), 90)
-    assert all(seq >= 1 for seq in news.values())
+    rows, _ = shard.newly_durable()
+    assert set(rows.tolist()) <= set(ROWS.tolist())
+    assert len(shard.newly_durable()[0]) == 0
+    replay(shard, journal)
+    rows, seq = shard.newly_durable()
+    assert dict(zip(rows.tolist(), seq.tolist(), strict=True)) == dict.fromkeys(ROWS.tolist(), 90)
 
 
-def test_device_hears_nothing_beyond_a_hole(tmp_path: Path) -> None:
-    journal = Journal()
-    journal.append(1, 1, 2)
-    journal.append(1, 4, 5)
-    journal.append(1, 3)
-    shard = new_shard(tmp_path)
-    shard.take(journal.read(1, 2), last_seq=2)
-    assert shard.newly_durable() == [(1, 2)]
-    shard.take(journal.read(3, 3), last_seq=3)
-    assert shard.newly_durable() == [(1, 5)]
+def test_device_hears_nothing_beyond_a_hole() -> None:
+    journal = Journal(FLEET)
+    journal.say(1, 1, 2)
+    journal.say(1, 4, 5)
+    journal.say(1, 3)
+    shard = replay(new_shard(FLEET, ROWS), journal, to_seq=2)
+    assert [list(part) for part in shard.newly_durable()] == [[1], [2]]
+    replay(shard, journal)
+    assert [list(part) for part in shard.newly_durable()] == [[1], [5]]
 
 
-def test_answer_is_the_latest_record_of_each_site(tmp_path: Path, journal: Journal) -> None:
-    shard = new_shard(tmp_path)
-    replay(shard, journal, to_seq=len(journal.messages))
-    answer = msgspec.msgpack.decode(shard.answer(t_ns=START_NS), type=ShardAnswer)
-    assert (answer.t_ns, answer.shard) == (START_NS, 0)
-    assert np.frombuffer(answer.rows, dtype=np.int64).tolist() == ROWS.tolist()
+def test_only_a_hole_that_lasts_is_asked_for() -> None:
+    journal = Journal(FLEET)
+    journal.say(1, 1)
+    journal.say(1, 3)
+    journal.say(4, 5, oldest_seq=1)
+    shard = replay(new_shard(FLEET, ROWS), journal)
+
+    def holes() -> dict[int, int]:
+        rows, missing = shard.lasting_holes()
+        return dict(zip(rows.tolist(), missing.tolist(), strict=True))
+
+    assert holes() == {}, "it may fill by itself"
+    assert holes() == {1: 2, 4: 1}
+    assert holes() == {1: 2, 4: 1}, "it is asked for until it is filled"
+    journal.say(1, 2)
+    journal.say(1, 5)
+    journal.say(4, 1)
+    replay(shard, journal)
+    assert holes() == {}, "one hole is filled and there is another; the other moved"
+    assert holes() == {1: 4, 4: 2}
+
+
+def numbers(answer: ShardAnswer) -> list[int]:
+    rows: list[int] = np.frombuffer(answer.rows, dtype=np.int64).tolist()
+    return rows
+
+
+def test_answer_is_the_latest_record_of_each_site(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, ROWS, number=3), journal)
+    answer = shard.answer(AskTwins(), t_ns=START_NS, token=7)
+    assert (answer.t_ns, answer.shard, answer.token, answer.sites) == (START_NS, 3, 7, 3)
+    assert numbers(answer) == ROWS.tolist()
     latest = np.frombuffer(answer.latest, dtype=TELEMETRY.dtype)
     assert latest["seq"].tolist() == [90, 90, 90]
-    assert latest["soc_frac"].tolist() == [0.0, 0.0, 0.0]
+    assert latest["battery_w"].tolist() == [200, 300, 500]
 
 
-def test_shards_together_sum_to_the_fleet(tmp_path: Path, journal: Journal) -> None:
-    ages = {"now_ns": START_NS + 91 * NS_PER_MINUTE, "fresh_ns": 2 * NS_PER_MINUTE, "unknown_ns": NS_PER_HOUR}
-    both = [new_shard(tmp_path, rows=ROWS), new_shard(tmp_path, rows=np.array([0, 3, 5]), number=1)]
-    replay(both[0], journal, to_seq=len(journal.messages))
-    total = both[0].sums(**ages).plus(both[1].sums(**ages))
+def test_answer_about_some_sites_leaves_out_those_of_others(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, ROWS), journal)
+    asked = np.array([4, 0, 1, 99, -1, 4], dtype=np.int64)
+    answer = shard.answer(AskTwins(rows=asked.tobytes()), t_ns=START_NS, token=1)
+    assert numbers(answer) == [4, 1, 4]
+    latest = np.frombuffer(answer.latest, dtype=TELEMETRY.dtype)
+    assert latest["battery_w"].tolist() == [500, 200, 500]
+
+
+def test_whole_shard_is_answered_in_parts_that_fit_a_message(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_module, "MOST_RECORDS", 2)
+    shard = replay(new_shard(FLEET, ROWS), journal)
+    parts = [numbers(shard.answer(AskTwins(first=k), t_ns=0, token=1)) for k in (0, 2, 3, 2**63, -5)]
+    assert parts == [[1, 2], [4], [], [], [1, 2]]
+
+
+def test_largest_part_fits_the_engines_largest_message() -> None:
+    assert shard_module.MOST_RECORDS * (8 + TELEMETRY.dtype.itemsize) < 2 << 20
+
+
+def test_shards_together_sum_to_the_fleet(journal: Journal) -> None:
+    both = [
+        replay(new_shard(FLEET, ROWS), journal),
+        new_shard(FLEET, np.array([0, 3, 5]), number=1),
+    ]
+    one, other = (shard.sums(now_ns=END_NS, rates=RATES, timeouts=TIMEOUTS) for shard in both)
+    total = one.plus(other)
     root = next(n for n, group in enumerate(FLEET.groups) if group.group_id == "vpp")
-    assert (total.sites[root], total.fresh[root], total.unknown[root]) == (6, 3, 3)
+    found = [int(total.column(name)[root]) for name in ("sites", "fresh", "unknown", "power_w_battery")]
+    assert found == [6, 3, 3, 1_000]
+
+
+def test_conditions_tell_who_is_silent(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, np.array([1, 2, 4, 5])), journal)
+    silent = shard.conditions(now_ns=END_NS, fresh_ns=180 * NS_PER_S) & Condition.SILENT
+    assert silent.astype(bool).tolist() == [False, False, False, True]
+    silent = shard.conditions(now_ns=END_NS + 180 * NS_PER_S, fresh_ns=180 * NS_PER_S) & Condition.SILENT
+    assert silent.all()
+
+
+def grown(fleet: Fleet, name: str) -> Fleet:
+    """Return the fleet with one more site that is like the first."""
+    more = fleet.take(np.array([*range(len(fleet.site_ids)), 0]))
+    return replace(more, site_ids=(*fleet.site_ids, SiteId(name)))
+
+
+def test_fleet_that_changes_keeps_every_twin(journal: Journal) -> None:
+    shard = replay(new_shard(FLEET, ROWS), journal, to_seq=100)
+    before = shard.answer(AskTwins(), t_ns=0, token=1)
+    accounted = shard.accounted()
+    leaves = FLEET.leaf_group[GRID].copy()
+    leaves[1], leaves[2] = leaves[2], leaves[1]
+    fleet = grown(replace(FLEET, leaf_group={**FLEET.leaf_group, GRID: leaves}), "newcomer")
+    shard.follow_fleet(fleet, np.array([*ROWS.tolist(), 6]), Layout.of(fleet))
+    after = shard.answer(AskTwins(), t_ns=0, token=1)
+    assert numbers(after) == [*ROWS.tolist(), 6]
+    assert after.latest[: len(before.latest)] == before.latest
+    assert (shard.accounted(), shard.position) == (accounted, 100)
+    journal.append(b"tele.0.newcomer", journal.messages[0][1])
+    replay(shard, journal)
+    assert shard.accounted() == 3 * 90 + 1
+
+
+def test_arrivals_are_as_soon_after_the_newest_record_as_the_clock_allows() -> None:
+    clock = StillClock()
+    clock.doubt_ns = 90 * NS_PER_S
+    journal = Journal(FLEET)
+    earliest_ns = START_NS + 10 * NS_PER_MINUTE
+    for newest, _ in ((9, "before"), (11, "between"), (20, "after")):
+        journal.say(1, newest - 1, newest, arrival_ns=earliest_ns)
+    shard = new_shard(FLEET, ROWS, clock=clock)
+    decoded = shard._decoder.decode(journal.batch(1, 3))
+    found = arrivals(decoded, clock)
+    assert found.tolist() == [
+        *[earliest_ns] * 2,
+        *[earliest_ns + 60 * NS_PER_S] * 2,
+        *[earliest_ns + 90 * NS_PER_S] * 2,
+    ]

@@ -35,6 +35,7 @@ const EMPTY_STATE: Omit<LiveState, "now_ms" | "zone"> = {
   money: { currency: "USD", revenue: null, perfect_foresight: null, by_day: [] },
   runs: [],
   quarantine: { total: 0, by_reason: {}, recent: [] },
+  alarms: { active_count: 0, active: [] },
   health: [],
 };
 

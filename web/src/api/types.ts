@@ -191,6 +191,47 @@ export interface Quarantine {
   recent: Quarantined[];
 }
 
+export type Severity = "notice" | "warning" | "major" | "critical";
+
+/** Something that a person should know of; `sites` of its `of_sites` are concerned now. */
+export interface Alarm {
+  number: number;
+  kind: string;
+  severity: Severity;
+  scope: "site" | "group" | "fleet" | "part";
+  subject: string;
+  name: string;
+  hierarchy_id: string;
+  sites: number;
+  of_sites: number;
+  peak_sites: number;
+  examples: string[];
+  value: Nullable;
+  /** `scattered` when the sites only lie in the subject; the unit of `value` for a part. */
+  detail: string;
+  count: number;
+  raised_ms: number;
+  updated_ms: number;
+  acknowledged_ms: Nullable;
+  acknowledged_by: string;
+  note: string;
+  returned_ms: Nullable;
+  cleared_ms: Nullable;
+  merged_into_number: Nullable;
+  split_from_number: Nullable;
+}
+
+/** The alarms that stand, the most urgent first; `active_count` counts those beyond the list too. */
+export interface Alarms {
+  active_count: number;
+  active: Alarm[];
+}
+
+/** Who reads the page: an operator's name, or null for somebody who may only read. */
+export interface Session {
+  operator: string | null;
+}
+
 export interface RoleHealth {
   role: string;
   status: "up" | "starting" | "down";
@@ -215,6 +256,7 @@ export interface LiveState {
   money: Money;
   runs: WorkflowRun[];
   quarantine: Quarantine;
+  alarms: Alarms;
   health: RoleHealth[];
 }
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import date
+from functools import partial
 
-from shoal.api.access import check_exposure
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal.api.access import check_exposure, operators_of
+from shoal.api.alerts import AlertDesk
 from shoal.api.app import create_app
 from shoal.api.books import read_books
 from shoal.api.health import RoleFile
@@ -14,27 +19,38 @@ from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.plant import Plant
 from shoal.api.serve import bind, serve
+from shoal.cli.history_store import open_history
+from shoal.cli.roles.alarms import acknowledge_alarm
 from shoal.cli.roles.host import Host
-from shoal.cli.roles.twins import ask_twins
+from shoal.cli.roles.owners import read_owners
+from shoal.cli.roles.telemetry import telemetry_options
+from shoal.cli.roles.twins import ask_sites
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S, Interval, local_midnight_ns
-from shoal.domain.twins import FleetView
+from shoal.domain.twins import ShardAnswer
+from shoal.fabric.fleet_feed import FleetFeed
 from shoal.market.registry import market
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
-from shoal.store.database import open_database
-from shoal.store.history import History
+from shoal.store.alarms import AlarmLog
+from shoal.store.database import migrate, open_database
 from shoal.store.ledger import Ledger
+from shoal.store.weather_alerts import WeatherAlertLog
 
 
 async def api(host: Host) -> None:
     """Serve the interface and the page."""
     settings = host.settings
     check_exposure(settings.api.host, settings.api.token)
-    fleet = await host.fleet()
-    ledger = Ledger(open_database(host.ledger_url()))
-    history = History(settings.data_dir / "history")
+    operators = operators_of(settings.api.operators)
     client = await host.connect()
+    feed = FleetFeed(client)
+    published = await host.published_fleet(feed)
+    fleet = published.fleet
+    await asyncio.to_thread(migrate, host.ledger_url())
+    database = open_database(host.ledger_url())
+    ledger = Ledger(database)
+    history = open_history(settings, fleet.site_ids)
     conducted = isinstance(host.clock, ConductedClock)
     model = live_model(settings, fleet, conducted=conducted)
     health = RoleFile(
@@ -51,24 +67,39 @@ async def api(host: Host) -> None:
     )
     host.ops.register("live", hub.statistics)
 
-    async def ask_view() -> FleetView:
-        return await ask_twins(client, shards=settings.telemetry.shards, sites=len(fleet.site_ids))
+    shards = settings.telemetry.shards
 
+    async def ask(rows: NDArray[np.int64]) -> list[ShardAnswer]:
+        return await ask_sites(client, fleet, rows, shards=shards)
+
+    alerts = AlertDesk(
+        fleet=fleet,
+        log=WeatherAlertLog(database),
+        now_ns=lambda: host.clock.now_ns() or model.now_ns or time.time_ns(),
+        on_change=hub.take_alerts,
+    )
     plant = Plant(
         fleet=fleet,
         ledger=ledger,
         history=history,
         model=model,
         hub=hub,
-        ask_view=ask_view,
+        ask_sites=ask,
+        timeouts=telemetry_options(settings.telemetry, conducted=conducted).timeouts,
+        read_owners=partial(read_owners, client, shards=shards),
+        alerts=alerts,
+        alarms=AlarmLog(database),
+        acknowledge=partial(acknowledge_alarm, client),
         metrics=host.ops.registry,
     )
-    app = create_app(plant, token=settings.api.token)
+    app = create_app(plant, token=settings.api.token, operators=operators)
     listening = bind(settings.api.host, settings.api.port)
     try:
         async with asyncio.TaskGroup() as tasks:
             await hub.subscribe(client)
             tasks.create_task(hub.run())
+            tasks.create_task(alerts.run())
+            tasks.create_task(host.end_on_change(feed, published))
             tasks.create_task(serve(app, listening))
             host.ready(port=listening.getsockname()[1])
     finally:

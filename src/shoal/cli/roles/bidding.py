@@ -9,14 +9,15 @@ from dbos import DBOS, DBOSConfig
 
 from shoal.bidding.service import Bidding
 from shoal.bidding.workflow import BidOptions, BidWorkflow
+from shoal.cli.history_store import open_history
 from shoal.cli.roles.host import Host, sqlite_url
 from shoal.cli.roles.twins import ask_twins
 from shoal.connect.market_http import MarketGateway
 from shoal.domain.live import WorkflowRun
 from shoal.domain.twins import FleetView
+from shoal.fabric.fleet_feed import FleetFeed
 from shoal.fabric.subjects import LIVE_MONEY, LIVE_RUNS
 from shoal.store.database import open_database
-from shoal.store.history import History
 from shoal.store.ledger import Ledger
 
 WORKFLOW_VERSION = "day-ahead-1"
@@ -26,10 +27,12 @@ async def bidding(host: Host) -> None:
     """Run the market cycle of every resource."""
     settings = host.settings
     loop = asyncio.get_running_loop()
-    fleet = await host.fleet()
+    client = await host.connect()
+    feed = FleetFeed(client)
+    published = await host.published_fleet(feed)
+    fleet = published.fleet
     ledger = Ledger(open_database(host.ledger_url()))
     gateway = MarketGateway(url=settings.bidding.market_url, token=settings.bidding.market_token)
-    client = await host.connect()
 
     def view() -> FleetView:
         asked = ask_twins(client, shards=settings.telemetry.shards, sites=len(fleet.site_ids))
@@ -70,7 +73,7 @@ async def bidding(host: Host) -> None:
         clock=host.clock,
         ledger=ledger,
         gateway=gateway,
-        history=History(settings.data_dir / "history"),
+        history=open_history(settings),
         launch=DBOS.launch,
         place=workflow.bring,
         coverage_frac=workflow.coverage_frac,
@@ -80,9 +83,11 @@ async def bidding(host: Host) -> None:
     )
     host.ops.register("market", service.statistics)
     host.ready()
+    watching = asyncio.create_task(host.end_on_change(feed, published))
     try:
         await service.follow()
     finally:
+        watching.cancel()
         await asyncio.to_thread(DBOS.destroy)
         gateway.close()
         await client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ from shoal.control.dispatch import DispatchOptions
 from shoal.control.service import Control
 from shoal.domain.ids import ResourceId, SiteId
 from shoal.domain.live import ResourceState
-from shoal.fabric.subjects import LIVE_RESOURCES, desired_subject
+from shoal.fabric.fleet_feed import FleetFeed
+from shoal.fabric.subjects import LIVE_RESOURCES, desired_subject, downlink_name
 from shoal.store.database import open_database
 from shoal.store.ledger import Ledger
 
@@ -62,13 +64,16 @@ class LedgerMemory:
 async def control(host: Host) -> None:
     """Run the controllers of every resource."""
     settings = host.settings
-    fleet = await host.fleet()
+    client = await host.connect()
+    feed = FleetFeed(client)
+    published = await host.published_fleet(feed)
+    fleet = published.fleet
     ledger = Ledger(open_database(host.ledger_url()))
     fence = ledger.next_fence(ISSUER)
-    client = await host.connect()
 
     async def send(site: str, message: bytes) -> None:
-        await client.publish(desired_subject(SiteId(site)), message)
+        name = downlink_name(fleet, fleet.row_of[SiteId(site)])
+        await client.publish(desired_subject(name), message)
 
     async def publish_states(states: list[ResourceState]) -> None:
         await client.publish(LIVE_RESOURCES, msgspec.json.encode(states))
@@ -91,7 +96,9 @@ async def control(host: Host) -> None:
     )
     host.ops.register("dispatch", service.statistics)
     host.ready()
+    watching = asyncio.create_task(host.end_on_change(feed, published))
     try:
         await service.follow()
     finally:
+        watching.cancel()
         await client.close()

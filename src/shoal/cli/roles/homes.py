@@ -16,12 +16,13 @@ from shoal.cli.roles.host import Host, sqlite_url
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import ProgramId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, local_midnight_ns
+from shoal.domain.pace import spread_for
 from shoal.edge.link import Links, LinkSettings
 from shoal.fabric.keys import Keys
 from shoal.market.registry import market
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
-from shoal.simulate.fleet import plan_fleet, site_secret
+from shoal.simulate.fleet import devices_of, plan_fleet, site_secret
 from shoal.simulate.homes import Homes
 from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
@@ -64,14 +65,27 @@ def register_fleet(settings: Settings) -> Fleet:
     url = settings.registry.database_url or sqlite_url(settings, "registry.db")
     migrate(url)
     registry = Registry(open_database(url))
-    fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+    fleet = planned_fleet(settings)
     registry.load_fleet(fleet, valid_from_ns=0, programs=PROGRAMS)
+    devices = devices_of(fleet).names
     sealed = [
-        seal(site_secret(master, site), created_ns=0, random_bytes=secrets.token_bytes)
-        for site in fleet.site_ids
+        seal(site_secret(master, device), created_ns=0, random_bytes=secrets.token_bytes)
+        for device in devices
     ]
-    registry.set_credential(fleet.site_ids, sealed)
+    registry.set_credential(devices, sealed)
     return fleet
+
+
+def planned_fleet(settings: Settings) -> Fleet:
+    """Return the fleet that the settings describe."""
+    demo = settings.demo
+    return plan_fleet(
+        demo.sites,
+        demo.seed,
+        ev_sites_frac=demo.ev_sites_frac,
+        meter_sites_frac=demo.meter_sites_frac,
+        gateway_frac=demo.gateway_frac,
+    )
 
 
 def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
@@ -89,22 +103,26 @@ async def homes(host: Host) -> None:
     settings = host.settings
     conducted = isinstance(host.clock, ConductedClock)
     if conducted:
-        fleet = plan_fleet(settings.demo.sites, settings.demo.seed)
+        fleet = planned_fleet(settings)
         begin_ns = run_bounds_ns(settings)[0] - NS_PER_HOUR
     else:
         fleet = await asyncio.to_thread(register_fleet, settings)
         begin_ns = host.clock.now_ns() // NS_PER_MINUTE * NS_PER_MINUTE - NS_PER_MINUTE
     secret = master_secret(settings)
     tls = ssl.create_default_context(cafile=settings.fabric.tls_cert) if settings.fabric.tls_cert else None
+    devices = devices_of(fleet)
+    # a conductor waits for everybody, so nobody takes their time
+    spread_s = 0.0 if conducted else spread_for(len(devices.names), settings.fabric.sign_ins_per_s)
     links = Links(
         settings.fabric.host,
         settings.fabric.mqtt_port,
-        fleet.site_ids,
-        [site_secret(secret, site) for site in fleet.site_ids],
+        devices.names,
+        [site_secret(secret, device) for device in devices.names],
         tls=tls,
         keep_alive_s=KEEP_ALIVE_S,
         rng_seed=settings.demo.seed,
-        settings=LinkSettings(backoff_base_s=0.2, backoff_cap_s=2.0),
+        settings=LinkSettings(backoff_base_s=0.2, backoff_cap_s=2.0, spread_s=spread_s),
+        gateways=devices.gateways,
     )
     world = HomeWorld(fleet, Profiles(fleet, settings.demo.seed), start_ns=begin_ns, seed=settings.demo.seed)
     service = Homes(
@@ -115,9 +133,10 @@ async def homes(host: Host) -> None:
         clock=host.clock,
         report_steps=np.array([1 if site in BIG_BATTERIES else HOME_REPORT_STEPS for site in fleet.site_ids]),
         jitter=not conducted,
+        rng_seed=settings.demo.seed,
     )
     host.ops.register("homes", service.statistics)
     host.ops.register("links", links.statistics)
-    await service.connect(max_rate_per_s=SIGN_IN_RATE_PER_S)
+    await service.connect(max_rate_per_s=min(SIGN_IN_RATE_PER_S, settings.fabric.sign_ins_per_s))
     host.ready()
     await service.follow()

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from shoal.domain.clock import Clock
+from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.fabric.connection import connect
+from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.keys import Keys
 from shoal.runtime.child import announce_ready, watch_parent
-from shoal.runtime.clock import open_clock
+from shoal.runtime.clock import ConductedClock, open_clock
 from shoal.runtime.log import configure_logging
 from shoal.runtime.ops import OpsServer
 from shoal.runtime.settings import Settings
@@ -27,6 +29,8 @@ from shoal.store.registry import Registry
 from nats.aio.client import Client  # isort: skip
 
 WAIT_FOR_SITES_S = 1.0
+WAIT_FOR_FLEET_S = 0.2
+FLEET_SETTLES_S = 20.0
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +45,7 @@ class Host:
         clock: The plant's clock.
         ops: Its operations endpoint.
         not_ready: Why the role is not ready yet; empty when it is.
+        end: Ends the role; the supervisor starts it again.
     """
 
     role: str
@@ -48,6 +53,7 @@ class Host:
     clock: Clock
     ops: OpsServer
     not_ready: str = "starting"
+    end: Callable[[], object] = lambda: None
     _facts: dict[str, object] = field(default_factory=dict)
 
     def ready(self, **facts: object) -> None:
@@ -89,6 +95,36 @@ class Host:
         """Return the ledger's database."""
         return self.settings.bidding.database_url or sqlite_url(self.settings, "registry.db")
 
+    async def published_fleet(self, feed: FleetFeed) -> PublishedFleet:
+        """Return the fleet as the engine has it, waiting until it has one."""
+        told = False
+        while True:
+            try:
+                published = await feed.current()
+            except UnavailableError as error:
+                # an engine that has just been started makes its streams yet
+                _log.info("waiting", until="the engine has the fleet", why=str(error))
+            else:
+                if published is not None and published.fleet.site_ids:
+                    return published
+            if not told:
+                told, self.not_ready = True, "no site is registered yet"
+                _log.info("waiting", until="a site is registered, e.g. by `shoal sim homes`")
+            await asyncio.sleep(WAIT_FOR_FLEET_S)
+
+    async def end_on_change(self, feed: FleetFeed, published: PublishedFleet) -> None:
+        """End the role some time after the fleet has changed, to be started again with the new one.
+
+        For roles that hold the fleet in many places and lose nothing by a new start. In a conducted run the fleet stays.
+        """
+        if isinstance(self.clock, ConductedClock):
+            return
+        async for changed in feed.changes(published):
+            _log.info("fleet changed", sites=len(changed.fleet.site_ids), version=changed.version)
+            # a registration seldom comes alone
+            await asyncio.sleep(FLEET_SETTLES_S)
+            self.end()
+
     async def fleet(self) -> Fleet:
         """Return the fleet as registered now, waiting until there is one."""
         told = False
@@ -124,6 +160,7 @@ async def run_role(
     )
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(_with_ops(host, body, port))
+    host.end = task.cancel
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):

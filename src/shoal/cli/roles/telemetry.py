@@ -1,108 +1,248 @@
-"""The telemetry role: shards over the journal, and what they publish and answer."""
+"""The telemetry role: one member of those who own the shards of twins, and what its shards publish and answer."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from functools import partial
+from typing import Final
 
-import numpy as np
+import msgspec
+import structlog
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shoal.cli.roles.host import Host
-from shoal.domain.clock import Clock
+from shoal.domain.errors import UnavailableError, WireFormatError
 from shoal.domain.ids import SiteId
+from shoal.domain.interval import NS_PER_S
+from shoal.domain.live import ResourceState
+from shoal.domain.negotiate import answer_hello
+from shoal.fabric.connection import translated
+from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Role
+from shoal.fabric.ownership import Ownership
+from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.subjects import (
+    ASK_ALARMS,
+    HELLO_ALL,
     LIVE_AGGREGATES,
+    LIVE_ALARMS,
+    LIVE_GROUP,
     LIVE_QUARANTINE,
-    PARTITIONS,
-    TELEMETRY_STREAM,
+    LIVE_RESOURCES,
+    SUMS_ALL,
     ask_twin_subject,
+    conditions_subject,
     durable_subject,
-    journal_filter,
-    partition_of,
     quarantine_subject,
+    schema_subject,
+    site_of_hello_subject,
+    sums_subject,
+    telemetry_stream,
 )
 from shoal.runtime.clock import ConductedClock
-from shoal.telemetry.service import Telemetry, TelemetryOptions
+from shoal.runtime.sections import Telemetry as TelemetrySettings
+from shoal.store.alarms import AlarmLog
+from shoal.store.database import migrate, open_database
+from shoal.telemetry.alarms import AlarmDesk
+from shoal.telemetry.contract import AGGREGATE, Outlets, Publish, TelemetryOptions, shard_unit
+from shoal.telemetry.crew import Crew
+from shoal.telemetry.service import Telemetry
+from shoal.telemetry.setaside import SetAside
+from shoal.telemetry.watch import PlantWatch
+from shoal.twin.aggregate import Timeouts
+from shoal.twin.clockrule import ClockRule
+from shoal.twin.silence_default import built_in_table
+
+_LEAVE_WITHIN_S: Final = 10.0
+
+_log = structlog.get_logger(__name__)
 
 
 async def telemetry(host: Host) -> None:
-    """Run every shard of the fleet in this process."""
+    """Own shards, beside other processes of this role or alone."""
     settings = host.settings.telemetry
-    fleet = await host.fleet()
-    shards = settings.shards
-    owner = np.array([partition_of(site) * shards // PARTITIONS for site in fleet.site_ids], dtype=np.int64)
     client = await host.connect()
-    service = Telemetry(
-        options=TelemetryOptions(
-            data_dir=host.settings.data_dir,
-            shards=shards,
-            fresh_timeout_s=settings.fresh_timeout_s,
-            unknown_timeout_s=settings.unknown_timeout_s,
-            checkpoint_every_s=settings.checkpoint_every_s,
-            durable_ack_every_s=settings.durable_ack_every_s,
-            max_clock_ahead_s=settings.max_clock_ahead_s,
-        ),
-        fleet=fleet,
-        clock=host.clock,
-        shard_rows=[np.flatnonzero(owner == number) for number in range(shards)],
-        publish=client.publish,
+    feed = FleetFeed(client)
+    published = await host.published_fleet(feed)
+    membership = await host.connect()
+    ownership = Ownership(
+        membership,
+        group=LIVE_GROUP,
+        member=f"{socket.gethostname().split('.')[0]}",
+        units=[shard_unit(n) for n in settings.own_shards()] + [AGGREGATE],
+    )
+    options = telemetry_options(settings, conducted=isinstance(host.clock, ConductedClock))
+    outlets = Outlets(
+        publish=_outlet(client),
         durable_subject=lambda site: durable_subject(SiteId(site)),
-        live_subject=LIVE_AGGREGATES,
+        aggregates_subject=LIVE_AGGREGATES,
+        sums_subject=lambda number: sums_subject(str(number)),
+        conditions_subject=lambda number: conditions_subject(str(number)),
         quarantine_subject=LIVE_QUARANTINE,
         evidence_subject=quarantine_subject,
     )
-    service.restore()
+    set_aside = SetAside(
+        publish=outlets.publish,
+        state_subject=outlets.quarantine_subject,
+        evidence_subject=outlets.evidence_subject,
+    )
+    crew = Crew(
+        shards=options.shards,
+        fleet=published.fleet,
+        membership=ownership,
+        make_reader=partial(open_reader, host, eager=not options.conducted),
+        snapshots=Snapshots(client, group=LIVE_GROUP),
+        time=host.clock,
+        clock_rule=options.clock_rule,
+        set_aside=set_aside,
+    )
+    service = Telemetry(
+        options=options,
+        clock=host.clock,
+        crew=crew,
+        table=built_in_table(),
+        outlets=outlets,
+        set_aside=set_aside,
+    )
     host.ops.register("twins", service.statistics)
-    readers = []
-    for shard in service.shards:
-        partitions = [p for p in range(PARTITIONS) if p * shards // PARTITIONS == shard.number]
-        readers.append(
-            JournalReader(
-                host.fabric_url(),
-                seed=host.keys().seed(Role.JOURNAL),
-                stream=TELEMETRY_STREAM,
-                filters=journal_filter(partitions),
-                start_seq=shard.position + 1,
-                tls=host.tls(),
-                name=f"shard-{shard.number}",
-                eager=not _is_conducted(host.clock),
-            )
-        )
-        host.ops.register(f"journal_{shard.number}", readers[-1].statistics)
-
-    def answer_for(number: int) -> None:
-        async def answer(message: Msg) -> None:
-            await message.respond(service.answer(number))
-
-        tasks.create_task(_subscribe(number, answer))
-
-    async def _subscribe(number: int, answer: object) -> None:
-        await client.subscribe(ask_twin_subject(number), cb=answer)  # type: ignore[arg-type]
-
+    host.ops.register("ownership", ownership.statistics)
+    await asyncio.to_thread(migrate, host.ledger_url())
+    desk = AlarmDesk(
+        fleet=published.fleet,
+        log=AlarmLog(open_database(host.ledger_url())),
+        publish=outlets.publish,
+        live_subject=LIVE_ALARMS,
+        now_ns=host.clock.now_ns,
+    )
+    await desk.restore()
+    service.summing.watch = PlantWatch(desk)
+    host.ops.register("alarms", desk.statistics)
+    await _listen(client, service, desk, settings.shards)
     try:
         async with asyncio.TaskGroup() as tasks:
-            reading = [
-                tasks.create_task(service.read_shard(shard, reader))
-                for shard, reader in zip(service.shards, readers, strict=True)
-            ]
-            for number in range(shards):
-                answer_for(number)
-            await client.flush()
-            if not _is_conducted(host.clock):
-                service.release()
+            keeping = tasks.create_task(desk.keep())
+            belonging = tasks.create_task(ownership.run())
+            owning = tasks.create_task(crew.own())
+            following = tasks.create_task(_follow_fleet(feed, published, service, desk))
+            if options.conducted:
+                await crew.owns_everything()
             host.ready()
-            await service.follow()
-            for task in reading:
-                task.cancel()
+            try:
+                await service.follow()
+            finally:
+                following.cancel()
+                ownership.leave()
+                desk.close()
+                await asyncio.wait([belonging, owning, keeping], timeout=_LEAVE_WITHIN_S)
+                keeping.cancel()
+                belonging.cancel()
+                owning.cancel()
     finally:
-        for shard in service.shards:
-            shard.checkpoint()
-        for reader in readers:
-            await reader.close()
+        await membership.close()
         await client.close()
 
 
-def _is_conducted(clock: Clock) -> bool:
-    return isinstance(clock, ConductedClock)
+def telemetry_options(settings: TelemetrySettings, *, conducted: bool) -> TelemetryOptions:
+    """Return the role's options from its settings."""
+    fresh = settings.fresh_timeouts_s()
+    unknown = settings.unknown_timeouts_s()
+    return TelemetryOptions(
+        shards=settings.shards,
+        timeouts=Timeouts(
+            fresh_ns=(
+                int(fresh[0] * NS_PER_S),
+                int(fresh[1] * NS_PER_S),
+                int(fresh[2] * NS_PER_S),
+                int(fresh[3] * NS_PER_S),
+            ),
+            unknown_ns=(
+                int(unknown[0] * NS_PER_S),
+                int(unknown[1] * NS_PER_S),
+                int(unknown[2] * NS_PER_S),
+                int(unknown[3] * NS_PER_S),
+            ),
+        ),
+        refresh_every_s=settings.refresh_every_s,
+        checkpoint_every_s=settings.checkpoint_every_s,
+        durable_ack_every_s=settings.durable_ack_every_s,
+        clock_rule=ClockRule(
+            max_ahead_ns=int(settings.max_clock_ahead_s * NS_PER_S),
+            backfill_ns=int(settings.fresh_timeout_s * NS_PER_S),
+        ),
+        conducted=conducted,
+    )
+
+
+def _outlet(client: Client) -> Publish:
+    """Return how to send what is of use only now: what the engine does not take at once is let go."""
+
+    async def publish(subject: str, payload: bytes) -> None:
+        try:
+            with translated(subject):
+                await client.publish(subject, payload)
+        except UnavailableError as error:
+            _log.warning("not sent", subject=subject, size_bytes=len(payload), why=error.why)
+
+    return publish
+
+
+def open_reader(host: Host, number: int, start_seq: int, *, eager: bool) -> JournalReader:
+    """Return a reader of the journal of one shard, from a position on."""
+    return JournalReader(
+        host.fabric_url(),
+        seed=host.keys().seed(Role.JOURNAL),
+        stream=telemetry_stream(number),
+        start_seq=start_seq,
+        tls=host.tls(),
+        name=f"shard-{number}",
+        eager=eager,
+    )
+
+
+async def _listen(client: Client, service: Telemetry, desk: AlarmDesk, shards: int) -> None:
+    """Take questions, the sums of other members, and devices that introduce themselves."""
+
+    async def answer(number: int, message: Msg) -> None:
+        reply = await service.answer(number, message.data)
+        if reply is not None:
+            await message.respond(reply)
+
+    async def take_sums(message: Msg) -> None:
+        if message.subject.endswith(".conditions"):
+            service.summing.take_conditions(message.data)
+        else:
+            service.summing.take_sums(message.data)
+
+    async def take_resources(message: Msg) -> None:
+        states = msgspec.json.decode(message.data, type=list[ResourceState])
+        service.summing.note_orders(sum(s.commanded for s in states), sum(s.sites for s in states))
+
+    async def hello(message: Msg) -> None:
+        try:
+            site = site_of_hello_subject(message.subject.encode())
+        except WireFormatError:
+            return
+        await client.publish(schema_subject(site), msgspec.json.encode(answer_hello(message.data)))
+
+    async def take_note(message: Msg) -> None:
+        if service.crew.aggregate is not None:
+            await message.respond(await desk.answer(message.data))
+
+    await client.subscribe(ASK_ALARMS, cb=take_note)
+    for number in range(shards):
+        await client.subscribe(ask_twin_subject(number), cb=partial(answer, number))
+    await client.subscribe(SUMS_ALL, cb=take_sums)
+    await client.subscribe(LIVE_RESOURCES, cb=take_resources)
+    await client.subscribe(HELLO_ALL, queue="telemetry", cb=hello)
+    await client.flush()
+
+
+async def _follow_fleet(
+    feed: FleetFeed, published: PublishedFleet, service: Telemetry, desk: AlarmDesk
+) -> None:
+    async for changed in feed.changes(published):
+        await service.crew.follow_fleet(changed.fleet)
+        await desk.follow_fleet(changed.fleet)

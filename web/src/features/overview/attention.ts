@@ -1,6 +1,6 @@
 /** What needs a person, and nothing else: everything on the page is calm until this list has an entry. Pure. */
 import type { LiveState } from "../../api/types";
-import { percent } from "../../format/number";
+import { count, percent } from "../../format/number";
 import { powerSize } from "../../format/power";
 import { countdown, deliveryDay } from "../../format/time";
 import { strings } from "../../strings";
@@ -11,7 +11,7 @@ export const GATE_SOON_MS = 5 * 60_000;
 /** A bid that failed is news until its delivery day is under way. */
 export const BID_NEWS_MS = 24 * 3_600_000;
 
-type Input = Pick<LiveState, "fleet" | "resources" | "bids" | "health" | "next_gate">;
+type Input = Pick<LiveState, "fleet" | "resources" | "bids" | "health" | "next_gate" | "alarms">;
 
 /** Return the entries, most urgent first; `nowMs` is the simulated present. */
 export function attention(state: Input, nowMs: number): string[] {
@@ -19,6 +19,8 @@ export function attention(state: Input, nowMs: number): string[] {
   const nameOf = (id: string): string => state.resources.find((one) => one.resource_id === id)?.name ?? id;
   const found: string[] = [];
   for (const one of state.health) if (one.status === "down") found.push(words.roleDown(one.role));
+  const critical = state.alarms.active.filter((one) => one.severity === "critical" && one.acknowledged_ms === null);
+  if (critical.length > 0) found.push(words.alarms(count(critical.length)));
   const gate = state.next_gate;
   const left = gate ? gate.gate_ms - nowMs : 0;
   if (gate && left > 0 && left < GATE_SOON_MS && gate.resources_ready.length < state.resources.length) {

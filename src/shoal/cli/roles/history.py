@@ -1,0 +1,138 @@
+"""The history role: one member of those who follow the journal and write history, at its own pace and low priority."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from shoal.cli.history_store import history_folder, history_keeper, history_writer
+from shoal.cli.roles.host import Host
+from shoal.cli.roles.telemetry import open_reader, telemetry_options
+from shoal.domain.fleet import Fleet
+from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
+from shoal.fabric.ownership import Ownership
+from shoal.fabric.snapshots import Snapshots
+from shoal.fabric.subjects import HISTORY_GROUP
+from shoal.fabric.tenure import Tenure
+from shoal.runtime.clock import ConductedClock
+from shoal.store.history_folder import Folder
+from shoal.telemetry.contract import shard_number, shard_rows, shard_unit
+from shoal.telemetry.historian import Historian, HistorianOptions
+from shoal.telemetry.historian_unit import HistorianUnit, UnitOptions
+from shoal.telemetry.intake import Intake
+
+NICENESS: Final = 10
+"""Beside the live shards, history gives way: it has the journal to catch up from."""
+_LEAVE_WITHIN_S: Final = 15.0
+
+
+@dataclass(slots=True)
+class Newest:
+    """The fleet as it is now, for units that are taken up later."""
+
+    fleet: Fleet
+
+
+async def history(host: Host) -> None:
+    """Write history, beside other processes of this role or alone."""
+    settings = host.settings
+    conducted = isinstance(host.clock, ConductedClock)
+    if not conducted:
+        with contextlib.suppress(OSError):
+            os.nice(NICENESS)
+    client = await host.connect()
+    feed = FleetFeed(client)
+    published = await host.published_fleet(feed)
+    newest = Newest(published.fleet)
+    folder = history_folder(settings)
+    shards = settings.telemetry.own_shards()
+    ownership = Ownership(
+        await host.connect(),
+        group=HISTORY_GROUP,
+        member=socket.gethostname().split(".")[0],
+        units=[shard_unit(number) for number in shards],
+    )
+    historian = Historian(
+        options=HistorianOptions(
+            units=len(shards),
+            conducted=conducted,
+            keep_every_s=settings.history.keep_every_s,
+        ),
+        clock=host.clock,
+        membership=ownership,
+        make_unit=partial(_unit, host, newest, folder, Snapshots(client, group=HISTORY_GROUP)),
+        make_reader=lambda unit, start: open_reader(
+            host, shard_number(unit) or 0, start, eager=not conducted
+        ),
+        keeper=history_keeper(settings, folder),
+    )
+    host.ops.register("history", historian.statistics)
+    host.ops.register("history_keep", historian.keep_statistics)
+    host.ops.register("ownership", ownership.statistics)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            belonging = tasks.create_task(ownership.run())
+            owning = tasks.create_task(historian.own())
+            following = tasks.create_task(_follow_fleet(feed, published, newest, historian))
+            if conducted:
+                await historian.owns_everything()
+            host.ready()
+            try:
+                await historian.follow()
+            finally:
+                following.cancel()
+                historian.leave()
+                ownership.leave()
+                await asyncio.wait([belonging, owning], timeout=_LEAVE_WITHIN_S)
+                belonging.cancel()
+                owning.cancel()
+    finally:
+        await client.close()
+
+
+def _unit(
+    host: Host,
+    newest: Newest,
+    folder: Folder,
+    snapshots: Snapshots,
+    tenure: Tenure,
+    gate: asyncio.Event,
+    on_taken: Callable[[], None],
+) -> HistorianUnit:
+    settings = host.settings
+    number = shard_number(tenure.unit) or 0
+    options = telemetry_options(settings.telemetry, conducted=False)
+    return HistorianUnit(
+        unit=tenure.unit,
+        token=tenure.token,
+        options=UnitOptions(
+            write_rows=settings.history.write_rows,
+            write_every_s=settings.history.write_every_s,
+            snapshot_every_s=settings.history.snapshot_every_s,
+        ),
+        clock=host.clock,
+        intake=Intake(
+            fleet=newest.fleet,
+            rows_of=partial(shard_rows, number=number, shards=settings.telemetry.shards),
+            clock=host.clock,
+            clock_rule=options.clock_rule,
+        ),
+        writer=history_writer(settings, folder, tenure.unit, tenure),
+        snapshots=snapshots,
+        gate=gate,
+        on_taken=on_taken,
+    )
+
+
+async def _follow_fleet(
+    feed: FleetFeed, published: PublishedFleet, newest: Newest, historian: Historian
+) -> None:
+    async for changed in feed.changes(published):
+        newest.fleet = changed.fleet
+        historian.follow_fleet(changed.fleet)

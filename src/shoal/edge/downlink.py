@@ -1,0 +1,54 @@
+"""What comes down to a device: on which topics, and for whom."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from shoal.domain.ids import SiteId
+from shoal.edge import mqtt
+
+KINDS: Final = {kind.encode(): kind for kind in ("desired", "durable", "schema")}
+PACE_TOPIC: Final = "all/pace"
+_PACE: Final = PACE_TOPIC.encode()
+_MOST_DIGITS: Final = 5
+
+
+class Message(NamedTuple):
+    """What came in.
+
+    Attributes:
+        row: The session.
+        kind: ``desired``, ``durable``, ``schema`` or ``pace``.
+        payload: The message.
+        unit: Number of the site behind a gateway that it is for; 0 for the device itself.
+    """
+
+    row: int
+    kind: str
+    payload: bytes
+    unit: int = 0
+
+
+def subscription(device: SiteId, *, gateway: bool) -> bytes:
+    """Return the packet that asks for everything that concerns a device; the pace comes last."""
+    filters = [(f"to/{device}/+", 0)]
+    if gateway:
+        filters.append((f"to/{device}/+/+", 0))
+    return mqtt.subscribe(1, [*filters, (PACE_TOPIC, 0)])
+
+
+def is_refused(codes: bytes) -> bool:
+    """Whether the answer to that packet refuses what a device needs; it can do without the pace."""
+    return mqtt.SUBSCRIPTION_REFUSED in (codes[:-1] or codes)
+
+
+def message_of(row: int, packet: mqtt.Publish, prefix: bytes) -> Message | None:
+    """Return what a packet is about, None when nobody had asked for it; `prefix` begins the device's own topics."""
+    if packet.topic == _PACE:
+        return Message(row, "pace", packet.payload)
+    if not packet.topic.startswith(prefix):
+        return None
+    unit, _, kind = packet.topic[len(prefix) :].rpartition(b"/")
+    if kind not in KINDS or (unit and not (unit.isdigit() and len(unit) <= _MOST_DIGITS)):
+        return None
+    return Message(row, KINDS[kind], packet.payload, int(unit or 0))

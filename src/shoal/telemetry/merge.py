@@ -1,0 +1,175 @@
+"""The sums of the whole fleet, put together from those of the shards, wherever these run.
+
+Each shard's newest sums count, and of two owners those of the larger token. A shard that is silent for long is not left
+out: its sites are counted as sites of which nothing is known, so the coverage says so and the interval covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal.domain.errors import CorruptStateError, InvalidInputError
+from shoal.twin.aggregate import COLUMNS, FleetSums
+
+_PARTS: Final = ("groups", "oldest_ns", "whole", "squares")
+
+
+class ShardSums(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of one shard on their way; arrays as raw little-endian int64.
+
+    Attributes:
+        shard: Its number.
+        token: Under which token its owner speaks.
+        t_ns: The instant that they are of.
+        layout_version: Of the groups.
+        applied: Samples that the shard has taken since its state began.
+        lag: Messages that it has not read yet.
+        groups: G x `COLUMNS`.
+        oldest_ns: G.
+        whole: `COLUMNS`.
+        squares: 8.
+    """
+
+    shard: int
+    token: int
+    t_ns: int
+    layout_version: int
+    applied: int
+    lag: int
+    groups: bytes
+    oldest_ns: bytes
+    whole: bytes
+    squares: bytes
+
+    @classmethod
+    def of(cls, sums: FleetSums, *, shard: int, token: int, t_ns: int, applied: int, lag: int) -> ShardSums:
+        """Return sums as they travel."""
+        return cls(
+            shard=shard,
+            token=token,
+            t_ns=t_ns,
+            layout_version=sums.layout_version,
+            applied=applied,
+            lag=lag,
+            **{name: np.ascontiguousarray(getattr(sums, name)).tobytes() for name in _PARTS},
+        )
+
+    def sums(self) -> FleetSums:
+        """Return the sums.
+
+        Raises:
+            CorruptStateError: when the arrays are not of one number of groups.
+        """
+        arrays: dict[str, NDArray[np.int64]] = {
+            name: np.frombuffer(getattr(self, name), dtype=np.int64) for name in _PARTS
+        }
+        groups = len(arrays["oldest_ns"])
+        sizes = {"groups": groups * len(COLUMNS), "whole": len(COLUMNS), "squares": 8}
+        if any(len(arrays[name]) != size for name, size in sizes.items()):
+            raise CorruptStateError(f"sums of shard {self.shard}", "arrays of another shape")
+        arrays["groups"] = arrays["groups"].reshape(groups, len(COLUMNS))
+        return FleetSums(layout_version=self.layout_version, **arrays)
+
+
+class ShardConditions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the matter with the sites of a shard, those left out with which nothing is.
+
+    Attributes:
+        shard: Its number.
+        token: Under which token its owner speaks.
+        lag_s: How old the newest message is that the shard has read, in seconds; 0 when nothing waits.
+        rows: Fleet rows (int64).
+        conditions: Bits of `shoal.twin.conditions.Condition` (uint16).
+    """
+
+    shard: int
+    token: int
+    lag_s: float
+    rows: bytes
+    conditions: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """The whole fleet's sums.
+
+    Attributes:
+        sums: The sums.
+        live: How many shards they were heard from.
+        applied: Samples taken by these.
+        lag: Messages not read by these.
+        silent_shards: The shards that were not heard from.
+    """
+
+    sums: FleetSums
+    live: int
+    applied: int
+    lag: int
+    silent_shards: list[int]
+
+
+class Merger:
+    """Keeps the newest sums of every shard.
+
+    Args:
+        shards: How many shards there are.
+        patience_ns: How old sums may be before their shard counts as silent.
+    """
+
+    def __init__(self, *, shards: int, patience_ns: int) -> None:
+        self._shards = shards
+        self._patience_ns = patience_ns
+        self._newest: dict[int, tuple[ShardSums, FleetSums]] = {}
+        self.stale_owners = 0
+
+    def put(self, message: ShardSums, sums: FleetSums | None = None) -> bool:
+        """Take the sums of a shard; return False when a newer owner has spoken, or they are older than what is here.
+
+        Raises:
+            CorruptStateError: when they cannot be read.
+        """
+        known = self._newest.get(message.shard)
+        if known is not None:
+            if message.token < known[0].token:
+                self.stale_owners += 1
+                return False
+            if message.token == known[0].token and message.t_ns < known[0].t_ns:
+                return False
+        if not 0 <= message.shard < self._shards:
+            raise CorruptStateError("sums of a shard", f"there is no shard {message.shard}")
+        self._newest[message.shard] = (message, message.sums() if sums is None else sums)
+        return True
+
+    def merged(self, *, t_ns: int, layout_version: int, unheard: Mapping[int, Any]) -> Merged:
+        """Return the sums over all shards.
+
+        Args:
+            t_ns: The instant.
+            layout_version: Of the fleet as it is now; sums of an older one do not count.
+            unheard: For each shard a function that returns its sums as if no site of it had ever been heard.
+        """
+        total: FleetSums | None = None
+        live = applied = lag = 0
+        silent: list[int] = []
+        for shard in range(self._shards):
+            message, sums = self._newest.get(shard, (None, None))
+            is_live = (
+                message is not None
+                and t_ns - message.t_ns <= self._patience_ns
+                and message.layout_version == layout_version
+            )
+            if message is not None and sums is not None and is_live:
+                live, applied, lag = live + 1, applied + message.applied, lag + message.lag
+            else:
+                sums = unheard[shard]()
+                silent.append(shard)
+            total = sums if total is None else total.plus(sums)
+        if total is None:
+            raise InvalidInputError(field="shards", value=0, fix="give at least one")
+        return Merged(sums=total, live=live, applied=applied, lag=lag, silent_shards=silent)

@@ -1,0 +1,1 @@
+"""Properties of the fabric's pure parts."""

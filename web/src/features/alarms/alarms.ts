@@ -1,0 +1,48 @@
+/** What an alarm says, in words and shapes. Pure. */
+import type { Alarm, Severity } from "../../api/types";
+import { codeWords } from "../../format/market";
+import { count, fixed } from "../../format/number";
+import { strings } from "../../strings";
+import type { Tone } from "../../ui/Pill";
+
+const words = strings.alarms;
+
+/** A shape for each severity, with more corners the worse it is, so that it is told without colour. */
+export const SHAPES: Record<Severity, string> = {
+  notice: "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9Z",
+  warning: "M6 1 11.5 11H.5Z",
+  major: "M6 .5 11.5 6 6 11.5.5 6Z",
+  critical: "M3.5.5h5l3 3v5l-3 3h-5l-3-3v-5Z",
+};
+
+export const TONES: Record<Severity, Tone> = { notice: "calm", warning: "warn", major: "warn", critical: "bad" };
+
+/** What is wrong. */
+export function what(alarm: Pick<Alarm, "kind">): string {
+  return words.kindWords[alarm.kind] ?? codeWords(alarm.kind);
+}
+
+/** How much of the subject is concerned. */
+export function extent(alarm: Alarm): string {
+  if (alarm.returned_ms !== null) return words.returned;
+  if (alarm.scope === "part") return alarm.value === null ? "" : measured(alarm.value, alarm.detail);
+  if (alarm.scope === "site") return words.oneSite;
+  const say = alarm.detail === "scattered" ? words.scattered : words.sitesOf;
+  return say(count(alarm.sites), count(alarm.of_sites));
+}
+
+/** A measure of a part; a share of something reads as a number with two decimals. */
+function measured(value: number, unit: string): string {
+  return words.measured(fixed(value, unit === "s" ? 0 : 2), unit);
+}
+
+/** Order for reading: what nobody has taken note of first, then the worst, then the latest. */
+export function inOrder(alarms: readonly Alarm[]): Alarm[] {
+  const order: Severity[] = ["critical", "major", "warning", "notice"];
+  const key = (one: Alarm): number[] => [one.acknowledged_ms === null ? 0 : 1, order.indexOf(one.severity), -one.raised_ms, -one.number];
+  return [...alarms].sort((a, b) => {
+    const [left, right] = [key(a), key(b)];
+    const at = left.findIndex((value, i) => value !== right[i]);
+    return at < 0 ? 0 : (left[at] ?? 0) - (right[at] ?? 0);
+  });
+}

@@ -1,8 +1,8 @@
 """Feeds the targets for as long as it is told; stops at the first input that shows a fault, and keeps it.
 
-    python -m tests.fuzz --minutes 60
-    python -m tests.fuzz --target frames --executions 100000 --kernels checked
-    python -m tests.fuzz --target frames --replay .fuzz/frames-1f0c2a7b
+python -m tests.fuzz --minutes 60
+python -m tests.fuzz --target frames --executions 100000 --kernels checked
+python -m tests.fuzz --target frames --replay build/fuzz/frames-1f0c2a7b
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Hashable, Sequence
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -76,7 +77,8 @@ class Feeder:
 
     def feed_seeds(self) -> bool:
         """Check the inputs that everything begins with."""
-        return all([self.feed(seed) for seed in self.target.seeds])
+        good = [self.feed(seed) for seed in self.target.seeds]
+        return all(good)
 
     def _changed(self, data: bytes) -> bytes:
         from tests.fuzz.target import mutated
@@ -91,21 +93,29 @@ class Feeder:
 def main(arguments: Sequence[str]) -> int:
     """Run; return 1 when a fault was found."""
     options = _options(arguments)
+    if options.guided:
+        options.kernels = "interpreted"
     if os.environ.get(_SET) != options.kernels:
         _again(options.kernels, arguments)
+    warnings.simplefilter("error")
+    if options.kernels == "interpreted":  # hashes wrap, and outside a kernel numpy would say so
+        import numpy as np
+
+        np.seterr(over="ignore")
+    if options.guided:
+        return _guided(options)
     from tests.fuzz.targets import TARGETS
 
-    warnings.simplefilter("error")
-    if options.kernels == "interpreted":  # sums of hashes wrap, and numpy says so outside a kernel
-        warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning)
     names = options.target or [
         target.name for target in TARGETS if not (target.compiled and options.kernels == "interpreted")
     ]
     chosen = [target for target in TARGETS if target.name in names]
     feeders = [Feeder(target, seed=options.seed, keep=options.keep) for target in chosen]
     if options.replay:
-        return 0 if all([feeder.feed(options.replay.read_bytes()) for feeder in feeders]) else 1
-    is_good = all([feeder.feed_seeds() for feeder in feeders]) and _run(feeders, options)
+        good = [feeder.feed(options.replay.read_bytes()) for feeder in feeders]
+        return 0 if all(good) else 1
+    good = [feeder.feed_seeds() for feeder in feeders]
+    is_good = all(good) and _run(feeders, options)
     sys.stdout.writelines(f"{feeder.describe()}\n" for feeder in feeders)
     return 0 if is_good else 1
 
@@ -128,6 +138,32 @@ def _run(feeders: list[Feeder], options: argparse.Namespace) -> bool:
     return True
 
 
+def _guided(options: argparse.Namespace) -> int:
+    """Let atheris choose the inputs, by which lines of the plant they reach; it ends the process itself."""
+    atheris = import_module("atheris")
+    with atheris.instrument_imports(include=["shoal"]):
+        from tests.fuzz.targets import TARGETS
+
+    (target,) = (target for target in TARGETS if [target.name] == options.target)
+    options.keep.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="shoal-fuzz-") as corpus:
+        for number, seed in enumerate(target.seeds):
+            Path(corpus, f"seed-{number}").write_bytes(seed)
+        words = Path(corpus, "words")
+        words.write_text(
+            "".join('"' + "".join(f"\\x{byte:02x}" for byte in word[:60]) + '"\n' for word in target.words)
+        )
+        flags = [
+            f"-max_total_time={round(60 * options.minutes)}",
+            f"-seed={options.seed + 1}",
+            "-max_len=4000",
+        ]
+        flags += [f"-dict={words}", f"-artifact_prefix={options.keep}/{target.name}-", "-print_final_stats=1"]
+        atheris.Setup([sys.argv[0], *flags, corpus], lambda data: target.check(data) and None)
+        atheris.Fuzz()
+    return 0
+
+
 def _again(kernels: str, arguments: Sequence[str]) -> None:
     """Begin again with the kernels as wanted: that is settled when they are first imported."""
     with tempfile.TemporaryDirectory(prefix="shoal-fuzz-") as cache:
@@ -145,7 +181,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--target", action="append", help="only this one; may be repeated")
     parser.add_argument("--kernels", choices=sorted(KERNELS), default="compiled", help="how they are run")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other inputs")
-    parser.add_argument("--keep", type=Path, default=Path(".fuzz"), help="where inputs that show a fault go")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("build/fuzz"), help="where inputs that show a fault go"
+    )
+    parser.add_argument("--guided", action="store_true", help="one target, guided by coverage; needs atheris")
     parser.add_argument("--replay", type=Path, help="check this one input")
     return parser.parse_args(arguments)
 

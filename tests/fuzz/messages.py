@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Hashable
 from typing import Any, Final
 from zlib import crc32
@@ -91,7 +92,42 @@ def check_binary(data: bytes) -> Hashable:
     assert sum(one.count for one in decoded.rejected) == len(twin.faults)
     if twin.faults and twin.faults[0][1] == -1:
         _check_refused(data)
-    return tuple(reason for _, _, reason in twin.faults[:3]), len(twin.rows).bit_length()
+    present = {values[-1] for _, values, *_ in twin.rows if len(twin.rows) > 3}
+    return (
+        tuple(reason for _, _, reason in twin.faults[:3]),
+        len(twin.rows).bit_length(),
+        min(present, default=0),
+    )
+
+
+def check_records(data: bytes) -> Hashable:
+    """Do the same for a message whose header fits what follows, so that it is its records that are strange."""
+    choices = Choices(data)
+    version = choices.pick((2, 2, 2, 1))
+    flags, extra = choices.pick((0, 1, 2, 255)), choices.pick((0, 0, 0, 1, 7, 250))
+    mask = choices.whole(2) & 0x7FF | choices.pick((0, 0, 0, 1 << 11, 1 << 31))
+    near_ms = NOW_NS // 1_000_000
+    bases_ms = (
+        near_ms,
+        near_ms,
+        near_ms,
+        0,
+        -1,
+        wire.MAX_TS_MS,
+        2**45,
+        2**45 - 1,
+        -(2**45),
+        2**63 - 1,
+        -(2**63),
+    )
+    base_ms, oldest = choices.pick(bases_ms), choices.pick((0, 1, 1_000, -1, 2**32, 2**63 - 1, -(2**63)))
+    body = data[12:]
+    size = wire.V1_RECORD_BYTES if version == 1 else wire.record_bytes(mask) + extra
+    count = max(len(body) // size, 1)
+    body = body.ljust(size, b"\1")[: size * count]
+    head = struct.pack("<2sBBHH", b"SH", version, flags, count % 2**16, size)
+    head += struct.pack("<q", oldest) if version == 1 else struct.pack("<IqI", mask, base_ms, 0)
+    return check_binary(head + body)
 
 
 def _comparable(sent: NDArray[Any]) -> bytes:
@@ -216,6 +252,7 @@ def check_directory(data: bytes) -> Hashable:
         own = {site for site, gateway in zip(sites, of.tolist(), strict=True) if gateway < 0}
         assert (
             "" in names
+            or "\0" in "".join(names)
             or len(set(sites)) < len(sites)
             or len(set(gateways)) < len(gateways)
             or (set(sites) - own) & set(gateways)
@@ -272,10 +309,23 @@ def _binary_seeds() -> tuple[bytes, ...]:
     return tuple(seeds)
 
 
+def _record_seeds() -> tuple[bytes, ...]:
+    head = bytes((0, 0, 0)) + ALL_PRESENT.to_bytes(2, "little") + bytes(7)
+    return tuple(
+        head[:at] + bytes((number,)) + head[at + 1 :] + seed[wire.V2_HEADER_BYTES :]
+        for number, at in ((0, 0), (3, 0), (1, 1), (4, 2), (7, 4), (4, 3))
+        for seed in _binary_seeds()[:4]
+    )
+
+
 def _dialect_seeds() -> tuple[bytes, ...]:
     one = {"ts_ns": NOW_NS, "seq": 5, "battery_w": -1_500, "soc_frac": 0.5, "charge_wh": 7, "flags": 64}
     messages: list[Any] = [
-        {"v": 2, "oldest_seq": 4, "records": [one, {**one, "seq": 6}, {"ts_ms": 1_612_936_800_000, "seq": 7}]},
+        {
+            "v": 2,
+            "oldest_seq": 4,
+            "records": [one, {**one, "seq": 6}, {"ts_ms": 1_612_936_800_000, "seq": 7}],
+        },
         {"v": 1, "records": [{**one, "site": "home-b"}, {**one, "site": "flat-3"}, {**one, "unit": 1}]},
         {"v": 2, "records": [{**one, "unit": 300, "oldest_seq": 2}, {**one, "site": "flat-1"}, 7, None, "x"]},
         {"v": 2.0, "records": [{"ts_ns": 1e18, "seq": 2.0, "load_w": 1.5, "soc_frac": -0.0}, []]},
@@ -287,25 +337,84 @@ def _dialect_seeds() -> tuple[bytes, ...]:
 _BINARY_WORDS: Final = (
     *(b"SH\x01", b"SH\x02", b"SH\x02\x01", b"\xff\x03\0\0", b"\xff\x07\0\0", b"\xff\xff\xff\xff", b"\x48\0"),
     *(b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff", b"\x12\x83\x80\x3f", b"\x13\x83\x80\x3f"),
-    *(b"\0\xca\x9a\x3b", b"\x01\xca\x9a\x3b", b"\0\x36\x65\xc4", b"\x01\0\0\0\0\0\x20\0", b"\0\0\0\0\0\0\x20\0"),
+    *(
+        b"\0\xca\x9a\x3b",
+        b"\x01\xca\x9a\x3b",
+        b"\0\x36\x65\xc4",
+        b"\x01\0\0\0\0\0\x20\0",
+        b"\0\0\0\0\0\0\x20\0",
+    ),
     *(b"\xff\xff", b"\xff" * 8, b"\xf0\xd8\xff\xff", b"\0" * 72, b"{", b"\x1a\x27", b"\0\0\0\0\0\x20\0\0"),
 )
 _DIALECT_WORDS: Final = (
-    *(b"null", b"true", b"1e999", b"-0", b"1e300", b"0.1", b"NaN", b'"\\ud800"', b"[", b"{}", b'"site":"home-b",'),
-    *(b'"unit":1,', b'"seq":', b'"ts_ms":', b'"ts_ns":', b'"oldest_seq":1,', b'"soc_frac":', b",", b"\xff", b'"'),
-    *(b"\xc0", b"\xc3", b"\xca\x7f\xc0\0\0", b"\xcb\x7f\xf0\0\0\0\0\0\0", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
-    *(b"\xa4site\xa6flat-1", b"\xa4unit\x01", b"\xa5ts_ms", b"\x90", b"\x80", b"\xd6\xff\0\0\0\0", b"\xc4\x01x"),
-    *(b"9" * 4_298, b"[" * 900, b"\x91" * 900, b"\xa3seq", b"\xde\xff\xff", b"\xdd\0\0\xff\xff", b"1.001", b"-0.001"),
+    *(
+        b"null",
+        b"true",
+        b"1e999",
+        b"-0",
+        b"1e300",
+        b"0.1",
+        b"NaN",
+        b'"\\ud800"',
+        b"[",
+        b"{}",
+        b'"site":"home-b",',
+    ),
+    *(
+        b'"unit":1,',
+        b'"seq":',
+        b'"ts_ms":',
+        b'"ts_ns":',
+        b'"oldest_seq":1,',
+        b'"soc_frac":',
+        b",",
+        b"\xff",
+        b'"',
+    ),
+    *(
+        b"\xc0",
+        b"\xc3",
+        b"\xca\x7f\xc0\0\0",
+        b"\xcb\x7f\xf0\0\0\0\0\0\0",
+        b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+    ),
+    *(
+        b"\xa4site\xa6flat-1",
+        b"\xa4unit\x01",
+        b"\xa5ts_ms",
+        b"\x90",
+        b"\x80",
+        b"\xd6\xff\0\0\0\0",
+        b"\xc4\x01x",
+    ),
+    *(
+        b"9" * 4_298,
+        b"[" * 900,
+        b"\x91" * 900,
+        b"\xa3seq",
+        b"\xde\xff\xff",
+        b"\xdd\0\0\xff\xff",
+        b"1.001",
+        b"-0.001",
+    ),
 )
 _HELLOS: Final = (
-    *(b'{"versions":[2,1]}', b'{"versions":[9,3],"device":"x"}', b'{"versions":[]}', b'{"versions":[1,1,2,7]}'),
+    *(
+        b'{"versions":[2,1]}',
+        b'{"versions":[9,3],"device":"x"}',
+        b'{"versions":[]}',
+        b'{"versions":[1,1,2,7]}',
+    ),
     msgspec.json.encode(answer_hello(b'{"versions":[2]}')),
 )
 _NAMES: Final = tuple(bytes((a * b + c) % 256 for b in range(200)) for a in range(1, 9) for c in range(3))
 
 TARGETS: Final = (
     Target(name="binary", check=check_binary, seeds=_binary_seeds(), words=_BINARY_WORDS),
+    Target(name="records", check=check_records, seeds=_record_seeds(), words=_BINARY_WORDS),
     Target(name="dialect", check=check_dialect, seeds=_dialect_seeds(), words=_DIALECT_WORDS),
     Target(name="hello", check=check_hello, seeds=_HELLOS, words=_DIALECT_WORDS),
-    Target(name="directory", check=check_directory, seeds=_NAMES, words=(b"\0\0\0\0", b"\xff\xff", b"\x05\x06")),
+    Target(
+        name="directory", check=check_directory, seeds=_NAMES, words=(b"\0\0\0\0", b"\xff\xff", b"\x05\x06")
+    ),
 )

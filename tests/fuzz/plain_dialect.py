@@ -96,13 +96,15 @@ def _values(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise Refused("missing_field")
     _speaker(entry)
-    ts_ns, seq = entry.get("ts_ns"), entry.get("seq")
-    if ts_ns is None and (ts_ms := entry.get("ts_ms")) is not None:
-        ts_ns = _whole(ts_ms) * 1_000_000
-    if ts_ns is None or seq is None:
+    ts_ns, ts_ms, seq = entry.get("ts_ns"), entry.get("ts_ms"), entry.get("seq")
+    if seq is None or (ts_ns is None and ts_ms is None):
         raise Refused("missing_field")
     if not 1 <= _whole(seq) <= _MOST_SEQ:
         raise Refused("out_of_range")
+    if ts_ns is None:
+        ts_ns = _whole(ts_ms) * 1_000_000
+        if ts_ns < 0:
+            raise Refused("out_of_range")
     values = {"ts_ns": _fitting("ts_ns", _whole(ts_ns)), "seq": _whole(seq), "present": 0}
     for bit, name in enumerate(OPTIONAL):
         said = entry.get(name)

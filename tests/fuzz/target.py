@@ -9,7 +9,23 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_NUMBERS: Final = (0, 1, 2, 7, 127, 128, 255, 256, 65_534, 65_535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)
+_NUMBERS: Final = (
+    0,
+    1,
+    2,
+    7,
+    127,
+    128,
+    255,
+    256,
+    65_534,
+    65_535,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63 - 1,
+    2**63,
+)
 _MOST_BYTES: Final = 100_000
 
 
@@ -100,4 +116,6 @@ def _change_number(changed: bytearray, at: int, random: Random) -> None:
         end += 1
     digits = bytes(changed[at:end])
     number = random.choice((random.choice(_NUMBERS), int(digits[:20] or b"0") + random.choice((-1, 1))))
-    changed[at:end] = random.choice((b"%d" % number, b"%d" % number, digits * 2, b"9" * random.choice((18, 20, 4_297))))
+    changed[at:end] = random.choice(
+        (b"%d" % number, b"%d" % number, digits * 2, b"9" * random.choice((18, 20, 4_297)))
+    )

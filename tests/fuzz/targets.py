@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
-import numba
 import numpy as np
 
 from shoal.telemetry import _parse
@@ -28,5 +28,5 @@ def _with_attributes(function: Any) -> Any:
     return called
 
 
-if numba.config.DISABLE_JIT:
+if os.environ.get("NUMBA_DISABLE_JIT") == "1":
     _parse.read = _with_attributes(_parse.read)

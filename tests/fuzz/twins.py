@@ -14,7 +14,7 @@ from shoal.twin.window import MAX_SEQ, NEW
 from tests.fuzz.target import Choices, Target
 from tests.property.twin.plain import REGISTERS, PlainTwin, apply_plainly
 from tests.property.twin.streams import START_NS, Batch
-from tests.property.twin.test_columns import CLOCK, DEVICES, RULE, assert_same_state, make_twins, plain_twins
+from tests.property.twin.test_columns import CLOCK, DEVICES, assert_same_state, make_twins, plain_twins
 
 _EXACT_WH: Final = 2**36
 _MOST_WH: Final = 1_000 * _EXACT_WH - 1
@@ -60,9 +60,7 @@ def check_apply(data: bytes) -> Hashable:
     """Apply whatever the bytes say; verdicts, times, flags and state are those of the plain twins."""
     choices = Choices(data)
     twins = make_twins()
-    plain: list[PlainTwin] = [
-        ExtremePlainTwin(site.limit, site.clock, site.rule) for site in plain_twins()
-    ]
+    plain: list[PlainTwin] = [ExtremePlainTwin(site.limit, site.clock, site.rule) for site in plain_twins()]
     devices = [_Device() for _ in range(DEVICES)]
     arrival_ns = START_NS
     happened: set[int] = set()
@@ -121,8 +119,31 @@ def _record(choices: Choices, device: _Device, arrival_ns: int, is_usable: bool)
     after = device.seq + 1
     seq = choices.pick(
         (
-            *(after, after, after, after, after, after, after, after, after - 1, after - 2, after + 1, after + 31),
-            *(after + 32, after + 33, after + 65_534, after + 65_535, 1, 2**31, 2**32 - 3, 2**32 - 2, 2**32 - 1),
+            *(
+                after,
+                after,
+                after,
+                after,
+                after,
+                after,
+                after,
+                after,
+                after - 1,
+                after - 2,
+                after + 1,
+                after + 31,
+            ),
+            *(
+                after + 32,
+                after + 33,
+                after + 65_534,
+                after + 65_535,
+                1,
+                2**31,
+                2**32 - 3,
+                2**32 - 2,
+                2**32 - 1,
+            ),
         )
     )
     device.seq = record["seq"] = min(max(seq, 1), 2**32 - 1)
@@ -130,7 +151,12 @@ def _record(choices: Choices, device: _Device, arrival_ns: int, is_usable: bool)
     ts_ns = choices.pick(
         (
             *(arrival_ns, arrival_ns - 1, arrival_ns - 10**9, last_ns + 10**9, last_ns, last_ns + 4 * 10**9),
-            *(last_ns - 5 * 10**9, last_ns - 5 * 10**9 - 1, arrival_ns - 180 * 10**9, arrival_ns - 180 * 10**9 - 1),
+            *(
+                last_ns - 5 * 10**9,
+                last_ns - 5 * 10**9 - 1,
+                arrival_ns - 180 * 10**9,
+                arrival_ns - 180 * 10**9 - 1,
+            ),
             *(arrival_ns + CLOCK.max_ahead_ns, arrival_ns + CLOCK.max_ahead_ns + 1, CLOCK.floor_ns),
             *(CLOCK.floor_ns - 1, 0, 1, 2**63 - 1, 2**62, last_ns + 2 * 10**9),
         )
@@ -153,7 +179,7 @@ def _record(choices: Choices, device: _Device, arrival_ns: int, is_usable: bool)
     return record
 
 
-def _value(choices: Choices, name: str, last: Any) -> float:
+def _value(choices: Choices, name: str, last: Any) -> Any:
     if name.endswith("_w"):
         return choices.pick(_POWERS)
     if name == "soc_frac":
@@ -163,7 +189,17 @@ def _value(choices: Choices, name: str, last: Any) -> float:
     before = 0 if last is None else int(last[name])
     register = choices.pick(
         (
-            *(before, before + 1, before + 9, before + 1_000, before + 1_001, before - 1, 0, 2**32 - 1, 2**32),
+            *(
+                before,
+                before + 1,
+                before + 9,
+                before + 1_000,
+                before + 1_001,
+                before - 1,
+                0,
+                2**32 - 1,
+                2**32,
+            ),
             *(2**36 - 1, 2**36, 2**36 + 1_999, before + 6_900, _MOST_WH, _MOST_WH + 1, 2**53),
         )
     )
@@ -177,5 +213,11 @@ _SEEDS: Final = (
 )
 
 TARGETS: Final = (
-    Target(name="apply", check=check_apply, seeds=_SEEDS, words=(bytes(30), b"\0\5\5\5", b"\xff\3"), compiled=True),
+    Target(
+        name="apply",
+        check=check_apply,
+        seeds=_SEEDS,
+        words=(bytes(30), b"\0\5\5\5", b"\xff\3"),
+        compiled=True,
+    ),
 )

@@ -19,9 +19,9 @@ import { startBrowser } from "./browser.mjs";
 const DESKTOP = { width: 1440, height: 1000 };
 const PHONE = { width: 390, height: 844 };
 const HOOKS = [
-  "now-clock", "battery-power", "soc", "coverage", "money", "gate-countdown", "price-chart", "power-chart", "bids", "delivery", "runs", "quarantine", "alarms",
+  "now-clock", "battery-power", "grid-power", "firm-headroom", "soc", "coverage", "money", "gate-countdown", "price-chart", "power-chart", "bids", "delivery", "runs", "quarantine", "alarms", "groups",
 ];
-const FIGURES = ["battery-power", "soc", "coverage", "money"];
+const FIGURES = ["battery-power", "grid-power", "firm-headroom", "soc", "coverage", "money"];
 
 class CheckError extends Error {}
 
@@ -129,6 +129,37 @@ async function checkCharts(page) {
   }
 }
 
+/** Groups are opened to the lowest level, keep fresh there, are found by name, and the way leads back up. */
+async function checkGroups(page, timeoutMs) {
+  const panel = page.getByTestId("groups");
+  const rows = panel.getByRole("row");
+  const open = panel.getByRole("button", { name: /^Open / });
+  let levels = 1;
+  while ((await open.count()) > 0 && levels < 8) {
+    const name = await open.first().textContent();
+    await open.first().click();
+    const here = panel.locator('[aria-current="location"]').getByText(name, { exact: true });
+    await here.waitFor({ timeout: timeoutMs }).catch(() => {
+      throw new CheckError(`the group ${name} does not open`);
+    });
+    await panel.getByRole("status").getByText(/of .* groups$/).waitFor({ timeout: timeoutMs });
+    levels += 1;
+  }
+  if (levels === 1) return levels;
+  const before = await rows.allTextContents();
+  await page.waitForFunction((held) => [...document.querySelectorAll('[data-testid="groups"] tr')].map((one) => one.textContent).join() !== held, before.join(), { timeout: timeoutMs }).catch(() => {
+    throw new CheckError("the figures of an open group stand still");
+  });
+  await panel.getByRole("button", { name: "All groups" }).click();
+  await panel.getByRole("searchbox").fill("feeder 3.0");
+  await panel.getByRole("status").getByText("36 of 36 groups").waitFor({ timeout: timeoutMs }).catch(() => {
+    throw new CheckError("a group is not found by its name");
+  });
+  await panel.getByRole("searchbox").fill("");
+  await panel.getByRole("status").getByText("2 of 2 groups").waitFor({ timeout: timeoutMs });
+  return levels;
+}
+
 /** An alarm can be acknowledged, and then says by whom. */
 async function checkAlarms(page, timeoutMs) {
   const button = page.getByTestId("alarms").getByRole("button", { name: /^Acknowledge/ }).first();
@@ -168,7 +199,11 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   await waitChange(page, before, timeoutMs);
   const after = await read(page);
   await checkCharts(page);
-  if (fixture) await checkAlarms(page, timeoutMs);
+  let levels = null;
+  if (fixture) {
+    await checkAlarms(page, timeoutMs);
+    levels = await checkGroups(page, timeoutMs);
+  }
 
   const axe = {};
   const views = [["", DESKTOP, "light"], ["-phone", PHONE, "light"], ["-dark", DESKTOP, "dark"], ["-phone-dark", PHONE, "dark"]];
@@ -176,6 +211,10 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   for (const [suffix, viewport, scheme] of views) {
     await page.setViewportSize(viewport);
     await page.emulateMedia({ colorScheme: scheme });
+    await page.evaluate(() => {
+      document.activeElement?.blur();
+      window.scrollTo(0, 0);
+    });
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     axe[`${viewport.width} ${scheme}`] = await checkLook(page, `${viewport.width} px, ${scheme}`, axeSource);
     if (scheme === "dark" && !dark) continue;
@@ -189,7 +228,7 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   return {
     ok: true, url, live_after_ms: liveAfterMs, transferred_kb: Math.round(seen.bytes / 1024),
     before: { clock: before.clock, ...before.figures }, after: { clock: after.clock, ...after.figures },
-    sentence: after.sentence, gate: after.gate, axe_minor: axe,
+    sentence: after.sentence, gate: after.gate, group_levels: levels, axe_minor: axe,
     console_errors: seen.console_errors.length, external_requests: seen.external_requests.length, pictures,
   };
 }

@@ -101,17 +101,22 @@ function socAt(ms, resource) {
 function coverage(ms) {
   const trouble = options.scene === "trouble";
   const silent = trouble ? 320 : 18 + Math.floor(14 * noise(floorTo(ms, 2 * MINUTE)));
-  return { fresh: 1001 - silent, stale: Math.floor(silent * 0.7), unknown: silent - Math.floor(silent * 0.7) };
+  const stale = Math.floor(silent * 0.6);
+  const suspect = Math.floor(silent * 0.15);
+  return { fresh: 1001 - silent, stale, suspect, unknown: silent - stale - suspect };
 }
 
 function point(ms) {
   const battery = RESOURCES.reduce((sum, one) => sum + batteryAt(ms, one), 0);
   const doubt = options.scene === "trouble" ? 1500 : 90 + 40 * noise(ms / 60_000);
+  // What the fresh sites say lacks the silent ones' share.
+  const reported = battery * (coverage(ms).fresh / 1001);
   return {
     t_ms: ms,
-    battery_kw: battery,
-    low_kw: battery - doubt,
-    high_kw: battery + doubt,
+    battery_kw: reported,
+    expected_kw: battery,
+    low_kw: battery - 0.8 * doubt,
+    high_kw: battery + 1.2 * doubt,
     solar_kw: solarAt(ms),
     load_kw: loadAt(ms),
     soc_frac: RESOURCES.reduce((sum, one) => sum + socAt(ms, one) * one.kwh, 0) / 32_800,
@@ -120,7 +125,7 @@ function point(ms) {
 }
 
 function columns(points) {
-  const names = ["t_ms", "battery_kw", "low_kw", "high_kw", "solar_kw", "load_kw", "soc_frac", "coverage_kw_frac"];
+  const names = ["t_ms", "battery_kw", "expected_kw", "low_kw", "high_kw", "solar_kw", "load_kw", "soc_frac", "coverage_kw_frac"];
   return Object.fromEntries(names.map((name) => [name, points.map((one) => one[name])]));
 }
 
@@ -135,16 +140,25 @@ function series(now) {
 }
 
 function fleet(now) {
-  const { fresh, stale, unknown } = coverage(now);
+  const { fresh, stale, unknown, suspect } = coverage(now);
   const one = point(now);
+  const grid = one.expected_kw + one.solar_kw + one.load_kw + 210;
+  const doubt = one.high_kw - one.low_kw;
+  const [give, take] = [14_600 + one.battery_kw, 14_600 - one.battery_kw];
   return {
-    sites: 1001, fresh, stale, unknown, capacity_kw: 14_600,
+    sites: 1001, fresh, stale, unknown, suspect, capacity_kw: 14_600,
     coverage_count_frac: fresh / 1001, coverage_kw_frac: one.coverage_kw_frac, oldest_age_s: 95 + 30 * noise(now / 7000),
-    battery_kw: one.battery_kw, battery_low_kw: one.low_kw, battery_high_kw: one.high_kw,
-    solar_kw: one.solar_kw, load_kw: one.load_kw, ev_kw: 210, grid_kw: one.battery_kw + one.solar_kw + one.load_kw + 210,
+    battery_kw: one.battery_kw, battery_expected_kw: one.expected_kw, battery_low_kw: one.low_kw, battery_high_kw: one.high_kw,
+    solar_kw: one.solar_kw, load_kw: one.load_kw, ev_kw: 210,
+    grid_kw: one.battery_kw + one.solar_kw + one.load_kw + 210, grid_expected_kw: grid, grid_low_kw: grid - 0.9 * doubt, grid_high_kw: grid + 0.9 * doubt,
     energy_kwh: one.soc_frac * 32_800, energy_capacity_kwh: 32_800, soc_frac: one.soc_frac,
-    charge_headroom_kw: 14_600 - one.battery_kw, discharge_headroom_kw: 14_600 + one.battery_kw,
+    charge_headroom_kw: take, discharge_headroom_kw: give, firm_charge_kw: take - doubt / 2, firm_discharge_kw: give - doubt / 2,
   };
+}
+
+function twins(now) {
+  const trouble = options.scene === "trouble";
+  return { applied: Math.floor((now - FROM_MS) / 60), lag: trouble ? 4200 : Math.floor(3 * noise(now)), shards: 4, live_shards: trouble ? 3 : 4 };
 }
 
 function resources(now) {
@@ -173,23 +187,78 @@ function resources(now) {
   });
 }
 
-function groups(now) {
-  const zones = ["North", "West", "South", "Houston"];
-  const base = { hierarchy_id: "weather-zones", oldest_age_s: 95 };
-  const root = point(now);
-  const top = {
-    ...base, group_id: "all", parent_id: null, name: "All of ERCOT", level: 0, sites: 1001, fresh: coverage(now).fresh,
-    coverage_kw_frac: root.coverage_kw_frac, battery_kw: root.battery_kw, low_kw: root.low_kw, high_kw: root.high_kw,
-    grid_kw: root.battery_kw + root.solar_kw + root.load_kw, soc_frac: root.soc_frac,
+// Two trees: weather zones of four levels with over a thousand groups, and a grid of eight levels.
+const ZONES = ["North", "West", "South", "Houston"];
+const TREE = new Map();
+
+function plantGroup(group_id, hierarchy_id, parent_id, name, share) {
+  const level = parent_id === null ? 0 : TREE.get(parent_id).level + 1;
+  TREE.set(group_id, { group_id, hierarchy_id, parent_id, name, level, share, below: [] });
+  if (parent_id !== null) TREE.get(parent_id).below.push(group_id);
+}
+
+plantGroup("all", "weather-zones", null, "All of ERCOT", 1);
+for (const zone of ZONES) {
+  plantGroup(zone.toLowerCase(), "weather-zones", "all", zone, 1 / 4);
+  for (let c = 1; c <= 9; c += 1) {
+    const county = `${zone.toLowerCase()}-c${c}`;
+    plantGroup(county, "weather-zones", zone.toLowerCase(), `${zone} county ${c}`, 1 / 36);
+    for (let f = 1; f <= 60; f += 1) plantGroup(`${county}-f${f}`, "weather-zones", county, `${zone} feeder ${c}.${String(f).padStart(2, "0")}`, 1 / 2160);
+  }
+}
+plantGroup("grid-1", "grid", null, "Transmission area", 1);
+let lowest = "grid-1";
+for (let level = 1; level < 8; level += 1) {
+  const name = ["Region", "Utility", "Substation", "Transformer bank", "Feeder", "Lateral", "Service transformer"][level - 1];
+  for (const side of ["A", "B"]) plantGroup(`grid-${level + 1}${side}`, "grid", lowest, `${name} ${side}`, 1 / 2 ** level);
+  lowest = `grid-${level + 1}A`;
+}
+
+function group({ below, share, ...facts }, now) {
+  const whole = fleet(now);
+  const n = facts.group_id.length + facts.group_id.charCodeAt(facts.group_id.length - 1);
+  const sites = Math.max(1, Math.round(1001 * share));
+  const fresh = Math.max(0, sites - Math.round(sites * (1 - whole.coverage_count_frac) * (0.5 + noise(n))));
+  const part = (kw) => kw * share;
+  return {
+    ...facts, children: below.length, sites, fresh, stale: Math.floor((sites - fresh) * 0.6), unknown: sites - fresh - Math.floor((sites - fresh) * 0.6),
+    suspect: n % 7 === 0 ? 1 : 0, capacity_kw: part(14_600), coverage_count_frac: fresh / sites, coverage_kw_frac: fresh / sites,
+    oldest_age_s: 20 + 90 * noise(n), battery_kw: part(whole.battery_kw), expected_kw: part(whole.battery_expected_kw), low_kw: part(whole.battery_low_kw),
+    high_kw: part(whole.battery_high_kw), grid_kw: part(whole.grid_kw), grid_expected_kw: part(whole.grid_expected_kw), grid_low_kw: part(whole.grid_low_kw),
+    grid_high_kw: part(whole.grid_high_kw), soc_frac: whole.soc_frac, firm_charge_kw: part(whole.firm_charge_kw), firm_discharge_kw: part(whole.firm_discharge_kw),
   };
-  return [
-    top,
-    ...zones.map((name, i) => ({
-      ...base, group_id: name.toLowerCase(), parent_id: "all", name, level: 1, sites: 250 + (i === 0 ? 1 : 0), fresh: 244 + i,
-      coverage_kw_frac: (244 + i) / 251, battery_kw: root.battery_kw / 4, low_kw: root.low_kw / 4, high_kw: root.high_kw / 4,
-      grid_kw: top.grid_kw / 4, soc_frac: root.soc_frac, oldest_age_s: 20 + 25 * i,
-    })),
-  ];
+}
+
+function roots(now) {
+  return [...TREE.values()].filter((one) => one.parent_id === null).map((one) => group(one, now));
+}
+
+/** What `/api/groups` answers. */
+function groupPage(query, now) {
+  const [parent, hierarchy, text, order] = ["parent", "hierarchy", "text", "order"].map((name) => query.get(name));
+  const limit = Number(query.get("limit") ?? 100);
+  const found = [...TREE.values()].filter(
+    (one) =>
+      (parent ? one.parent_id === parent : text ? one.name.toLowerCase().includes(text.toLowerCase()) : one.parent_id === null) &&
+      (!hierarchy || one.hierarchy_id === hierarchy),
+  );
+  const made = found.map((one) => group(one, now));
+  if (order === "coverage") made.sort((a, b) => a.coverage_kw_frac - b.coverage_kw_frac);
+  if (order === "suspect") made.sort((a, b) => b.suspect - a.suspect);
+  return { as_of_ms: now, total: made.length, offset: 0, limit, groups: made.slice(0, limit) };
+}
+
+function alerts(now) {
+  const made = (part) => ({ key: part.event, from_ms: null, charge_kw: part.sites * 4.6, discharge_kw: part.sites * 4.6, capacity_kwh: part.sites * 12.8, ...part });
+  const found = [made({ event: "Wind Chill Advisory", severity: "moderate", until_ms: now + 7 * HOUR, sites: 242 })];
+  if (options.scene === "trouble") {
+    found.unshift(
+      made({ event: "Ice Storm Warning", severity: "extreme", until_ms: now + 3 * HOUR, sites: 510 }),
+      made({ event: "Winter Storm Watch", severity: "severe", from_ms: now + 5 * HOUR, until_ms: now + 26 * HOUR, sites: 1 }),
+      made({ event: "Frost Advisory", severity: "minor", until_ms: now + HOUR, sites: 3 }),
+    );
+  }
+  return found;
 }
 
 function prices(now) {
@@ -365,16 +434,16 @@ const RUN_MS = 7 * 24 * HOUR;
 function state(now) {
   if (options.scene === "empty") {
     return {
-      now_ms: now, zone: ZONE, speed: SPEED, run: null, fleet: null, fleet_series: columns([]), resources: [], groups: [], prices: [], next_gate: null,
+      now_ms: now, zone: ZONE, speed: SPEED, run: null, fleet: null, fleet_series: columns([]), twins: null, resources: [], groups: [], prices: [], next_gate: null,
       bids: [], delivery: [], money: { currency: "USD", revenue: null, perfect_foresight: null, by_day: [] }, runs: [],
-      quarantine: { total: 0, by_reason: {}, recent: [] }, alarms: { active_count: 0, active: [] }, health: [],
+      quarantine: { total: 0, by_reason: {}, recent: [] }, alarms: { active_count: 0, active: [] }, alerts: [], health: [],
     };
   }
   const finished = options.scene === "finished";
   return {
     now_ms: now, zone: ZONE, speed: SPEED, run: { from_ms: FROM_MS, to_ms: FROM_MS + RUN_MS, done_frac: finished ? 1 : (now - FROM_MS) / RUN_MS },
-    fleet: fleet(now), fleet_series: series(now), resources: resources(now), groups: groups(now), prices: prices(now), next_gate: gate(now),
-    bids: bids(now), delivery: delivery(now), money: money(now), runs: runs(now), quarantine: quarantine(now), alarms: alarms(now), health: health(now),
+    fleet: fleet(now), fleet_series: series(now), twins: twins(now), resources: resources(now), groups: roots(now), prices: prices(now), next_gate: gate(now),
+    bids: bids(now), delivery: delivery(now), money: money(now), runs: runs(now), quarantine: quarantine(now), alarms: alarms(now), alerts: alerts(now), health: health(now),
   };
 }
 
@@ -383,11 +452,12 @@ const BEGIN_MS = FROM_MS + 42.1 * HOUR;
 const startedAt = Date.now();
 const simulated = () => Math.round(BEGIN_MS + (Date.now() - startedAt) * SPEED);
 
-/** Who reads the page, and taking note of an alarm. */
+/** Who reads the page, taking note of an alarm, and groups. */
 function answer(request, response, path) {
   const [, number] = /^\/api\/alarms\/(\d+)\/ack$/.exec(path) ?? [];
   response.setHeader("Content-Type", "application/json");
-  if (path === "/api/session") response.end(JSON.stringify({ operator: "this machine" }));
+  if (path === "/api/groups") response.end(JSON.stringify(groupPage(new URL(request.url, "http://localhost").searchParams, simulated())));
+  else if (path === "/api/session") response.end(JSON.stringify({ operator: "this machine" }));
   else if (number !== undefined && request.method === "POST") {
     noted.set(Number(number), { acknowledged_ms: simulated(), acknowledged_by: "this machine" });
     response.end("{}");
@@ -422,6 +492,15 @@ sockets.on("connection", (socket) => {
   const full = state(simulated());
   let last = full.fleet_series.t_ms.at(-1) ?? 0;
   socket.send(JSON.stringify({ kind: "snapshot", seq, state: full }));
+  let watched = [];
+  const sendWatched = () => {
+    const now = simulated();
+    if (watched.length > 0) socket.send(JSON.stringify({ kind: "groups", as_of_ms: now, groups: watched.map((one) => group(one, now)) }));
+  };
+  socket.on("message", (text) => {
+    watched = JSON.parse(text).watch.map((id) => TREE.get(id)).filter(Boolean);
+    sendWatched();
+  });
   if (options.scene === "finished") return;
   const timer = setInterval(() => {
     seq += 1;
@@ -433,6 +512,7 @@ sockets.on("connection", (socket) => {
     const append = next < 0 ? {} : { fleet_series: Object.fromEntries(Object.entries(held).map(([name, column]) => [name, column.slice(next)])) };
     last = held.t_ms.at(-1) ?? last;
     socket.send(JSON.stringify({ kind: "delta", seq, set, append }));
+    sendWatched();
   }, Number(options.every));
   socket.on("close", () => clearInterval(timer));
 });

@@ -43,11 +43,9 @@ export function App(): ReactElement {
           </div>
         </div>
         <RunsPanel />
+        <GroupsPanel />
         <div className={classes["pair"]}>
-          <div className={classes["column"]}>
-            <GroupsPanel />
-            <HealthPanel />
-          </div>
+          <HealthPanel />
           <QuarantinePanel />
         </div>
       </main>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -31,8 +32,8 @@ from shoal.api.answers import (
     StatementRow,
     TwinPage,
 )
+from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
 from shoal.api.problem import MEDIA_TYPE, Problem
-from shoal.api.state import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
 
 TYPES: Final[tuple[Any, ...]] = (
     SnapshotMessage,
@@ -78,14 +79,18 @@ def answer(content: object, *, status: int = 200) -> Response:
 
 def answers(kind: Any, *also: int) -> dict[int | str, dict[str, Any]]:
     """Return how a route's answer of type `kind` stands in OpenAPI, with the faults it may answer instead."""
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
-    made: dict[int | str, dict[str, Any]] = {
-        200: {"description": "The answer", "content": {"application/json": {"schema": schema}}}
-    }
+    content = {"application/json": {"schema": _schema_of(kind)}}
+    made: dict[int | str, dict[str, Any]] = {200: {"description": "The answer", "content": content}}
     fault = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
     for status in also:
         made[status] = {"description": "A fault, and what to do", "content": fault}
     return made
+
+
+@cache
+def _schema_of(kind: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    return schema
 
 
 def describe(app: FastAPI) -> None:

@@ -21,9 +21,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shoal.api.listener import Listener
+from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage
 from shoal.api.model import LiveModel
 from shoal.api.newest import Newest
-from shoal.api.state import AlertNow, DeltaMessage, GroupsMessage, LiveState, RoleHealth, SnapshotMessage
+from shoal.api.state import AlertNow, LiveState, RoleHealth
 from shoal.api.views import Books
 from shoal.domain.alarms import LiveAlarms
 from shoal.domain.errors import ShoalError

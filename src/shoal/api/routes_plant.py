@@ -15,9 +15,10 @@ from shoal.api import state
 from shoal.api.contract import answer, answers
 from shoal.api.listener import TRY_AGAIN_LATER, Listener
 from shoal.api.live import LiveHub
+from shoal.api.messages import WatchRequest
 from shoal.api.plant import Plant
 
-_WATCH: Final = msgspec.json.Decoder(state.WatchRequest)
+_WATCH: Final = msgspec.json.Decoder(WatchRequest)
 
 _log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from shoal.api.answers import OwnedUnit, SiteDetail, SitePage, TwinPage, TwinRow
 from shoal.api.contract import answer, answers
 from shoal.api.plant import Plant
 from shoal.api.state import to_ms
-from shoal.api.twins import GRADES, grades, site_at, site_detail, twin_row
+from shoal.api.twins import GRADES, behind_of, grades, site_at, site_detail, twin_row
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.ids import GroupId, SiteId
 from shoal.domain.telemetry import TELEMETRY
@@ -92,7 +92,7 @@ async def _search(plant: Plant, group: str | None, state: Grade, limit: int) -> 
         for said in await plant.ask_sites(some):
             answered = np.frombuffer(said.rows, dtype=np.int64)
             records = np.frombuffer(said.latest, dtype=TELEMETRY.dtype)
-            graded = grades(records, said.t_ns, plant.timeouts)
+            graded = grades(records, behind_of(said), said.t_ns, plant.timeouts)
             instants.append(said.t_ns)
             for at in np.flatnonzero(wanted[graded])[: limit + 1].tolist():
                 row = int(answered[at])

@@ -1,4 +1,4 @@
-"""The page's state as data: what `/api/live` sends as one snapshot and then as deltas.
+"""The page's state as data: what `/api/live` sends, see `shoal.api.messages`.
 
 Power is load-positive (charging, consumption, import > 0; discharge, generation, export < 0). Instants are whole
 milliseconds since 1970 in UTC, intervals are half-open. Absent is None, never zero. The page's own types have the
@@ -7,7 +7,7 @@ same names and the same fields.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -382,31 +382,3 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     alarms: Alarms
     alerts: list[AlertNow]
     health: list[RoleHealth]
-
-
-class SnapshotMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="snapshot"):
-    """The first message of a live socket: everything."""
-
-    seq: int
-    state: LiveState
-
-
-class DeltaMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="delta"):
-    """Every further message: parts of the state that are replaced, and points that the series grew by."""
-
-    seq: int
-    set: dict[str, Any]
-    append: dict[str, FleetSeries]
-
-
-class GroupsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="groups"):
-    """The newest figures of the groups that this client watches; it is outside of the sequence of deltas."""
-
-    as_of_ms: int
-    groups: list[Group]
-
-
-class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says: which groups it wants the figures of from now on, at most 200; they replace the former ones."""
-
-    watch: list[str]

@@ -17,6 +17,7 @@ from shoal.domain.interval import NS_PER_S
 from shoal.domain.telemetry import OPTIONAL, SUSPECT, TELEMETRY, DeviceType, Flag, mask_of
 from shoal.domain.twins import ShardAnswer
 from shoal.twin.aggregate import Timeouts
+from shoal.twin.row import BEHIND_NS, NEVER
 
 GRADES: Final[tuple[TwinGrade, ...]] = ("fresh", "suspect", "stale", "unknown")
 """The better one first."""
@@ -63,7 +64,8 @@ def site_detail(fleet: Fleet, row: int, answer: ShardAnswer, timeouts: Timeouts)
     age_s = max(answer.t_ns - int(record["ts_ns"]), 0) / NS_PER_S if heard else None
     present, flags = int(record["present"]), int(record["flags"])
     soc_frac = float(record["soc_frac"]) if heard and present & _SOC else None
-    (grade,) = grades(record[None], answer.t_ns, timeouts).tolist()
+    behind_s = behind_of(answer)
+    (grade,) = grades(record[None], behind_s, answer.t_ns, timeouts).tolist()
     return SiteDetail(
         site=site,
         memberships=memberships(fleet, row),
@@ -73,7 +75,7 @@ def site_detail(fleet: Fleet, row: int, answer: ShardAnswer, timeouts: Timeouts)
         grade=GRADES[grade],
         heard_ms=to_ms(int(record["ts_ns"])) if heard else None,
         age_s=age_s,
-        signals=_signals(record, age_s, timeouts),
+        signals=_signals(record, age_s, behind_s[0], timeouts),
         soc_frac=soc_frac,
         energy_kwh=None if soc_frac is None else soc_frac * site.nameplate["energy_capacity_kwh"],
         flags=flag_words(flags) if heard else [],
@@ -98,17 +100,38 @@ def memberships(fleet: Fleet, row: int) -> list[Membership]:
     return found
 
 
-def grades(records: NDArray[Any], now_ns: int, timeouts: Timeouts) -> NDArray[np.int64]:
-    """Return the position in `GRADES` of each of N records."""
-    age_ns = np.maximum(now_ns - records["ts_ns"], 0)
+def behind_of(answer: ShardAnswer) -> NDArray[np.float64]:
+    """Return, for each of N sites of an answer and each signal, how much older it is than the newest sample, in seconds.
+
+    It is infinite for a signal that never came, and 0 where the answer does not say.
+    """
+    steps = np.frombuffer(answer.behind, dtype=np.uint8).reshape(-1, len(_SIGNALS))
+    if not answer.behind:
+        return np.zeros((len(answer.rows) // 8, len(_SIGNALS)))
+    return np.where(steps == NEVER, np.inf, steps * (BEHIND_NS / NS_PER_S))
+
+
+def grades(
+    records: NDArray[Any], behind_s: NDArray[np.float64], now_ns: int, timeouts: Timeouts
+) -> NDArray[np.int64]:
+    """Return the position in `GRADES` of each of N records, whose signals are so much older (N x 4)."""
+    age_s = np.maximum(now_ns - records["ts_ns"], 0) / NS_PER_S
     present = records["present"].astype(np.int64)
     grade = np.where((records["flags"] & int(SUSPECT)) != 0, 1, 0)
     measures = present & 15
-    measures = np.where(measures == 0, 1, measures)  # without any power it goes by the battery's times
-    for signal, (fresh_ns, unknown_ns) in enumerate(zip(timeouts.fresh_ns, timeouts.unknown_ns, strict=True)):
-        this = np.where(age_ns > unknown_ns, 3, np.where(age_ns > fresh_ns, 2, 0))
+    # without any power a site goes by the battery's times and its newest sample
+    behind_s = np.where(measures[:, None] == 0, 0.0, behind_s)
+    measures = np.where(measures == 0, 1, measures)
+    for signal in range(len(_SIGNALS)):
+        this = _late(age_s + behind_s[:, signal], signal, timeouts)
         grade = np.maximum(grade, np.where(measures >> signal & 1, this, 0))
     return np.where(records["ts_ns"] == 0, 3, grade)
+
+
+def _late(age_s: Any, signal: int, timeouts: Timeouts) -> Any:
+    """Return the position in `GRADES` that signals of some ages have by these alone."""
+    fresh_s, unknown_s = timeouts.fresh_ns[signal] / NS_PER_S, timeouts.unknown_ns[signal] / NS_PER_S
+    return np.where(age_s > unknown_s, 3, np.where(age_s > fresh_s, 2, 0))
 
 
 def flag_words(flags: int) -> list[QualityFlag]:
@@ -134,20 +157,21 @@ def twin_row(fleet: Fleet, row: int, record: NDArray[Any], grade: int, now_ns: i
     )
 
 
-def _signals(record: NDArray[Any], age_s: float | None, timeouts: Timeouts) -> list[Signal]:
+def _signals(
+    record: NDArray[Any], age_s: float | None, behind_s: NDArray[np.float64], timeouts: Timeouts
+) -> list[Signal]:
     made = []
     for number, name in enumerate(_SIGNALS):
-        if age_s is None or not int(record["present"]) >> number & 1:
+        if age_s is None or not int(record["present"]) >> number & 1 or np.isinf(behind_s[number]):
             made.append(Signal(signal=name, power_kw=None, age_s=None, grade=None))
             continue
-        age_ns = int(age_s * NS_PER_S)
-        late = 3 if age_ns > timeouts.unknown_ns[number] else 2 if age_ns > timeouts.fresh_ns[number] else 0
+        signal_s = age_s + float(behind_s[number])
         made.append(
             Signal(
                 signal=name,
                 power_kw=int(record[f"{name}_w"]) / _W_PER_KW,
-                age_s=age_s,
-                grade=GRADES[late],
+                age_s=signal_s,
+                grade=GRADES[int(_late(signal_s, number, timeouts))],
             )
         )
     return made

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 import shoal
-from shoal.cli import alarms, bench, config, doctor, fleet, history
+from shoal.cli import alarms, bench, config, doctor, fleet, history, twin
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
 
@@ -30,6 +30,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(history.app, name="history")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(twin.app, name="twin")
 doctor.register(app)
 bench.register(app)
 running.register(app)

@@ -39,6 +39,8 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
         sites: How many sites the shard has in all.
         rows: Fleet rows of the sites in this answer (int64).
         latest: Latest records of these sites (dtype of `TELEMETRY`).
+        behind: For each of them and each of battery, solar, load and EV, by how many steps of 4 s the signal is older
+            than the newest sample (uint8); 255 for one that never came.
     """
 
     t_ns: int
@@ -47,6 +49,7 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     sites: int
     rows: bytes
     latest: bytes
+    behind: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class LinkSettings:
         max_packet_bytes: The longest packet taken from the broker.
     """
 
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 20.0
     backoff_base_s: float = 0.5
     backoff_cap_s: float = 30.0
     spread_s: float = 0.0

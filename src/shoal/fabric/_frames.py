@@ -37,6 +37,7 @@ FIELDS: Final = 10
 
 MAX_LINE_BYTES: Final = 65_536
 _MAX_DIGITS: Final = 19
+_LARGEST: Final = 2**63 - 1
 _TOKENS: Final = 6
 _PING, _PONG, _OK, _INFO, _ERR, _MSG, _HMSG = (
     int.from_bytes(word, "big") for word in (b"PING", b"PONG", b"+OK\r", b"INFO", b"-ERR", b"MSG ", b"HMSG")
@@ -49,7 +50,7 @@ Ints = NDArray[np.int64]
 
 @kernel
 def number(buffer: Bytes, start: int, end: int) -> int:
-    """Return the decimal number in `[start, end)`, or -1 when it is none."""
+    """Return the decimal number in `[start, end)`, or -1 when it is none, or more than 63 bits hold."""
     if end <= start or end - start > _MAX_DIGITS:
         return -1
     value = 0
@@ -57,8 +58,10 @@ def number(buffer: Bytes, start: int, end: int) -> int:
         digit = int(buffer[at]) - 48
         if digit < 0 or digit > 9:
             return -1
+        if at - start == _MAX_DIGITS - 1 and value > (_LARGEST - digit) // 10:
+            return -1
         value = value * 10 + digit
-    return value if value >= 0 else -1
+    return value
 
 
 @kernel
@@ -143,7 +146,11 @@ def parse(buffer: Bytes, start: int, end: int, max_payload_bytes: int, frames: I
         column[:] = 0
         column[PAYLOAD_AT] = at
         column[PAYLOAD_BYTES] = line_end - at
-        word = (int(buffer[at]) << 8 | int(buffer[at + 1])) << 16 | int(buffer[at + 2]) << 8 | int(buffer[at + 3])
+        word = (
+            (int(buffer[at]) << 8 | int(buffer[at + 1])) << 16
+            | int(buffer[at + 2]) << 8
+            | int(buffer[at + 3])
+        )
         behind = int(buffer[at + 4])
         if word == _PING and line_end == at + 4:
             column[KIND] = PING

@@ -99,7 +99,7 @@ class FabricOptions:
     mqtt_port: int = 1883
     websocket_port: int = 9222
     monitoring_port: int = 8222
-    max_payload_bytes: int = 2 * _MIB
+    max_payload_bytes: int = 8 * _MIB
     max_file_bytes: int = 16 * _GIB
     client_tls: TlsFiles | None = None
     mqtt_tls: TlsFiles | None = None

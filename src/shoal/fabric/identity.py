@@ -28,6 +28,7 @@ from nats.aio.msg import Msg
 
 from shoal.domain.errors import InvalidInputError, ShoalError, UnavailableError
 from shoal.domain.ids import SiteId, site_id
+from shoal.fabric._window import Window
 from shoal.fabric.admission import Admission
 from shoal.fabric.config import PLANT_ACCOUNT
 from shoal.fabric.connection import connect, translated
@@ -48,7 +49,7 @@ _CACHE_ENTRIES: Final = 200_000
 _LONGEST_WAIT_S: Final = 0.2
 """Devices come back as soon as the server does; who answers for them must be there first."""
 _MOST_WAITING: Final = 20_000
-_PATIENCE_S: Final = 4.0
+_PATIENCE_S: Final = 3.0
 """The server gives a sign-in up after 5 s: an answer that would be later than that is not worth its signature."""
 _AT_ONCE: Final = 32
 """Sign-ins answered before the connection gets its turn: its answers must leave."""
@@ -86,6 +87,7 @@ class CalloutStatistics:
 class _Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A sign-in as far as it was looked at."""
 
+    at_s: float
     message: Msg
     claims: Mapping[str, Any]
     site: SiteId
@@ -188,9 +190,12 @@ class AuthCallout:
         threads: ThreadPoolExecutor,
     ) -> None:
         async with asyncio.TaskGroup() as tasks:
+            # The server takes answers in one after another, and costlier than they are made: without a bound they
+            # would queue up until each came too late, and sign nobody in.
+            window = Window(client, tasks)
             for _ in range(_VERIFIERS):
-                tasks.create_task(self._verify_waiting(threads))
-            tasks.create_task(self._answer_arrived())
+                tasks.create_task(self._verify_waiting(window, threads))
+            tasks.create_task(self._answer_arrived(window))
             with translated("the auth callout"):
                 await client.subscribe(SIGN_IN_SUBJECT, queue="callout", cb=received)
                 await client.flush()
@@ -198,22 +203,27 @@ class AuthCallout:
             await lost.wait()
             raise UnavailableError("the auth callout", "the server ended its connection")
 
-    async def _answer_arrived(self) -> None:
+    async def _answer_arrived(self, window: Window) -> None:
         while True:
             await self._arrival.wait()
             self._arrival.clear()
             done = 0
             while self._arrived:
+                await window.wait_room()
                 at_s, message = self._arrived.popleft()
-                if time.monotonic() - at_s > _PATIENCE_S:
-                    self._expired += 1
+                if self._is_late(at_s):
                     continue
-                await self._look_at(message)
+                await self._look_at(at_s, message, window)
                 done += 1
                 if done % _AT_ONCE == 0:
                     await asyncio.sleep(0)
 
-    async def _look_at(self, message: Msg) -> None:
+    def _is_late(self, at_s: float) -> bool:
+        late = time.monotonic() - at_s > _PATIENCE_S
+        self._expired += late
+        return late
+
+    async def _look_at(self, at_s: float, message: Msg, window: Window) -> None:
         """Answer one request, or let its secret be verified, whatever is wrong with it: the service must go on."""
         try:
             claims: Mapping[str, Any] = _claims(message.data)["nats"]
@@ -223,21 +233,21 @@ class AuthCallout:
                 user
             )
             if reason:
-                await self._respond(message, claims, user, reason)
+                await self._respond(window, message, claims, user, reason)
                 return
-            request = _Request(message=message, claims=claims, site=SiteId(user), secret=secret)
+            request = _Request(at_s=at_s, message=message, claims=claims, site=SiteId(user), secret=secret)
             if self._cache.has(request.site, secret):
                 self._from_cache += 1
-                await self._respond(message, claims, user, "")
+                await self._respond(window, message, claims, user, "")
             elif self._unverified.full():
-                await self._respond(message, claims, user, "busy")
+                await self._respond(window, message, claims, user, "busy")
             else:
                 self._unverified.put_nowait(request)
         except Exception:  # noqa: BLE001 - the supervisor of one request
             self._refused["fault"] += 1
             _log.exception("sign-in failed")
 
-    async def _verify_waiting(self, threads: ThreadPoolExecutor) -> None:
+    async def _verify_waiting(self, window: Window, threads: ThreadPoolExecutor) -> None:
         """Verify what waits, as much as there is at a time: a turn of the thread and of the registry for them all."""
         loop = asyncio.get_running_loop()
         while True:
@@ -251,7 +261,9 @@ class AuthCallout:
                 for request, reason in zip(batch, reasons, strict=True):
                     if not reason:
                         self._cache.put(request.site, request.secret)
-                    await self._respond(request.message, request.claims, request.site, reason)
+                    await window.wait_room()
+                    if not self._is_late(request.at_s):
+                        await self._respond(window, request.message, request.claims, request.site, reason)
             finally:
                 self._verifying -= len(batch)
 
@@ -267,7 +279,9 @@ class AuthCallout:
             )
             return ["unavailable" if isinstance(error, ShoalError) else "fault"]
 
-    async def _respond(self, message: Msg, claims: Mapping[str, Any], user: str, reason: str) -> None:
+    async def _respond(
+        self, window: Window, message: Msg, claims: Mapping[str, Any], user: str, reason: str
+    ) -> None:
         if reason:
             self._refused[reason] += 1
             if reason != "busy":
@@ -285,6 +299,7 @@ class AuthCallout:
         try:
             with translated("the auth callout"):
                 await message.respond(answer.encode())
+            window.sent()
         except UnavailableError as error:
             _log.warning("sign-in not answered", why=error.why)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -115,6 +115,34 @@ async def _periodic(clock: SystemClock | ScaledClock, every_s: float, speed: flo
         yield Tick(t_ns=due_ns)
 
 
+class _Steps:
+    """The steps of a conducted run so far: when each began on the machine's clock, and its instant."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._began_ns = np.empty(1_024, dtype=np.int64)
+        self._t_ns = np.empty(1_024, dtype=np.int64)
+
+    def extend(self, steps: Iterable[tuple[int, int]]) -> None:
+        """Take the steps after the newest known one."""
+        for began_ns, t_ns in steps:
+            if self._count and began_ns <= self._began_ns[self._count - 1]:
+                continue
+            if self._count == len(self._t_ns):
+                self._began_ns = np.concatenate([self._began_ns, np.empty_like(self._began_ns)])
+                self._t_ns = np.concatenate([self._t_ns, np.empty_like(self._t_ns)])
+            self._began_ns[self._count], self._t_ns[self._count] = began_ns, t_ns
+            self._count += 1
+
+    def at(self, machine_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the instant of the step under way; what came before all steps takes the first."""
+        if not self._count:
+            return np.zeros(len(machine_ns), dtype=np.int64)
+        step = np.searchsorted(self._began_ns[: self._count], machine_ns, side="right") - 1
+        instants: NDArray[np.int64] = self._t_ns[np.maximum(step, 0)]
+        return instants
+
+
 class ConductedClock:
     """A clock told by a conductor; one connection for each stage that takes part.
 
@@ -131,7 +159,7 @@ class ConductedClock:
         self._token = token
         self._name = name
         self._now_ns = 0
-        self._steps: list[tuple[int, int]] = []
+        self._steps = _Steps()
         self._facts: dict[str, int] = {}
         self._account: dict[str, Any] = {}
 
@@ -141,13 +169,7 @@ class ConductedClock:
 
     def at(self, machine_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the instants of the steps under way at each of them; what came before all steps takes the first."""
-        if not self._steps:
-            nothing = np.zeros(len(machine_ns), dtype=np.int64)
-            return nothing, nothing
-        began_ns, t_ns = np.array(self._steps, dtype=np.int64).T
-        first = np.searchsorted(began_ns, machine_ns, side="right") - 1
-        last = np.searchsorted(began_ns, machine_ns + JOURNAL_STEP_NS, side="right") - 1
-        return t_ns[np.maximum(first, 0)], t_ns[np.maximum(last, 0)]
+        return self._steps.at(machine_ns), self._steps.at(machine_ns + JOURNAL_STEP_NS)
 
     def report(self, facts: Mapping[str, int]) -> None:
         """Add counts that go out when the present tick is done."""
@@ -178,10 +200,7 @@ class ConductedClock:
                     message = msgspec.json.decode(line)
                     if message["op"] == "stop":
                         return
-                    known_ns = self._steps[-1][0] if self._steps else -1
-                    self._steps += [
-                        (began_ns, t_ns) for began_ns, t_ns in message["steps"] if began_ns > known_ns
-                    ]
+                    self._steps.extend(message["steps"])
                     if message["op"] == "past":
                         continue
                     self._now_ns = int(message["t_ns"])

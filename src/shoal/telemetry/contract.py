@@ -118,6 +118,7 @@ class Outlets:
         aggregates_subject: Subject of the aggregates.
         sums_subject: Subject of a shard's sums.
         conditions_subject: Subject of what is the matter with a shard's sites.
+        pace_subject: Subject on which devices hear how often they may report.
         quarantine_subject: Subject of the state of what was set aside.
         evidence_subject: Subject under which a message set aside for a reason is kept.
     """
@@ -127,6 +128,7 @@ class Outlets:
     aggregates_subject: str
     sums_subject: Callable[[int], str]
     conditions_subject: Callable[[int], str]
+    pace_subject: str
     quarantine_subject: str
     evidence_subject: Callable[[str], str]
 

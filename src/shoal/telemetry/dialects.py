@@ -148,18 +148,13 @@ def _read(entries: list[Any], oldest: int | None) -> Spoken:
 
 def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
     """Return one record in the order of the table's columns."""
-    ts_ns, seq = entry.get("ts_ns"), entry.get("seq")
-    if ts_ns is None and entry.get("ts_ms") is not None:
-        ts_ms = _whole("ts_ms", entry["ts_ms"])
-        if not 0 <= ts_ms <= MAX_TS_MS:  # first of all: what is beyond may be too long to be written down
-            raise WireFormatError("out_of_range", f"ts_ms must lie within 0 to {MAX_TS_MS}")
-        ts_ns = ts_ms * 1_000_000
-    if ts_ns is None or seq is None:
+    seq = entry.get("seq")
+    if seq is None or (entry.get("ts_ns") is None and entry.get("ts_ms") is None):
         raise WireFormatError("missing_field", "a record needs seq, and ts_ns or ts_ms")
     number = _whole("seq", seq)
     if not 1 <= number <= MAX_SEQ:
         raise WireFormatError("out_of_range", f"seq is {number}; it must lie within 1 to {MAX_SEQ}")
-    values: list[Any] = [_fitting("ts_ns", _whole("ts_ns", ts_ns)), number]
+    values: list[Any] = [_time_ns(entry), number]
     present = 0
     for bit, name in enumerate(OPTIONAL):
         value = entry.get(name)
@@ -172,6 +167,15 @@ def _row(entry: dict[str, Any]) -> tuple[Any, ...]:
     values.append(0 if flags is None else int(_fitting("flags", _whole("flags", flags))) & DEVICE_FLAGS)
     values.append(present)
     return tuple(values)
+
+
+def _time_ns(entry: dict[str, Any]) -> int | float:
+    if entry.get("ts_ns") is not None:
+        return _fitting("ts_ns", _whole("ts_ns", entry["ts_ns"]))
+    ts_ms = _whole("ts_ms", entry["ts_ms"])
+    if not 0 <= ts_ms <= MAX_TS_MS:  # the product of a longer one could not even be written into the remark
+        raise WireFormatError("out_of_range", f"ts_ms must lie within 0 to {MAX_TS_MS}")
+    return ts_ms * 1_000_000
 
 
 def _limits(name: str) -> tuple[int, int] | None:

@@ -33,6 +33,7 @@ from shoal.twin.silence import SilenceRates
 
 MOST_RECORDS: Final = 20_000
 """How many records one answer holds: with these it is smaller than the engine's largest message."""
+SIGNALS: Final = ("battery", "solar", "load", "ev")
 _FLAG: Final = "flag:"
 _COUNTERS: Final = ("applied", "duplicates", "deferred", "lost", "quarantined")
 
@@ -207,6 +208,9 @@ class Shard:
             sites=len(self._site_no),
             rows=self.rows[local].tobytes(),
             latest=self._twins.latest(local).tobytes(),
+            behind=np.stack(
+                [self._twins.rows[f"{name}_behind"][local] for name in SIGNALS], axis=1
+            ).tobytes(),
         )
 
     def state(self) -> dict[str, NDArray[Any]]:

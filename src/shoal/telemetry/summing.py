@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, UnavailableError
 from shoal.domain.interval import NS_PER_S
+from shoal.domain.pace import encode_pace, pace_for_lag
 from shoal.fabric.tenure import Tenure
 from shoal.telemetry.actor import Look
 from shoal.telemetry.contract import Outlets, TelemetryOptions, Watch
@@ -59,6 +60,7 @@ class Summing:
         self._watched_s = float("-inf")
         self._watched_under: Tenure | None = None
         self._lag_s: dict[int, float] = {}
+        self._paced_until_ns = 0
         self._condition_tokens: dict[int, int] = {}
         self._coverage_sum = 0.0
         self._coverage_ticks = 0
@@ -109,11 +111,22 @@ class Summing:
         merged = None
         if aggregate is not None and self._may_speak(aggregate):
             merged = await self._send_aggregates(t_ns)
+            if due and not self._options.conducted:
+                await self._ask_for_patience(t_ns)
             if due and (watch := await self._watch_under(aggregate)) is not None:
                 await watch.tick(t_ns, merged, dict(self._lag_s))
         self.refreshes += 1
         self.took_s = time.perf_counter() - began_s
         return merged
+
+    async def _ask_for_patience(self, t_ns: int) -> None:
+        """While shards are behind, ask the devices to report less often: what they hold back they keep."""
+        pace = pace_for_lag(max(self._lag_s.values(), default=0.0), now_ns=t_ns)
+        if pace is not None and t_ns >= self._paced_until_ns:
+            # said again before it ends, as long as the plant is behind
+            self._paced_until_ns = t_ns + (pace.until_ns - t_ns) // 2
+            await self._out.publish(self._out.pace_subject, encode_pace(pace))
+            _log.warning("devices asked to report less often", every_s=pace.every_s)
 
     def _may_speak(self, tenure: Tenure) -> bool:
         """Return whether nobody else may own the unit now; time that is conducted waits for this one's word."""

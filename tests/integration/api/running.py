@@ -17,10 +17,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from shoal.api.app import create_app
 from shoal.api.plant import Plant
 from shoal.api.serve import bind, serve
+from shoal.domain.fleet import Fleet
 from shoal.fabric.config import FabricOptions
 from shoal.fabric.connection import connect as connect_fabric
+from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.keys import Keys, Role
 from shoal.fabric.server import NatsServer
+from shoal.fabric.streams import StreamLimits, ensure_streams
 from tests.unit.api.doors import make_page, make_plant
 
 TIMEOUT_S = 15.0
@@ -33,6 +36,16 @@ def make_fabric(folder: Path) -> tuple[NatsServer, Keys]:
         store_dir=folder / "fabric", client_port=0, mqtt_port=0, websocket_port=0, monitoring_port=0
     )
     return NatsServer(options, keys), keys
+
+
+async def publish_fleet(fabric: NatsServer, keys: Keys, fleet: Fleet, *, shards: int = 1) -> None:
+    """Make the streams and let the engine have the fleet, as the fabric's role does."""
+    client = await connect_fabric(fabric.url, seed=keys.seed(Role.FABRIC), name="fabric")
+    try:
+        await ensure_streams(client, StreamLimits(shards=shards))
+        await FleetFeed(client).publish(PublishedFleet(fleet=fleet, version=1, valid_from_ns=0))
+    finally:
+        await client.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +112,7 @@ class Follower:
         self._socket = socket
         self.seq = -1
         self.state: dict[str, Any] = {}
+        self.watched: dict[str, Any] = {}
         self.messages = 0
 
     async def step(self) -> dict[str, Any]:
@@ -108,6 +122,9 @@ class Follower:
         if message["kind"] == "snapshot":
             assert self.seq == -1, "a second snapshot"
             self.state = message["state"]
+        elif message["kind"] == "groups":
+            self.watched = {group["group_id"]: group for group in message["groups"]}
+            return message  # outside of the sequence
         else:
             assert message["seq"] == self.seq + 1, "a gap"
             self.state.update(message["set"])
@@ -115,6 +132,10 @@ class Follower:
                 self.state["fleet_series"][name] += column
         self.seq = message["seq"]
         return message
+
+    async def watch(self, *group_ids: str) -> None:
+        """Say which groups to send the figures of."""
+        await self._socket.send(json.dumps({"watch": group_ids}))
 
     async def until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
         """Take messages until the state is as wanted."""

@@ -17,7 +17,7 @@ from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.live import QuarantineState
 from shoal.fabric.subjects import LIVE_AGGREGATES, LIVE_MONEY, LIVE_QUARANTINE, LIVE_RESOURCES, LIVE_RUNS
-from tests.integration.api.running import Follower, Running, receive, running, wait_until
+from tests.integration.api.running import TIMEOUT_S, Follower, Running, receive, running, wait_until
 from tests.unit.api.doors import write_statement
 from tests.unit.api.plants import BESS, T0_NS, aggregates, resource_state, run_record
 
@@ -75,6 +75,45 @@ def test_every_client_gets_the_same_deltas_whenever_it_came(tmp_path: Path) -> N
                 assert first.state == second.state
                 assert run.plant.hub.statistics().clients == 2
             await wait_until(lambda: run.plant.hub.statistics().clients == 1)
+
+    asyncio.run(scenario())
+
+
+def test_client_watches_the_groups_that_it_opened(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as run, run.socket() as one, run.socket() as other:
+            watching, plain = Follower(one), Follower(other)
+            await publish_minutes(run, 0, 1)
+            await watching.step()
+            await watching.watch("bess", "nobody")
+            while "bess" not in watching.watched:
+                await watching.step()
+            assert watching.watched.keys() == {"bess"}
+            await publish_minutes(run, 10, 1)
+            async with asyncio.timeout(TIMEOUT_S):
+                while watching.watched["bess"]["battery_kw"] != 10.0:
+                    await watching.step()
+            assert [group["group_id"] for group in watching.state["groups"]] == ["homes", "storage", "texas"]
+            last_ms = await publish_minutes(run, 20, 1)
+            await plain.until_now(last_ms)
+            assert plain.watched == {}
+            await one.send("nonsense")
+            await watching.until_now(last_ms)
+
+    asyncio.run(scenario())
+
+
+def test_only_the_newest_of_many_large_messages_is_read(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as run, run.socket() as socket:
+            follower = Follower(socket)
+            run.plant.hub._newest.spent(0.35)  # a tenth of a second's reading is owed, with nothing in hand
+            last_ms = await publish_minutes(run, 0, 30)
+            await follower.until_now(last_ms)
+            seen = run.plant.hub.statistics()
+            assert seen.messages_total == 30
+            assert seen.conflated_total >= 25
+            assert seen.malformed_total == 0
 
     asyncio.run(scenario())
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,20 +15,21 @@ from websockets.exceptions import ConnectionClosed
 
 from shoal.cli.roles.api import api, live_model
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.telemetry import telemetry
 from shoal.domain.errors import SettingsError
 from shoal.runtime.child import READY_FILE_VARIABLE
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.ops import OpsServer
 from shoal.runtime.settings import Settings
-from tests.integration.api.running import TIMEOUT_S, make_fabric
+from tests.integration.api.running import TIMEOUT_S, make_fabric, publish_fleet
 from tests.unit.api.doors import database
 from tests.unit.api.plants import make_fleet
 
 
-def make_host(folder: Path, **values: object) -> Host:
+def make_host(folder: Path, role: str = "api", /, **values: object) -> Host:
     settings = Settings().with_values({"data_dir": str(folder), "api.port": 0, **values}, "the test")
-    ops = OpsServer(role="api", ready=lambda: "")
-    return Host(role="api", settings=settings, clock=SystemClock(), ops=ops)
+    ops = OpsServer(role=role, ready=lambda: "")
+    return Host(role=role, settings=settings, clock=SystemClock(), ops=ops)
 
 
 async def port_of(ready_file: Path, task: asyncio.Task[None]) -> int:
@@ -47,8 +49,9 @@ def test_role_serves_until_it_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "run" / "roles.json").write_text('[{"role": "control", "status": "ready", "restarts": 3}]')
 
     async def scenario() -> None:
-        fabric, _ = make_fabric(tmp_path)
+        fabric, keys = make_fabric(tmp_path)
         async with fabric, asyncio.timeout(3 * TIMEOUT_S):
+            await publish_fleet(fabric, keys, make_fleet())
             host = make_host(tmp_path, **{"fabric.url": fabric.url})
             role = asyncio.create_task(api(host))
             port = await port_of(ready_file, role)
@@ -73,6 +76,64 @@ def test_role_serves_until_it_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
                 pass
 
     asyncio.run(scenario())
+
+
+def test_a_site_is_answered_by_the_shard_that_owns_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both roles run as they do in a plant; when the twins' role ends, its sites cannot be asked any more."""
+    ready_file = tmp_path / "ready.json"
+    monkeypatch.setenv(READY_FILE_VARIABLE, str(ready_file))
+    (tmp_path / "registry.db").write_bytes(database())
+
+    async def scenario() -> None:
+        fabric, keys = make_fabric(tmp_path)
+        async with fabric, asyncio.timeout(4 * TIMEOUT_S):
+            await publish_fleet(fabric, keys, make_fleet(), shards=2)
+            values = {"fabric.url": fabric.url, "telemetry.shards": 2, "telemetry.checkpoint_every_s": 0.5}
+            serving = asyncio.create_task(api(make_host(tmp_path, **values)))
+            port = await port_of(ready_file, serving)
+            twins = asyncio.create_task(telemetry(make_host(tmp_path, "telemetry", **values)))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as caller:
+                owned = await until_owned(caller, twins, shards=2)
+                assert [unit["unit"] for unit in owned] == ["shard_0", "shard_1", "aggregate"]
+                assert len({unit["owner"] for unit in owned}) == 1
+                assert (owned[0]["journal_end"], owned[0]["behind"]) == (0, 0)
+                shown = (await caller.get("/api/sites/home-0")).json()
+                assert (shown["grade"], shown["heard_ms"], shown["token"]) == ("unknown", None, 1)
+                found = (await caller.get("/api/twins", params={"state": "silent"})).json()
+                assert [twin["site_id"] for twin in found["twins"]] == ["home-0", "home-1", "bess-0"]
+                groups: dict[str, Any] = {"as_of_ms": None}
+                while groups["as_of_ms"] is None:
+                    groups = (await caller.get("/api/groups")).json()
+                    await asyncio.sleep(0.05)
+                assert [group["unknown"] for group in groups["groups"]] == [2, 1, 2]
+                twins.cancel()
+                await asyncio.wait([twins])
+                gone = await caller.get("/api/sites/home-0")
+                assert gone.status_code == 503
+                assert "does not answer" in gone.json()["detail"]
+                assert not any(
+                    unit["owner"] and unit["alive"] for unit in (await caller.get("/api/owners")).json()
+                )
+            serving.cancel()
+            await asyncio.wait([serving])
+
+    asyncio.run(scenario())
+
+
+async def until_owned(
+    caller: httpx.AsyncClient, twins: asyncio.Task[None], *, shards: int
+) -> list[dict[str, Any]]:
+    """Wait until every unit has a live owner, and its state was kept once."""
+    while True:
+        if twins.done():
+            twins.result()
+        answer = await caller.get("/api/owners")
+        owned: list[dict[str, Any]] = answer.json() if answer.status_code == 200 else []
+        if len(owned) == shards + 1 and all(unit["alive"] for unit in owned):
+            return owned
+        await asyncio.sleep(0.05)
 
 
 def test_role_refuses_to_listen_beyond_loopback_without_a_token(tmp_path: Path) -> None:

@@ -419,3 +419,27 @@ def test_device_may_say_hello_and_hear_the_pace_and_what_is_sent_behind_it(plant
             await acting
 
     run(body)
+
+
+def test_answers_that_would_come_too_late_are_let_go(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify(site: str, secret: str) -> bool:
+        if site == "w9":
+            time.sleep(0.5)
+        return right_secret(site, secret)
+
+    async def body() -> None:
+        async with plant.callout(verify) as callout:
+
+            def attempt(number: int) -> bool:
+                with Device.signing_in(plant, f"w{number}", f"secret-of-w{number}") as (_, accepted):
+                    return accepted
+
+            for number in range(5):
+                assert await asyncio.to_thread(attempt, number)
+            monkeypatch.setattr("shoal.fabric.identity._PATIENCE_S", 0.2)
+            # the server gives it up after 5 s; nobody has signed what would have come too late
+            assert not await asyncio.to_thread(attempt, 9)
+            assert callout.statistics().expired == 1
+            assert callout.statistics().signed_in == 5
+
+    run(body)

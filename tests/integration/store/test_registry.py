@@ -347,6 +347,8 @@ def test_set_credential_takes_many_and_replaces(registry: Registry) -> None:
         registry.set_credential(sites, sealed)
 
     assert registry.credentials() == dict(zip(sites, sealed, strict=True))
+    assert registry.credentials(sites[:1]) == {sites[0]: sealed[0]}
+    assert registry.credentials([]) == {}
     assert all(registry.verify(site, f"secret-2-{site}") for site in sites)
     assert not registry.verify(sites[5], f"secret-1-{sites[5]}")
     with pytest.raises(UnknownIdError):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ from shoal.store.registry import Registry
 from shoal.telemetry.contract import AGGREGATE, shard_number
 from shoal.telemetry.shard import Snapshot
 from tests.integration.fabric.cluster import free_ports
+from tests.integration.fabric.plant import wait_until
 
 PATIENCE_S = 60.0
 SHARDS = 6
@@ -77,11 +78,7 @@ def device_names(prefix: str, shards: list[int]) -> list[str]:
     for shard in shards:
         numbers = iter(range(10_000))
         names.append(
-            next(
-                name
-                for n in numbers
-                if shard_of(name := f"{prefix}-{n}") == shard and name not in names
-            )
+            next(name for n in numbers if shard_of(name := f"{prefix}-{n}") == shard and name not in names)
         )
     return names
 
@@ -195,7 +192,7 @@ class RolePlant:
             settings=settings,
             fleet=fleet,
             registry=registry,
-            secrets=dict(registry.issue_credentials(devices_of(fleet), at_ns=0)),
+            secrets={str(k): v for k, v in registry.issue_credentials(devices_of(fleet), at_ns=0).items()},
         )
         settings.save(directory / "settings.json")
         try:
@@ -270,8 +267,17 @@ class RolePlant:
 
 def devices_of(fleet: Fleet) -> list[SiteId]:
     """Return everything that has a connection."""
-    direct = [site for site, gateway in zip(fleet.site_ids, fleet.gateway_of.tolist(), strict=True) if gateway < 0]
+    direct = [
+        site for site, gateway in zip(fleet.site_ids, fleet.gateway_of.tolist(), strict=True) if gateway < 0
+    ]
     return [*direct, *(SiteId(name) for name in fleet.gateway_ids)]
+
+
+async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds that has to be asked for."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 - it belongs to other processes
+            await asyncio.sleep(0.05)
 
 
 def battery_w(row: int) -> int:
@@ -446,7 +452,9 @@ class Observer:
             return_exceptions=True,
         )
         return [
-            msgspec.msgpack.decode(reply.data, type=ShardAnswer) for reply in replies if isinstance(reply, Msg)
+            msgspec.msgpack.decode(reply.data, type=ShardAnswer)
+            for reply in replies
+            if isinstance(reply, Msg)
         ]
 
     async def latest(self) -> NDArray[Any]:
@@ -457,22 +465,28 @@ class Observer:
         """Wait until what was sent until now, and something of every site sent later, is everywhere; return for how long."""
         began_s, sent, now_ns = time.monotonic(), devices.sent, time.time_ns()
         seen = len(self.aggregates)
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.latest())["ts_ns"].min() < now_ns:
-                await asyncio.sleep(0.05)
-            while not any(
-                one.applied >= sent and one.live_shards == SHARDS for one in self.aggregates[seen:]
-            ):
-                await asyncio.sleep(0.02)
+
+        async def is_heard() -> bool:
+            return int((await self.latest())["ts_ns"].min()) >= now_ns
+
+        def is_summed() -> bool:
+            return any(one.applied >= sent and one.live_shards == SHARDS for one in self.aggregates[seen:])
+
+        await wait_for(is_heard)
+        await wait_until(is_summed, timeout_s=PATIENCE_S)
         return time.monotonic() - began_s
 
     async def wait_all_in(self, devices: Devices) -> None:
         """Wait until everything that was sent is taken, and seen in the aggregates and the answers."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not (self.aggregates and self.aggregates[-1].applied >= devices.sent):
-                await asyncio.sleep(0.02)
-            while (await self.latest())["seq"].tolist() != devices.seqs:
-                await asyncio.sleep(0.05)
+
+        async def is_answered() -> bool:
+            return bool((await self.latest())["seq"].tolist() == devices.seqs)
+
+        await wait_until(
+            lambda: bool(self.aggregates) and self.aggregates[-1].applied >= devices.sent,
+            timeout_s=PATIENCE_S,
+        )
+        await wait_for(is_answered)
 
     async def last_positions(self) -> dict[int, int]:
         """Return the position of the newest message of each shard's journal."""

@@ -70,9 +70,9 @@ def make_fleet() -> Fleet:
     )
 
 
-def aggregates(t_ns: int = T0_NS, *, bess_kw: float = 50.0, **changes: list[Any]) -> Aggregates:
+def aggregates(t_ns: int = T0_NS, *, bess_kw: float = 50.0, **changes: Any) -> Aggregates:
     """One home of two is fresh; the columns go: homes, feeder-1, storage, bess, texas."""
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         "sites": [2, 2, 1, 1, 2],
         "fresh": [1, 1, 1, 1, 1],
         "stale": [1, 1, 0, 0, 1],

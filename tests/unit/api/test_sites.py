@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -88,8 +89,28 @@ def test_grade_is_that_of_the_oldest_signal_that_a_site_measures() -> None:
     records["present"] = mask_of("battery_w", "solar_w")
     records["present"][4:6] = mask_of("solar_w")
     records["flags"] = [0, 0, 0, 0, 0, SUSPECT, SUSPECT]
-    shown = [GRADES[grade] for grade in grades(records, 1_000, times)]
+    at_once = np.zeros((7, 4))
+    shown = [GRADES[grade] for grade in grades(records, at_once, 1_000, times)]
     assert shown == ["unknown", "fresh", "stale", "unknown", "fresh", "stale", "suspect"]
+
+
+def test_a_signal_that_comes_seldom_has_an_age_of_its_own(plant: Plant) -> None:
+    inner = plant.ask_sites
+
+    async def in_parts(rows: Any) -> Any:
+        return [
+            msgspec.structs.replace(said, behind=bytes([0, 50, 255, 255]) * (len(said.rows) // 8))
+            for said in await inner(rows)
+        ]
+
+    shown = get(replace(plant, ask_sites=in_parts), "/api/sites/home-0")
+    assert [(signal["age_s"], signal["grade"]) for signal in shown["signals"]] == [
+        (5.0, "fresh"),
+        (205.0, "stale"),
+        (None, None),
+        (None, None),
+    ]
+    assert shown["grade"] == "unknown", "load is measured but never came"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
  * Only the frame is checked here. What is inside is the server's contract; a panel that meets a breach of it fails
  * alone, behind its own error boundary. A key that an older server does not send yet reads as empty.
  */
-import type { DeltaMessage, FleetSeries, LiveMessage, LiveState } from "./types";
+import type { DeltaMessage, FleetSeries, Group, LiveMessage, LiveState } from "./types";
 
 export class MalformedMessageError extends Error {
   override readonly name = "MalformedMessageError";
@@ -13,6 +13,7 @@ export class MalformedMessageError extends Error {
 export const EMPTY_SERIES: FleetSeries = {
   t_ms: [],
   battery_kw: [],
+  expected_kw: [],
   low_kw: [],
   high_kw: [],
   solar_kw: [],
@@ -26,6 +27,7 @@ const EMPTY_STATE: Omit<LiveState, "now_ms" | "zone"> = {
   run: null,
   fleet: null,
   fleet_series: EMPTY_SERIES,
+  twins: null,
   resources: [],
   groups: [],
   prices: [],
@@ -36,6 +38,7 @@ const EMPTY_STATE: Omit<LiveState, "now_ms" | "zone"> = {
   runs: [],
   quarantine: { total: 0, by_reason: {}, recent: [] },
   alarms: { active_count: 0, active: [] },
+  alerts: [],
   health: [],
 };
 
@@ -47,13 +50,17 @@ function isStateCore(value: Record<string, unknown>): value is Record<string, un
   return typeof value["now_ms"] === "number" && typeof value["zone"] === "string";
 }
 
-/** Read one message. Throws `MalformedMessageError` when it is not a snapshot or a delta. */
+/** Read one message. Throws `MalformedMessageError` when it is not a snapshot, a delta or figures of groups. */
 export function parseMessage(text: string): LiveMessage {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
     throw new MalformedMessageError("not JSON", { cause });
+  }
+  if (isRecord(value) && value["kind"] === "groups") {
+    if (typeof value["as_of_ms"] !== "number" || !Array.isArray(value["groups"])) throw new MalformedMessageError("groups without figures");
+    return { kind: "groups", as_of_ms: value["as_of_ms"], groups: value["groups"] as Group[] };
   }
   if (!isRecord(value) || typeof value["seq"] !== "number") {
     throw new MalformedMessageError("no sequence number");

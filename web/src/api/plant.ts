@@ -1,5 +1,5 @@
-/** What the page asks of the plant over HTTP: who reads it, and taking note of an alarm. */
-import type { Session } from "./types";
+/** What the page asks of the plant over HTTP: who reads it, taking note of an alarm, the groups below others. */
+import type { GroupPage, Session } from "./types";
 
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
@@ -28,4 +28,21 @@ export async function readSession(): Promise<Session> {
 /** Take note of an alarm. Throws `RefusedError` with the reason in words. */
 export async function acknowledge(number: number): Promise<void> {
   await send(`api/alarms/${number}/ack`, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+}
+
+export type GroupOrder = "registry" | "name" | "coverage" | "suspect" | "power" | "doubt";
+
+export interface GroupQuery {
+  readonly hierarchy?: string;
+  readonly parent?: string;
+  readonly text?: string;
+  readonly order: GroupOrder;
+  readonly limit: number;
+}
+
+/** Ask for groups with their newest figures. Throws `RefusedError` with the reason in words. */
+export async function readGroups(query: GroupQuery, signal: AbortSignal): Promise<GroupPage> {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
+  const words = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+  return (await send(`api/groups?${words.toString()}`, { signal })) as GroupPage;
 }

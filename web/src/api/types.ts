@@ -13,32 +13,53 @@ export interface Run {
   done_frac: number;
 }
 
+/**
+ * Powers without a word before `_kw` are sums over the fresh sites; the expected one is the best estimate of the true
+ * total, silent and suspect sites included, which lies between low and high nine times out of ten.
+ */
 export interface FleetNow {
   sites: number;
   fresh: number;
   stale: number;
   unknown: number;
+  suspect: number;
   capacity_kw: number;
-  coverage_count_frac: number;
-  coverage_kw_frac: number;
+  coverage_count_frac: Nullable;
+  coverage_kw_frac: Nullable;
   oldest_age_s: Nullable;
   battery_kw: number;
+  battery_expected_kw: number;
   battery_low_kw: number;
   battery_high_kw: number;
   solar_kw: number;
   load_kw: number;
   ev_kw: number;
   grid_kw: number;
+  grid_expected_kw: number;
+  grid_low_kw: number;
+  grid_high_kw: number;
   energy_kwh: number;
   energy_capacity_kwh: number;
   soc_frac: Nullable;
   charge_headroom_kw: number;
   discharge_headroom_kw: number;
+  /** Headroom to commit: what is left of it when the silent sites do their worst. */
+  firm_charge_kw: number;
+  firm_discharge_kw: number;
+}
+
+/** How the twins keep up; the sites of shards that are not live count as unknown. */
+export interface TwinsNow {
+  applied: number;
+  lag: number;
+  shards: number;
+  live_shards: number;
 }
 
 export interface FleetSeries {
   t_ms: number[];
   battery_kw: Nullable[];
+  expected_kw: Nullable[];
   low_kw: Nullable[];
   high_kw: Nullable[];
   solar_kw: Nullable[];
@@ -71,21 +92,43 @@ export interface Resource {
   delivered_share: Nullable;
 }
 
+/** One node of a hierarchy, with `children` right below it; see `FleetNow` for the figures. */
 export interface Group {
   group_id: string;
   hierarchy_id: string;
   parent_id: string | null;
   name: string;
   level: number;
+  children: number;
   sites: number;
   fresh: number;
-  coverage_kw_frac: number;
+  stale: number;
+  unknown: number;
+  suspect: number;
+  capacity_kw: number;
+  coverage_count_frac: Nullable;
+  coverage_kw_frac: Nullable;
+  oldest_age_s: Nullable;
   battery_kw: number;
+  expected_kw: number;
   low_kw: number;
   high_kw: number;
   grid_kw: number;
+  grid_expected_kw: number;
+  grid_low_kw: number;
+  grid_high_kw: number;
   soc_frac: Nullable;
-  oldest_age_s: Nullable;
+  firm_charge_kw: number;
+  firm_discharge_kw: number;
+}
+
+/** Some of the groups that were asked for. */
+export interface GroupPage {
+  as_of_ms: Nullable;
+  total: number;
+  offset: number;
+  limit: number;
+  groups: Group[];
 }
 
 export interface PriceSeries {
@@ -227,6 +270,21 @@ export interface Alarms {
   active: Alarm[];
 }
 
+export type AlertSeverity = "extreme" | "severe" | "moderate" | "minor" | "unknown";
+
+/** A weather alert, and what of the fleet lies in its area. */
+export interface AlertNow {
+  key: string;
+  event: string;
+  severity: AlertSeverity;
+  from_ms: Nullable;
+  until_ms: number;
+  sites: number;
+  charge_kw: number;
+  discharge_kw: number;
+  capacity_kwh: number;
+}
+
 /** Who reads the page: an operator's name, or null for somebody who may only read. */
 export interface Session {
   operator: string | null;
@@ -247,7 +305,9 @@ export interface LiveState {
   run: Run | null;
   fleet: FleetNow | null;
   fleet_series: FleetSeries;
+  twins: TwinsNow | null;
   resources: Resource[];
+  /** The roots of the hierarchies; what is below them is asked for. */
   groups: Group[];
   prices: PriceSeries[];
   next_gate: NextGate | null;
@@ -257,6 +317,7 @@ export interface LiveState {
   runs: WorkflowRun[];
   quarantine: Quarantine;
   alarms: Alarms;
+  alerts: AlertNow[];
   health: RoleHealth[];
 }
 
@@ -273,4 +334,11 @@ export interface DeltaMessage {
   append: { fleet_series?: FleetSeries };
 }
 
-export type LiveMessage = SnapshotMessage | DeltaMessage;
+/** The newest figures of the groups that this page watches; outside of the sequence of deltas. */
+export interface GroupsMessage {
+  kind: "groups";
+  as_of_ms: number;
+  groups: Group[];
+}
+
+export type LiveMessage = SnapshotMessage | DeltaMessage | GroupsMessage;

@@ -8,6 +8,14 @@ describe("withGaps", () => {
     expect(shaped.columns).toEqual([[1, 2, 3, null, 4, 5]]);
   });
 
+  it("goes by the distance of the points before, which may change along the way", () => {
+    const old = Array.from({ length: 20 }, (_, i) => i * 30);
+    const fresh = Array.from({ length: 30 }, (_, i) => 570 + i);
+    expect(withGaps([...old, ...fresh.slice(1)], []).t).toHaveLength(49);
+    expect(withGaps([...old, ...fresh.slice(1), 620, 621], []).t).toHaveLength(52);
+    expect(withGaps([...old, ...fresh.slice(1), 620, 621], [], 3, 100).t).toHaveLength(51);
+  });
+
   it("leaves an even series alone and keeps nulls", () => {
     expect(withGaps([0, 10, 20], [[1, null, 3]]).columns).toEqual([[1, null, 3]]);
     expect(withGaps([], [[]])).toEqual({ t: [], columns: [[]] });

@@ -14,16 +14,28 @@ export function usualStepMs(t: readonly number[]): number {
   return steps[Math.floor(steps.length / 2)] ?? 0;
 }
 
-/** Put a row of nulls wherever points are more than `factor` usual steps apart, so that no line bridges a silence. */
-export function withGaps(t: readonly number[], columns: readonly (readonly Nullable[])[], factor = 3): Columns {
-  const limit = usualStepMs(t) * factor;
+const STEPS_LOOKED_AT = 8;
+
+/**
+ * Put a row of nulls wherever points are more than `factor` times as far apart as those before, so that no line bridges a
+ * silence. Points that are `leastMs` apart or less are never a silence.
+ */
+export function withGaps(t: readonly number[], columns: readonly (readonly Nullable[])[], factor = 3, leastMs = 0): Columns {
   const outT: number[] = [];
   const out: Nullable[][] = columns.map(() => []);
+  // The distance may change along the way: old points lie farther apart than new ones.
+  const usual = [usualStepMs(t.slice(0, 2 * STEPS_LOOKED_AT))];
   t.forEach((at, i) => {
     const before = t[i - 1];
-    if (before !== undefined && limit > 0 && at - before > limit) {
-      outT.push(before + 1);
-      for (const column of out) column.push(null);
+    if (before !== undefined) {
+      const limit = Math.max(...usual) * factor;
+      if (limit > 0 && at - before > Math.max(limit, leastMs)) {
+        outT.push(before + 1);
+        for (const column of out) column.push(null);
+      } else {
+        usual.push(at - before);
+        if (usual.length > STEPS_LOOKED_AT) usual.shift();
+      }
     }
     outT.push(at);
     columns.forEach((column, c) => out[c]?.push(column[i] ?? null));

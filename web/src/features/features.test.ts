@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { parseMessage } from "../api/message";
-import type { Bid, Group, LiveState, Resource } from "../api/types";
+import type { AlertNow, Bid, Group, LiveState, Resource } from "../api/types";
+import { placesOf } from "../ui/IntervalBar";
 import { awardTotals, limitWords, orderHours, ordersSummary } from "./bids/orders";
-import { inTreeOrder } from "./groups/tree";
+import { AT_THE_TOP, canShowMore, newest, queryOf } from "./groups/rows";
 import { attention } from "./overview/attention";
 import { awardedKw, composition, sentence } from "./overview/sentence";
+import { inside, title } from "./weather/weather";
 
 const HOUR = 3_600_000;
 
@@ -83,6 +85,16 @@ describe("attention", () => {
     expect(attention(state({ bids: [bid] }), 25 * HOUR)).toEqual([]);
   });
 
+  it("calls for a person when a shard of twins has no owner, or the journal piles up", () => {
+    const twins = { applied: 0, lag: 0, shards: 4, live_shards: 4 };
+    expect(attention(state({ twins }), 0)).toEqual([]);
+    expect(attention(state({ twins: { ...twins, live_shards: 3 } }), 0)).toEqual([
+      "1 of 4 shards of twins without a live owner: their sites count as unknown",
+    ]);
+    expect(attention(state({ twins: { ...twins, lag: 900 } }), 0)).toEqual([]);
+    expect(attention(state({ twins: { ...twins, lag: 1_500 } }), 0)).toEqual(["1,500 messages wait in the journal, so the figures are behind"]);
+  });
+
   it("calls for a person when delivery falls short", () => {
     expect(attention(state({ resources: [{ ...homes, target_kw: -2000, shortfall_kw: 900 }] }), 0)).toEqual(["Homes is 900 kW short of its target"]);
   });
@@ -112,14 +124,60 @@ describe("orders", () => {
   });
 });
 
-describe("inTreeOrder", () => {
-  const group = (id: string, parent: string | null, hierarchy = "a"): Group => ({
-    group_id: id, hierarchy_id: hierarchy, parent_id: parent, name: id, level: 0, sites: 0, fresh: 0, coverage_kw_frac: 0, battery_kw: 0, low_kw: 0, high_kw: 0,
-    grid_kw: 0, soc_frac: null, oldest_age_s: null,
+const group = (id: string, part: Partial<Group> = {}): Group => ({
+  group_id: id, hierarchy_id: "grid", parent_id: null, name: id, level: 0, children: 0, sites: 0, fresh: 0, stale: 0, unknown: 0, suspect: 0, capacity_kw: 0,
+  coverage_count_frac: null, coverage_kw_frac: null, oldest_age_s: null, battery_kw: 0, expected_kw: 0, low_kw: 0, high_kw: 0, grid_kw: 0, grid_expected_kw: 0,
+  grid_low_kw: 0, grid_high_kw: 0, soc_frac: null, firm_charge_kw: 0, firm_discharge_kw: 0, ...part,
+});
+
+describe("groups", () => {
+  const texas = group("texas");
+
+  it("asks for nothing at the top, whose groups come by themselves", () => {
+    expect(queryOf(AT_THE_TOP)).toBeNull();
+    expect(queryOf({ ...AT_THE_TOP, order: "coverage" })).toEqual({ order: "coverage", limit: 50 });
   });
 
-  it("puts children below their parents, hierarchy by hierarchy, and loses nobody", () => {
-    const placed = inTreeOrder([group("leaf", "mid"), group("top", null), group("mid", "top"), group("top", null, "b"), group("lost", "gone")]);
-    expect(placed.map(({ group: one, depth }) => `${one.hierarchy_id}/${one.group_id}/${depth}`)).toEqual(["a/top/0", "a/mid/1", "a/leaf/2", "b/top/0", "a/lost/0"]);
+  it("asks for what is below the open group, or for a name in its tree", () => {
+    const opened = { ...AT_THE_TOP, path: [texas] };
+    expect(queryOf(opened)).toEqual({ parent: "texas", order: "registry", limit: 50 });
+    expect(queryOf({ ...opened, text: " fee " })).toEqual({ text: "fee", hierarchy: "grid", order: "registry", limit: 50 });
+    expect(queryOf({ ...AT_THE_TOP, text: "fee" })).toEqual({ text: "fee", order: "registry", limit: 50 });
+  });
+
+  it("shows the newest figures that came over the socket", () => {
+    const fresh = group("texas", { sites: 9 });
+    expect(newest([texas, group("other")], new Map([["texas", fresh]]))[0]?.sites).toBe(9);
+  });
+
+  it("shows more until the page has as many as it may watch", () => {
+    expect(canShowMore(AT_THE_TOP, 51)).toBe(true);
+    expect(canShowMore(AT_THE_TOP, 50)).toBe(false);
+    expect(canShowMore({ ...AT_THE_TOP, limit: 200 }, 11_000)).toBe(false);
+  });
+});
+
+describe("IntervalBar", () => {
+  it("draws the range on a line that holds nothing too, giving to the right", () => {
+    expect(placesOf(-100, -50, 0)).toEqual({ zero: 0, from: 0, to: 100, at: 50 });
+    const far = placesOf(-100, -99, -98);
+    expect([far.zero, Math.round(far.from), Math.round(far.to)]).toEqual([0, 98, 100]);
+    const both = placesOf(-10, 0, 30);
+    expect([both.zero, both.from, both.to]).toEqual([75, 0, 100]);
+    expect(placesOf(0, 0, 0).at).toBe(0);
+  });
+});
+
+describe("weather", () => {
+  const alert: AlertNow = {
+    key: "k", event: "Ice Storm Warning", severity: "severe", from_ms: HOUR, until_ms: 2 * HOUR, sites: 312, charge_kw: 1560, discharge_kw: 2100, capacity_kwh: 4200,
+  };
+
+  it("says what, when and how much is inside", () => {
+    expect(title(alert, 0, "UTC")).toBe("Ice Storm Warning, from 1 Jan 01:00 until 1 Jan 02:00");
+    expect(title(alert, HOUR, "UTC")).toBe("Ice Storm Warning, until 1 Jan 02:00");
+    expect(title({ ...alert, event: "", from_ms: null }, 0, "UTC")).toBe("Weather alert, until 1 Jan 02:00");
+    expect(inside(alert)).toBe("312 sites inside, with 2.10 MW and 4.20 MWh of batteries");
+    expect(inside({ ...alert, sites: 1 })).toContain("one site inside");
   });
 });

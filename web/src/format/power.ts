@@ -78,13 +78,22 @@ export function energyTick(outwardMwh: number, spanMwh: number): string {
   return `${arrow(outwardMwh)}${fixed(shown, step >= 1 ? 0 : step >= 0.1 ? 1 : 2)} ${inKwh ? "kWh" : "MWh"}`;
 }
 
-/** A range of battery power, both ends in words; one direction is said once. */
-export function batteryRange(lowKw: number, highKw: number): [string, string] {
+function rangeOf(lowKw: number, highKw: number, say: (kw: number) => string): [string, string] {
   const sameWay = (lowKw >= IDLE_KW && highKw >= IDLE_KW) || (lowKw <= -IDLE_KW && highKw <= -IDLE_KW);
-  if (!sameWay) return [batteryPhrase(lowKw), batteryPhrase(highKw)];
+  if (!sameWay) return [say(lowKw), say(highKw)];
   // Said from the smaller to the larger size, as a person would.
   const [small, large] = Math.abs(lowKw) <= Math.abs(highKw) ? [lowKw, highKw] : [highKw, lowKw];
   return [powerSize(small), powerSize(large)];
+}
+
+/** A range of battery power, both ends in words; one direction is said once. */
+export function batteryRange(lowKw: number, highKw: number): [string, string] {
+  return rangeOf(lowKw, highKw, batteryPhrase);
+}
+
+/** A range of power at grid connections, in the same way. */
+export function gridRange(lowKw: number, highKw: number): [string, string] {
+  return rangeOf(lowKw, highKw, gridPhrase);
 }
 
 /** What a resource does in the market, in words: `selling 8.40 MW`. */

@@ -1,15 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { EMPTY_SERIES, MalformedMessageError, parseMessage } from "../api/message";
-import type { DeltaMessage, FleetSeries, LiveState } from "../api/types";
+import type { DeltaMessage, FleetSeries, Group, LiveState } from "../api/types";
 import { BACKOFF_CAP_MS, backoffMs } from "./backoff";
 import { CARRY_MS, carriedNow, presenceOf } from "./now";
-import { reduce, type LiveModel } from "./reducer";
+import { NO_GROUPS, reduce, type LiveModel } from "./reducer";
 import { appendSeries, trimSeries } from "./series";
 import { LiveSocket, SILENCE_MS, type Link, type SocketLike } from "./socket";
 
 function points(...t: number[]): FleetSeries {
   const values = t.map((at) => at / 10);
-  return { t_ms: t, battery_kw: values, low_kw: values, high_kw: values, solar_kw: values, load_kw: values, soc_frac: values, coverage_kw_frac: values };
+  return { t_ms: t, battery_kw: values, expected_kw: values, low_kw: values, high_kw: values, solar_kw: values, load_kw: values, soc_frac: values, coverage_kw_frac: values };
 }
 
 function snapshotText(seq: number, extra: Partial<LiveState> = {}): string {
@@ -67,6 +67,14 @@ describe("reduce", () => {
     expect(reduce(null, delta(1, {})).kind).toBe("gap");
   });
 
+  it("takes figures of groups outside of the sequence", () => {
+    const held = first(7);
+    const step = reduce(held, { kind: "groups", as_of_ms: 1, groups: [{ group_id: "texas" } as Group] });
+    expect(step.kind === "next" && [step.model.seq, [...step.model.watched.keys()]]).toEqual([7, ["texas"]]);
+    expect(step.kind === "next" && step.model.state).toBe(held.state);
+    expect(reduce(null, { kind: "groups", as_of_ms: 1, groups: [] }).kind).toBe("gap");
+  });
+
   it("takes a snapshot at any time", () => {
     const step = reduce(first(7), parseMessage(snapshotText(1)));
     expect(step.kind === "next" && step.model.seq).toBe(1);
@@ -80,12 +88,16 @@ describe("series", () => {
     expect(held.load_kw).toEqual([20, 110, 120]);
   });
 
-  it("never keeps more points than its bound, however long it runs", () => {
+  it("never keeps more points than its bound, however long it runs, and thins out what is old", () => {
     let held = EMPTY_SERIES;
-    for (let i = 0; i < 500; i += 1) held = appendSeries(held, points(i), 1e9, 100);
-    expect(held.t_ms).toHaveLength(100);
-    expect(held.t_ms[0]).toBe(400);
-    expect(held.coverage_kw_frac).toHaveLength(100);
+    for (let i = 0; i < 5000; i += 1) {
+      held = appendSeries(held, points(i), 3000, 100);
+      expect(held.t_ms.length).toBeLessThanOrEqual(100);
+    }
+    expect(held.t_ms.at(-1)).toBe(4999);
+    expect(held.t_ms[0]).toBeLessThan(2100);
+    expect(held.t_ms.slice(-20)).toEqual(Array.from({ length: 20 }, (_, i) => 4980 + i));
+    expect(held.coverage_kw_frac).toEqual(held.t_ms.map((at) => at / 10));
   });
 
   it("drops points that are not later than what is held", () => {
@@ -124,7 +136,7 @@ describe("clock", () => {
 
   it("tells live, stale, finished and reconnecting apart", () => {
     const state = first().state;
-    const view = { state, receivedMs: 0, link: "live" as const, fault: null };
+    const view = { state, watched: NO_GROUPS, receivedMs: 0, link: "live" as const, fault: null };
     expect(presenceOf(view, 1000)).toBe("live");
     expect(presenceOf(view, 60_000)).toBe("stale");
     expect(presenceOf({ ...view, link: "reconnecting" }, 1000)).toBe("reconnecting");
@@ -139,6 +151,10 @@ class FakeSocket implements SocketLike {
   onclose: (() => void) | null = null;
   onerror: (() => void) | null = null;
   closed = false;
+  readonly sent: string[] = [];
+  send(text: string): void {
+    this.sent.push(text);
+  }
   close(): void {
     this.closed = true;
   }
@@ -229,6 +245,21 @@ describe("LiveSocket", () => {
     b.say(new ArrayBuffer(1));
     expect(b.faults).toHaveLength(2);
     expect(b.models).toHaveLength(0);
+  });
+
+  it("says what it watches once it has a snapshot, and again after a reconnection", () => {
+    const b = bench();
+    b.live.start();
+    b.live.watch(["texas"]);
+    expect(b.sockets[0]?.sent).toEqual([]);
+    b.say(snapshotText(1));
+    b.live.watch(["texas"]);
+    expect(b.sockets[0]?.sent).toEqual(['{"watch":["texas"]}']);
+    b.sockets.at(-1)?.onclose?.();
+    b.fire(isRetry);
+    b.say(snapshotText(1));
+    b.live.watch([]);
+    expect(b.sockets[1]?.sent).toEqual(['{"watch":["texas"]}', '{"watch":[]}']);
   });
 
   it("is silent once stopped", () => {

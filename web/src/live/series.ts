@@ -1,8 +1,16 @@
-/** The rolling day of fleet history: points are appended in order of time, and old ones fall off both by age and by count. */
+/** The rolling day of fleet history: points are appended in order of time, old ones thin out and fall off in the end. */
 import type { FleetSeries, Nullable } from "../api/types";
 
 export const SERIES_WINDOW_MS = 24 * 3_600_000;
-export const SERIES_MAX_POINTS = 20_000;
+export const SERIES_MAX_POINTS = 6_000;
+
+type Column = Exclude<keyof FleetSeries, "t_ms">;
+const COLUMNS: readonly Column[] = ["battery_kw", "expected_kw", "low_kw", "high_kw", "solar_kw", "load_kw", "soc_frac", "coverage_kw_frac"];
+
+function made(tMs: number[], column: (name: Column) => Nullable[]): FleetSeries {
+  const columns = Object.fromEntries(COLUMNS.map((name) => [name, column(name)])) as Record<Column, Nullable[]>;
+  return { t_ms: tMs, ...columns };
+}
 
 /**
  * Return the series with `added` at its end.
@@ -26,23 +34,11 @@ export function appendSeries(
     while (tail.length < fresh) tail.push(null);
     return a.concat(tail);
   };
-  return trimSeries(
-    {
-      t_ms: held.t_ms.concat(added.t_ms.slice(first)),
-      battery_kw: join(held.battery_kw, added.battery_kw ?? []),
-      low_kw: join(held.low_kw, added.low_kw ?? []),
-      high_kw: join(held.high_kw, added.high_kw ?? []),
-      solar_kw: join(held.solar_kw, added.solar_kw ?? []),
-      load_kw: join(held.load_kw, added.load_kw ?? []),
-      soc_frac: join(held.soc_frac, added.soc_frac ?? []),
-      coverage_kw_frac: join(held.coverage_kw_frac, added.coverage_kw_frac ?? []),
-    },
-    windowMs,
-    maxPoints,
-  );
+  const joined = made(held.t_ms.concat(added.t_ms.slice(first)), (name) => join(held[name], added[name] ?? []));
+  return trimSeries(joined, windowMs, maxPoints);
 }
 
-/** Return the series without what is older than the window or beyond the count; the same object when nothing is. */
+/** Return the series without what is older than the window, thinned when it is too long; the same object when it is neither. */
 export function trimSeries(
   held: FleetSeries,
   windowMs: number = SERIES_WINDOW_MS,
@@ -50,17 +46,24 @@ export function trimSeries(
 ): FleetSeries {
   const { t_ms } = held;
   const oldest = (t_ms.at(-1) ?? 0) - windowMs;
-  const byAge = t_ms.findIndex((t) => t >= oldest);
-  const from = Math.max(byAge, t_ms.length - maxPoints, 0);
-  if (from === 0) return held;
-  return {
-    t_ms: t_ms.slice(from),
-    battery_kw: held.battery_kw.slice(from),
-    low_kw: held.low_kw.slice(from),
-    high_kw: held.high_kw.slice(from),
-    solar_kw: held.solar_kw.slice(from),
-    load_kw: held.load_kw.slice(from),
-    soc_frac: held.soc_frac.slice(from),
-    coverage_kw_frac: held.coverage_kw_frac.slice(from),
-  };
+  const from = Math.max(t_ms.findIndex((t) => t >= oldest), 0);
+  const kept = t_ms.length - from <= maxPoints ? null : thinned(t_ms, from, windowMs, maxPoints);
+  if (kept === null) return from === 0 ? held : made(t_ms.slice(from), (name) => held[name].slice(from));
+  const pick = <T>(values: readonly T[]): T[] => kept.map((i) => values[i] as T);
+  return made(pick(t_ms), (name) => pick(held[name]));
+}
+
+/** Choose the latest fifth of what may be kept as it is, and of what lies before as many as make up half of it. */
+function thinned(tMs: readonly number[], from: number, windowMs: number, maxPoints: number): number[] {
+  const recent = tMs.length - Math.floor(maxPoints / 5);
+  const spacing = (2 * windowMs) / maxPoints;
+  const kept: number[] = [];
+  let last = Number.NEGATIVE_INFINITY;
+  for (let i = from; i < tMs.length; i += 1) {
+    const at = tMs[i] ?? 0;
+    if (i < recent && at - last < spacing) continue;
+    kept.push(i);
+    last = at;
+  }
+  return kept;
 }

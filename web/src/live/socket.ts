@@ -17,6 +17,7 @@ export interface SocketLike {
   onmessage: ((event: { data: unknown }) => void) | null;
   onclose: (() => void) | null;
   onerror: (() => void) | null;
+  send(text: string): void;
   close(): void;
 }
 
@@ -40,6 +41,7 @@ export class LiveSocket {
   private cancelRetry: (() => void) | null = null;
   private cancelWatch: (() => void) | null = null;
   private stopped = false;
+  private watched: readonly string[] = [];
 
   constructor(
     private readonly world: World,
@@ -56,6 +58,13 @@ export class LiveSocket {
     this.cancelRetry?.();
     this.cancelRetry = null;
     this.drop();
+  }
+
+  /** Say which groups to send the figures of, in place of the former ones; it is said again after each reconnection. */
+  watch(groupIds: readonly string[]): void {
+    if (groupIds.join("\n") === this.watched.join("\n")) return;
+    this.watched = groupIds;
+    if (this.model) this.socket?.send(JSON.stringify({ watch: groupIds }));
   }
 
   /** Leave the present socket, if any, without hearing from it again. */
@@ -84,10 +93,10 @@ export class LiveSocket {
     socket.onmessage = (event) => this.read(event.data);
     socket.onclose = () => this.retry();
     socket.onerror = () => this.retry();
-    this.watch();
+    this.expectNews();
   }
 
-  private watch(): void {
+  private expectNews(): void {
     this.cancelWatch?.();
     this.cancelWatch = this.world.after(SILENCE_MS, () => this.retry());
   }
@@ -101,9 +110,10 @@ export class LiveSocket {
       return this.fail(String(error));
     }
     if (step.kind === "gap") return this.retry();
+    if (this.model === null && this.watched.length > 0) this.socket?.send(JSON.stringify({ watch: this.watched }));
     this.model = step.model;
     this.attempt = 0;
-    this.watch();
+    this.expectNews();
     this.receiver.onModel(step.model, this.world.nowMs());
     this.receiver.onLink("live");
   }

@@ -1,6 +1,7 @@
 /** What the panels read: the state, when it came, and how the connection is. React subscribes to slices of it. */
-import { useSyncExternalStore } from "react";
-import type { LiveState } from "../api/types";
+import { useEffect, useSyncExternalStore } from "react";
+import type { Group, LiveState } from "../api/types";
+import { NO_GROUPS } from "./reducer";
 import { LiveSocket, type Link, type SocketLike } from "./socket";
 
 /** Silence after which an open connection counts as stale. */
@@ -8,12 +9,13 @@ export const STALE_AFTER_MS = 10_000;
 
 export interface LiveView {
   readonly state: LiveState | null;
+  readonly watched: ReadonlyMap<string, Group>;
   readonly receivedMs: number;
   readonly link: Link;
   readonly fault: string | null;
 }
 
-let view: LiveView = { state: null, receivedMs: 0, link: "connecting", fault: null };
+let view: LiveView = { state: null, watched: NO_GROUPS, receivedMs: 0, link: "connecting", fault: null };
 const listeners = new Set<() => void>();
 
 let announced = false;
@@ -50,6 +52,18 @@ function liveUrl(): string {
   return url.href;
 }
 
+let live: LiveSocket | null = null;
+
+/** Watch these groups while the caller is drawn; returns their newest figures by name. For one caller at a time. */
+export function useWatched(groupIds: readonly string[]): ReadonlyMap<string, Group> {
+  const key = groupIds.join("\n");
+  useEffect(() => {
+    live?.watch(key === "" ? [] : key.split("\n"));
+  }, [key]);
+  useEffect(() => () => live?.watch([]), []);
+  return useLive((now) => now.watched);
+}
+
 /** Connect for the lifetime of the page. Returns how to stop. */
 export function startLive(): () => void {
   const socket = new LiveSocket(
@@ -63,13 +77,17 @@ export function startLive(): () => void {
       random: () => Math.random(),
     },
     {
-      onModel: (model, receivedMs) => change({ state: model.state, receivedMs, fault: null }),
+      onModel: (model, receivedMs) => change({ state: model.state, watched: model.watched, receivedMs, fault: null }),
       onLink: (link) => {
         if (view.link !== link) change({ link });
       },
       onFault: (fault) => change({ fault }),
     },
   );
+  live = socket;
   socket.start();
-  return () => socket.stop();
+  return () => {
+    live = null;
+    socket.stop();
+  };
 }

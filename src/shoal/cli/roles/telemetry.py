@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from functools import partial
 from typing import Final
@@ -32,6 +33,7 @@ from shoal.fabric.subjects import (
     LIVE_GROUP,
     LIVE_QUARANTINE,
     LIVE_RESOURCES,
+    PACE,
     SUMS_ALL,
     ask_twin_subject,
     conditions_subject,
@@ -51,6 +53,7 @@ from shoal.telemetry.contract import AGGREGATE, Outlets, Publish, TelemetryOptio
 from shoal.telemetry.crew import Crew
 from shoal.telemetry.service import Telemetry
 from shoal.telemetry.setaside import SetAside
+from shoal.telemetry.warmup import warm_up
 from shoal.telemetry.watch import PlantWatch
 from shoal.twin.aggregate import Timeouts
 from shoal.twin.clockrule import ClockRule
@@ -67,6 +70,12 @@ async def telemetry(host: Host) -> None:
     client = await host.connect()
     feed = FleetFeed(client)
     published = await host.published_fleet(feed)
+    options = telemetry_options(settings, conducted=isinstance(host.clock, ConductedClock))
+    table = built_in_table()
+    await asyncio.to_thread(warm_up, published.fleet, options=options, clock=host.clock, table=table)
+    with contextlib.suppress(UnavailableError):
+        async with open_reader(host, 0, 1, eager=False) as reader:
+            await reader.last_seq()  # what reads the journal is warm, too
     membership = await host.connect()
     ownership = Ownership(
         membership,
@@ -74,13 +83,13 @@ async def telemetry(host: Host) -> None:
         member=f"{socket.gethostname().split('.')[0]}",
         units=[shard_unit(n) for n in settings.own_shards()] + [AGGREGATE],
     )
-    options = telemetry_options(settings, conducted=isinstance(host.clock, ConductedClock))
     outlets = Outlets(
         publish=_outlet(client),
         durable_subject=lambda site: durable_subject(SiteId(site)),
         aggregates_subject=LIVE_AGGREGATES,
         sums_subject=lambda number: sums_subject(str(number)),
         conditions_subject=lambda number: conditions_subject(str(number)),
+        pace_subject=PACE,
         quarantine_subject=LIVE_QUARANTINE,
         evidence_subject=quarantine_subject,
     )
@@ -103,7 +112,7 @@ async def telemetry(host: Host) -> None:
         options=options,
         clock=host.clock,
         crew=crew,
-        table=built_in_table(),
+        table=table,
         outlets=outlets,
         set_aside=set_aside,
     )

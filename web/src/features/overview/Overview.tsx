@@ -1,16 +1,18 @@
-/** The top of the page: what needs a person, the one sentence, and five figures, each with how certain it is. */
+/** The top of the page: what needs a person, the one sentence, the weather, and seven figures, each with how certain it is. */
 import { Alert, Skeleton, Tooltip } from "@mantine/core";
 import type { ReactElement, ReactNode } from "react";
-import type { FleetNow, LiveState } from "../../api/types";
+import type { FleetNow, LiveState, TwinsNow } from "../../api/types";
 import { marketName } from "../../format/market";
 import { amount } from "../../format/money";
 import { count, percent } from "../../format/number";
-import { IDLE_KW, batteryPhrase, batteryRange, energySize } from "../../format/power";
+import { IDLE_KW, batteryPhrase, batteryRange, energySize, gridPhrase, gridRange, powerSize } from "../../format/power";
 import { countdown, deliveryDay, duration } from "../../format/time";
 import { useNowMs } from "../../live/now";
 import { useLive } from "../../live/store";
 import { strings } from "../../strings";
 import { ErrorBoundary } from "../../ui/ErrorBoundary";
+import { IntervalBar, type IntervalBarProps } from "../../ui/IntervalBar";
+import { WeatherLines } from "../weather/WeatherLines";
 import { attention } from "./attention";
 import { composition, sentence } from "./sentence";
 import classes from "./Overview.module.css";
@@ -46,13 +48,79 @@ function Bar({ frac }: { frac: number }): ReactElement {
   );
 }
 
+interface EstimateProps {
+  readonly label: string;
+  readonly hint: string;
+  readonly testId: string;
+  readonly bar: IntervalBarProps;
+  readonly reportedKw: number;
+  readonly say: (kw: number) => string;
+  readonly range: (lowKw: number, highKw: number) => [string, string];
+}
+
+/** An estimate, its range drawn and in words, and what the fresh sites alone say where that is something else. */
+function EstimateFigure({ label, hint, testId, bar, reportedKw, say, range }: EstimateProps): ReactElement {
+  const exact = Math.abs(bar.high - bar.low) < IDLE_KW;
+  return (
+    <Figure label={label} value={say(bar.expected)} testId={testId} hint={hint}>
+      <IntervalBar {...bar} />
+      <div>{exact ? words.exact : words.likely(...range(bar.low, bar.high))}</div>
+      {Math.abs(reportedKw - bar.expected) >= IDLE_KW ? <div>{words.reported(say(reportedKw))}</div> : null}
+    </Figure>
+  );
+}
+
 function BatteryFigure({ fleet }: { fleet: FleetNow | null }): ReactElement {
   if (!fleet) return <Figure label={words.battery} value={words.socUnknown} testId="battery-power" />;
-  const exact = Math.abs(fleet.battery_high_kw - fleet.battery_low_kw) < IDLE_KW;
-  const range = batteryRange(fleet.battery_low_kw, fleet.battery_high_kw);
+  const bar = { low: fleet.battery_low_kw, expected: fleet.battery_expected_kw, high: fleet.battery_high_kw, color: "--battery" as const };
   return (
-    <Figure label={words.battery} value={batteryPhrase(fleet.battery_kw)} testId="battery-power" hint={words.batteryHint}>
-      {exact ? words.batteryExact : words.batteryRange(...range)}
+    <EstimateFigure
+      label={words.battery}
+      hint={words.batteryHint}
+      testId="battery-power"
+      bar={bar}
+      reportedKw={fleet.battery_kw}
+      say={batteryPhrase}
+      range={batteryRange}
+    />
+  );
+}
+
+function GridFigure({ fleet }: { fleet: FleetNow | null }): ReactElement {
+  if (!fleet) return <Figure label={words.grid} value={words.socUnknown} testId="grid-power" />;
+  const bar = { low: fleet.grid_low_kw, expected: fleet.grid_expected_kw, high: fleet.grid_high_kw, color: "--import" as const };
+  return (
+    <EstimateFigure
+      label={words.grid}
+      hint={words.gridHint}
+      testId="grid-power"
+      bar={bar}
+      reportedKw={fleet.grid_kw}
+      say={gridPhrase}
+      range={gridRange}
+    />
+  );
+}
+
+function FirmFigure({ fleet }: { fleet: FleetNow | null }): ReactElement {
+  if (!fleet) return <Figure label={words.firm} value={words.socUnknown} testId="firm-headroom" />;
+  const value = words.firmValue(powerSize(fleet.firm_discharge_kw), powerSize(fleet.firm_charge_kw));
+  return (
+    <Figure label={words.firm} value={value} testId="firm-headroom" hint={words.firmHint}>
+      {words.firmDetail(powerSize(fleet.discharge_headroom_kw), powerSize(fleet.charge_headroom_kw))}
+    </Figure>
+  );
+}
+
+function CoverageFigure({ fleet, twins }: { fleet: FleetNow | null; twins: TwinsNow | null }): ReactElement {
+  if (!fleet) return <Figure label={words.coverage} value={words.socUnknown} testId="coverage" hint={words.coverageHint} />;
+  const { coverage_kw_frac: byCapacity, coverage_count_frac: byCount } = fleet;
+  return (
+    <Figure label={words.coverage} value={byCapacity === null ? words.coverageNone : percent(byCapacity, 1)} testId="coverage" hint={words.coverageHint}>
+      {byCount === null ? null : <div>{words.coverageCount(percent(byCount, 1))}</div>}
+      <div>{words.coverageDetail(count(fleet.fresh), count(fleet.stale), count(fleet.unknown), count(fleet.suspect))}</div>
+      <div>{fleet.oldest_age_s === null ? words.coverageAgeNone : words.coverageAge(duration(fleet.oldest_age_s))}</div>
+      {twins ? <div data-testid="twins">{words.twins(count(twins.live_shards), count(twins.shards), count(twins.lag))}</div> : null}
     </Figure>
   );
 }
@@ -86,18 +154,13 @@ function Figures({ state }: { state: LiveState }): ReactElement {
   return (
     <div className={classes["figures"]}>
       <BatteryFigure fleet={fleet} />
+      <GridFigure fleet={fleet} />
+      <FirmFigure fleet={fleet} />
       <Figure label={words.soc} value={fleet?.soc_frac == null ? words.socUnknown : percent(fleet.soc_frac)} testId="soc">
         {fleet?.soc_frac == null ? null : <Bar frac={fleet.soc_frac} />}
         {fleet ? words.socDetail(energySize(fleet.energy_kwh), energySize(fleet.energy_capacity_kwh)) : null}
       </Figure>
-      <Figure label={words.coverage} value={fleet ? percent(fleet.coverage_kw_frac, 1) : words.socUnknown} testId="coverage" hint={words.coverageHint}>
-        {fleet ? (
-          <>
-            <div>{words.coverageDetail(count(fleet.fresh), count(fleet.stale), count(fleet.unknown))}</div>
-            <div>{fleet.oldest_age_s === null ? words.coverageAgeNone : words.coverageAge(duration(fleet.oldest_age_s))}</div>
-          </>
-        ) : null}
-      </Figure>
+      <CoverageFigure fleet={fleet} twins={state.twins} />
       <MoneyFigure money={state.money} />
       <GateFigure state={state} />
     </div>
@@ -116,6 +179,10 @@ function Attention({ state }: { state: LiveState }): ReactElement | null {
       </ul>
     </Alert>
   );
+}
+
+function Weather({ state }: { state: LiveState }): ReactElement | null {
+  return <WeatherLines alerts={state.alerts} nowMs={useNowMs() ?? state.now_ms} zone={state.zone} />;
 }
 
 export function Overview(): ReactElement {
@@ -138,6 +205,9 @@ export function Overview(): ReactElement {
         <h1 className={classes["sentence"]} data-testid="sentence">
           {sentence(state)}
         </h1>
+      </ErrorBoundary>
+      <ErrorBoundary>
+        <Weather state={state} />
       </ErrorBoundary>
       <ErrorBoundary>
         <Figures state={state} />

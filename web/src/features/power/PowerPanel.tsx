@@ -13,15 +13,16 @@ import { Panel } from "../../ui/Panel";
 
 const words = strings.power;
 const TABLE_ROWS = 96;
+const LEAST_GAP_MS = 5_000;
 
 function rangeWords(low: number | null | undefined, high: number | null | undefined): string | null {
   if (low == null || high == null) return null;
-  return strings.figures.batteryRange(...batteryRange(low, high));
+  return strings.figures.range(...batteryRange(low, high));
 }
 
 function PowerChart({ held, zone }: { held: FleetSeries; zone: string }): ReactElement {
   const { t, series } = useMemo(() => {
-    const shaped = withGaps(held.t_ms, [held.low_kw, held.high_kw, held.battery_kw, held.solar_kw, held.load_kw]);
+    const shaped = withGaps(held.t_ms, [held.low_kw, held.high_kw, held.expected_kw, held.solar_kw, held.load_kw], 3, LEAST_GAP_MS);
     const [low = [], high = [], battery = [], solar = [], load = []] = shaped.columns;
     const read = (values: (number | null)[], say: (kw: number) => string) => (i: number) => {
       const value = values[i];
@@ -62,14 +63,15 @@ function PowerTable({ held, zone }: { held: FleetSeries; zone: string }): ReactE
     <DataTable
       long
       narrow
-            caption={`${words.title}: ${strings.panel.thinned(count(shown.length), count(held.t_ms.length))}`}
-      columns={[{ label: words.time }, { label: words.battery }, { label: words.range }, { label: words.solar, end: true }, { label: words.load, end: true }]}
+      caption={`${words.title}: ${strings.panel.thinned(count(shown.length), count(held.t_ms.length))}`}
+      columns={[{ label: words.time }, { label: words.battery }, { label: words.range }, { label: words.reported }, { label: words.solar, end: true }, { label: words.load, end: true }]}
       rows={shown.map((i) => ({
         key: String(held.t_ms[i]),
         cells: [
           dayHour(held.t_ms[i] ?? 0, zone),
-          value(held.battery_kw, i, batteryPhrase),
+          value(held.expected_kw, i, batteryPhrase),
           rangeWords(held.low_kw[i], held.high_kw[i]) ?? strings.panel.noValue,
+          value(held.battery_kw, i, batteryPhrase),
           value(held.solar_kw, i, powerSize),
           value(held.load_kw, i, powerSize),
         ],

@@ -32,7 +32,7 @@ function PriceChart({ series: held, zone, currency }: Input): ReactElement {
     };
     const fan = (i: number): string | null => {
       const [from, to] = [read(low)(i), read(high)(i)];
-      return from === null || to === null ? null : strings.figures.batteryRange(from, to);
+      return from === null || to === null ? null : strings.figures.range(from, to);
     };
     const made: ChartSeries[] = [
       { key: "actual", label: words.actual, kind: "line", width: 2, color: "--price", values: actual, read: read(actual) },

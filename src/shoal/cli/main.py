@@ -6,9 +6,10 @@ for. A traceback is seen for a bug only.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -57,7 +58,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: What follows the program's name; the process's own when None.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        try:
+            run(sys.argv[1:])
+        except SystemExit as leaving:
+            leave(leaving)
+    given = list(arguments or ())
     as_json = "--json" in given
     try:
         sys.exit(app(given, prog_name="shoal", standalone_mode=not as_json))
@@ -69,6 +75,19 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+
+
+def leave(leaving: SystemExit) -> NoReturn:
+    """End the process at once: everything is closed, and taking compiled code apart would take a second or two.
+
+    Raises:
+        SystemExit: as it is given when its code is a message.
+    """
+    if not isinstance(leaving.code, int | None):
+        raise leaving
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(leaving.code or 0)
 
 
 def _tell(error: Exception, detail: str, *, as_json: bool) -> None:

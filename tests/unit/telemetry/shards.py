@@ -215,20 +215,22 @@ class MemoryRegisters:
 
 
 class MemorySnapshots:
-    """Snapshots by reference; `saving` holds up who saves until it is set."""
+    """Snapshots by reference; after `hold_next` the next one who saves is held up until `saving` is set."""
 
     def __init__(self) -> None:
         self.kept: dict[bytes, dict[str, NDArray[Any]]] = {}
         self.saving = asyncio.Event()
-        self.saving.set()
         self.begun = asyncio.Event()
+        self.hold_next = False
         self.faults: list[Exception] = []
 
     async def save(self, unit: str, token: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:
         reference = b"%s/%d/%d" % (unit.encode(), token, len(self.kept))
         kept = {name: array.copy() for name, array in arrays.items()}
         self.begun.set()
-        await self.saving.wait()
+        if self.hold_next:
+            self.hold_next = False
+            await self.saving.wait()
         self.kept[reference] = kept
         return reference
 

@@ -79,7 +79,12 @@ class Rig:
 
     async def done(self, actor: ShardActor) -> dict[str, Any]:
         """Wait until the actor has read everything; return the picture of its shard."""
-        await until(lambda: position(actor) == len(self.journal))
+        await until(
+            lambda: (
+                position(actor) == len(self.journal) == self.readers[-1].next_seq - 1
+                and not actor.actor.statistics().queued
+            )
+        )
         assert actor._shard is not None
         return picture(actor._shard)
 
@@ -272,7 +277,8 @@ def test_checkpoint_commits_what_was_copied_and_not_what_came_meanwhile() -> Non
         rig.speak(1, 10)
         async with running(rig.actor(await rig.registers.gain(UNIT))) as actor:
             before = await rig.done(actor)
-            rig.snapshots.saving.clear()
+            rig.snapshots.begun.clear()
+            rig.snapshots.hold_next = True
             keeping = asyncio.create_task(actor.checkpoint())
             await rig.snapshots.begun.wait()
             copied = len(rig.journal)
@@ -297,7 +303,8 @@ def test_two_checkpoints_at_once_leave_the_newer_one() -> None:
         rig.speak(1, 5)
         async with running(rig.actor(await rig.registers.gain(UNIT))) as actor:
             await rig.done(actor)
-            rig.snapshots.saving.clear()
+            rig.snapshots.begun.clear()
+            rig.snapshots.hold_next = True
             first = asyncio.create_task(actor.checkpoint())
             await rig.snapshots.begun.wait()
             rig.speak(6, 9)

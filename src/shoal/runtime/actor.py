@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from shoal.domain.errors import InvalidInputError, UnavailableError
+from shoal.flow.retry import Backoff
 
 _log = structlog.get_logger(__name__)
 
@@ -48,14 +49,12 @@ class Supervision:
     """How often a failing actor is started again.
 
     Attributes:
-        first_pause_s: Pause before the first new start; it doubles with each further one.
-        longest_pause_s: Where it stops growing.
+        pauses: How long it rests before each new start; at least half of what they allow.
         failures: So many failures within `window_s` and the actor is given up.
         window_s: See `failures`.
     """
 
-    first_pause_s: float = 0.05
-    longest_pause_s: float = 5.0
+    pauses: Backoff = Backoff(first_s=0.05, cap_s=5.0)
     failures: int = 5
     window_s: float = 60.0
 
@@ -250,8 +249,7 @@ class Actor(Generic[_M, _A]):
             self._failures.popleft()
         if len(self._failures) >= self._supervision.failures:
             raise ActorFailedError(f"actor {self.address}", self._last_failure) from error
-        pause_s = self._supervision.first_pause_s * 2.0 ** (len(self._failures) - 1)
-        await self._sleep(min(pause_s, self._supervision.longest_pause_s) * random.uniform(0.5, 1.0))
+        await self._sleep(self._supervision.pauses.wait_s(len(self._failures), random.uniform(0.5, 1.0)))
 
     def _end(self) -> None:
         self._ended = True

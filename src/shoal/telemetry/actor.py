@@ -25,7 +25,7 @@ from shoal.domain.interval import NS_PER_S
 from shoal.domain.live import Quarantined
 from shoal.domain.twins import AskTwins, ShardAnswer
 from shoal.fabric.batch import JournalBatch
-from shoal.fabric.journal import JournalReader
+from shoal.fabric.journal import JournalReader, JournalStatistics
 from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.tenure import Tenure
 from shoal.runtime.actor import Actor
@@ -273,7 +273,7 @@ class ShardActor:
         """Return the memory of its state in bytes."""
         return self._shard.nbytes if self._shard is not None else 0
 
-    def reader_statistics(self) -> Any:
+    def reader_statistics(self) -> JournalStatistics | None:
         """Return the reader's counters, None while there is none."""
         return self._reader.statistics() if self._reader is not None else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -29,6 +30,20 @@ from shoal.twin.clockrule import ClockRule
 from shoal.twin.layout import Layout
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalTotals:
+    """What the readers of the shards that are owned here did, see `JournalStatistics`; `readers` of them are connected."""
+
+    readers: int
+    messages: int
+    bytes: int
+    pending: int
+    reconnects: int
+    lost_deliveries: int
+    malformed: int
+    discarded: int
 
 
 class Crew:
@@ -190,6 +205,20 @@ class Crew:
                 await actor.checkpoint()
             except (FencedOutError, UnavailableError) as error:
                 _log.warning("no snapshot", unit=actor.tenure.unit, why=str(error))
+
+    def journal_statistics(self) -> JournalTotals:
+        """Return what the readers did since their shards were taken up."""
+        each = [seen for actor in self.actors.values() if (seen := actor.reader_statistics()) is not None]
+        return JournalTotals(
+            readers=sum(seen.connected for seen in each),
+            messages=sum(seen.messages for seen in each),
+            bytes=sum(seen.bytes for seen in each),
+            pending=sum(seen.pending for seen in each),
+            reconnects=sum(seen.reconnects for seen in each),
+            lost_deliveries=sum(seen.lost_deliveries for seen in each),
+            malformed=sum(seen.malformed for seen in each),
+            discarded=sum(seen.discarded for seen in each),
+        )
 
     def accounted(self) -> int:
         """Return how many distinct samples are accounted for in the shards that are owned here."""

@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.clock import Clock
-from shoal.domain.directory import Directory
 from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.fabric.batch import JournalBatch
 from shoal.store.history_write import Samples
-from shoal.telemetry.arrival import arrivals
-from shoal.telemetry.decode import Decoder
+from shoal.telemetry.site_twins import SiteTwins
 from shoal.twin.clockrule import ClockRule
-from shoal.twin.columns import NEW, Twins
+from shoal.twin.columns import NEW
 from shoal.twin.layout import Layout
 from shoal.twin.plausible import Plausibility
 
@@ -34,6 +32,7 @@ class Intake:
         fleet: The fleet as registered.
         rows_of: Gives the fleet rows of the sites, of this fleet and of one with more sites.
         clock: For the plant's time of an arrival.
+        layout_of: Gives the layout of a fleet; who runs several intakes need not make it for each.
         clock_rule: How far devices' clocks are believed; as in the live shards.
         plausibility: What a sound device cannot do; as in the live shards.
     """
@@ -44,55 +43,42 @@ class Intake:
         fleet: Fleet,
         rows_of: Callable[[Fleet], NDArray[np.int64]],
         clock: Clock,
+        layout_of: Callable[[Fleet], Layout] = Layout.of,
         clock_rule: ClockRule | None = None,
         plausibility: Plausibility | None = None,
     ) -> None:
         self._rows_of = rows_of
-        self._clock = clock
-        self._clock_rule = clock_rule
-        self._plausibility = plausibility
-        self._take_fleet(fleet)
-
-    def _take_fleet(self, fleet: Fleet) -> None:
-        self._rows = rows = self._rows_of(fleet)
-        self._site_no = rows.astype(np.int32)
-        self._local = np.full(len(fleet.site_ids), -1, dtype=np.int64)
-        self._local[rows] = np.arange(len(rows))
-        self._decoder = Decoder(directory=Directory.of_fleet(fleet, rows))
-        self._twins = Twins(
-            len(rows),
-            layout=Layout.of(fleet).for_rows(rows),
-            clock=self._clock_rule,
-            plausibility=self._plausibility,
+        self._layout_of = layout_of
+        self._sites = SiteTwins(
+            fleet,
+            rows_of(fleet),
+            layout_of(fleet),
+            clock=clock,
+            clock_rule=clock_rule,
+            plausibility=plausibility,
         )
 
     def follow_fleet(self, fleet: Fleet) -> None:
-        """Go on with a fleet to which sites were added; what is known of the others stays."""
-        state = self.state()
-        self._take_fleet(fleet)
-        self.restore(state)
+        """Go on with a fleet to which sites were added, or in which sites were moved; what is known of the rest stays."""
+        self._sites.follow_fleet(fleet, self._rows_of(fleet), self._layout_of(fleet))
 
     def take(self, batch: JournalBatch) -> Samples:
         """Return the samples of a batch that count; every batch of the journal is given once, in order."""
-        decoded = self._decoder.decode(batch)
-        arrival_ns = arrivals(decoded, self._clock)
-        applied = self._twins.apply(
-            decoded.rows, decoded.records, decoded.oldest_seq, arrival_ns, decoded.usable
-        )
-        new = np.flatnonzero(applied.verdict == NEW)
+        judged = self._sites.judge(batch)
+        new = np.flatnonzero(judged.applied.verdict == NEW)
         return Samples(
-            records=decoded.records[new],
-            site_no=self._site_no[decoded.rows[new]],
-            arrival_ns=arrival_ns[new],
+            records=judged.decoded.records[new],
+            site_no=self._sites.site_no[judged.decoded.rows[new]],
+            arrival_ns=judged.arrival_ns[new],
         )
 
     def accounted(self) -> int:
         """Return how many distinct samples are accounted for: taken, set aside, or given up by their device."""
-        return self._twins.accounted()
+        return self._sites.twins.accounted()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return all that a snapshot needs."""
-        return {"rows": self._rows, "twins": self._twins.state()}
+        return {"rows": self._sites.site_no.astype(np.int64), "twins": self._sites.twins.state()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take the state of a snapshot; sites that were registered since begin anew.
@@ -102,10 +88,10 @@ class Intake:
         """
         try:
             rows, twins = state["rows"], state["twins"]
-            local = self._local[rows[rows < len(self._local)]]
-            if len(local) != len(rows) or (local < 0).any():
+            local = self._sites.local(rows)
+            if (local < 0).any():
                 raise CorruptStateError("snapshot of history", "it holds sites that are not this unit's")
-            self._twins.restore(twins, local)
+            self._sites.twins.restore(twins, local)
         except (KeyError, InvalidInputError) as error:
             raise CorruptStateError("snapshot of history", str(error)) from error
 

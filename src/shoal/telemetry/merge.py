@@ -6,9 +6,9 @@ out: its sites are counted as sites of which nothing is known, so the coverage s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -48,20 +48,20 @@ class ShardSums(msgspec.Struct, frozen=True, kw_only=True):
     squares: bytes
 
     @classmethod
-    def of(cls, sums: FleetSums, *, shard: int, token: int, t_ns: int, applied: int, lag: int) -> ShardSums:
+    def of(cls, said: Said) -> ShardSums:
         """Return sums as they travel."""
         return cls(
-            shard=shard,
-            token=token,
-            t_ns=t_ns,
-            layout_version=sums.layout_version,
-            applied=applied,
-            lag=lag,
-            **{name: np.ascontiguousarray(getattr(sums, name)).tobytes() for name in _PARTS},
+            shard=said.shard,
+            token=said.token,
+            t_ns=said.t_ns,
+            layout_version=said.sums.layout_version,
+            applied=said.applied,
+            lag=said.lag,
+            **{name: np.ascontiguousarray(getattr(said.sums, name)).tobytes() for name in _PARTS},
         )
 
-    def sums(self) -> FleetSums:
-        """Return the sums.
+    def said(self) -> Said:
+        """Return the sums as they were before they travelled.
 
         Raises:
             CorruptStateError: when the arrays are not of one number of groups.
@@ -74,7 +74,26 @@ class ShardSums(msgspec.Struct, frozen=True, kw_only=True):
         if any(len(arrays[name]) != size for name, size in sizes.items()):
             raise CorruptStateError(f"sums of shard {self.shard}", "arrays of another shape")
         arrays["groups"] = arrays["groups"].reshape(groups, len(COLUMNS))
-        return FleetSums(layout_version=self.layout_version, **arrays)
+        return Said(
+            shard=self.shard,
+            token=self.token,
+            t_ns=self.t_ns,
+            applied=self.applied,
+            lag=self.lag,
+            sums=FleetSums(layout_version=self.layout_version, **arrays),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """The sums of one shard, and who says them when; see `ShardSums`."""
+
+    shard: int
+    token: int
+    t_ns: int
+    applied: int
+    lag: int
+    sums: FleetSums
 
 
 class ShardConditions(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,49 +144,49 @@ class Merger:
     def __init__(self, *, shards: int, patience_ns: int) -> None:
         self._shards = shards
         self._patience_ns = patience_ns
-        self._newest: dict[int, tuple[ShardSums, FleetSums]] = {}
+        self._newest: dict[int, Said] = {}
         self.stale_owners = 0
 
-    def put(self, message: ShardSums, sums: FleetSums | None = None) -> bool:
+    def put(self, said: Said) -> bool:
         """Take the sums of a shard; return False when a newer owner has spoken, or they are older than what is here.
 
         Raises:
-            CorruptStateError: when they cannot be read.
+            CorruptStateError: when there is no such shard.
         """
-        known = self._newest.get(message.shard)
+        if not 0 <= said.shard < self._shards:
+            raise CorruptStateError("sums of a shard", f"there is no shard {said.shard}")
+        known = self._newest.get(said.shard)
         if known is not None:
-            if message.token < known[0].token:
+            if said.token < known.token:
                 self.stale_owners += 1
                 return False
-            if message.token == known[0].token and message.t_ns < known[0].t_ns:
+            if said.token == known.token and said.t_ns < known.t_ns:
                 return False
-        if not 0 <= message.shard < self._shards:
-            raise CorruptStateError("sums of a shard", f"there is no shard {message.shard}")
-        self._newest[message.shard] = (message, message.sums() if sums is None else sums)
+        self._newest[said.shard] = said
         return True
 
-    def merged(self, *, t_ns: int, layout_version: int, unheard: Mapping[int, Any]) -> Merged:
+    def merged(self, *, t_ns: int, layout_version: int, unheard: Callable[[int], FleetSums]) -> Merged:
         """Return the sums over all shards.
 
         Args:
             t_ns: The instant.
             layout_version: Of the fleet as it is now; sums of an older one do not count.
-            unheard: For each shard a function that returns its sums as if no site of it had ever been heard.
+            unheard: Returns the sums of a shard as if no site of it had ever been heard.
         """
         total: FleetSums | None = None
         live = applied = lag = 0
         silent: list[int] = []
         for shard in range(self._shards):
-            message, sums = self._newest.get(shard, (None, None))
-            is_live = (
-                message is not None
-                and t_ns - message.t_ns <= self._patience_ns
-                and message.layout_version == layout_version
-            )
-            if message is not None and sums is not None and is_live:
-                live, applied, lag = live + 1, applied + message.applied, lag + message.lag
+            said = self._newest.get(shard)
+            if (
+                said is not None
+                and t_ns - said.t_ns <= self._patience_ns
+                and said.sums.layout_version == layout_version
+            ):
+                sums = said.sums
+                live, applied, lag = live + 1, applied + said.applied, lag + said.lag
             else:
-                sums = unheard[shard]()
+                sums = unheard(shard)
                 silent.append(shard)
             total = sums if total is None else total.plus(sums)
         if total is None:

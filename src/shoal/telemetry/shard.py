@@ -15,18 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.clock import Clock
-from shoal.domain.directory import Directory
 from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.domain.live import Quarantined
 from shoal.domain.telemetry import Flag
 from shoal.domain.twins import AskTwins, ShardAnswer
 from shoal.fabric.batch import JournalBatch
-from shoal.telemetry.arrival import arrivals
-from shoal.telemetry.decode import Decoder
+from shoal.telemetry.site_twins import SiteTwins
 from shoal.twin.aggregate import FleetSums, Timeouts, sum_twins
 from shoal.twin.clockrule import ClockRule
-from shoal.twin.columns import Twins
 from shoal.twin.conditions import site_conditions
 from shoal.twin.layout import Layout
 from shoal.twin.silence import SilenceRates
@@ -98,54 +95,31 @@ class Shard:
         self.number = number
         self.position = 0
         self._time = time
-        self._clock_rule = clock_rule
         self._pending = 0
         self._holes: tuple[NDArray[np.int64], NDArray[np.int64]] = (_NONE, _NONE)
         self._count = dict.fromkeys(_COUNTERS, 0)
         self._flagged = dict.fromkeys(Flag, 0)
-        self._take_fleet(fleet, rows, layout)
-
-    def _take_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
-        self._site_no = rows.astype(np.int32)
-        self.layout_version = layout.version
-        self._layout = layout.for_rows(rows)
-        self._twins = Twins(len(rows), layout=self._layout, clock=self._clock_rule)
-        self._directory = Directory.of_fleet(fleet, rows)
-        self._decoder = Decoder(directory=self._directory, reuse=True)
+        self._sites = SiteTwins(fleet, rows, layout, clock=time, clock_rule=clock_rule)
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """Fleet rows of the sites, ascending."""
-        return self._site_no.astype(np.int64)
-
-    def _local(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the position here of each fleet row, -1 for a site of another shard."""
-        if not len(self._site_no):
-            return np.full(len(rows), -1, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self._site_no, rows), len(self._site_no) - 1)
-        return np.where(self._site_no[at] == rows, at, -1)
-
-    def follow_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
-        """Go on with a fleet to which sites were added, or in which sites were moved; every twin stays what it is."""
-        before, state = self.rows, self._twins.state()
-        self._take_fleet(fleet, rows, layout)
-        local = self._local(before)
-        self._twins.restore(state[local >= 0], local[local >= 0])
-        self._holes = (_NONE, _NONE)
+        return self._sites.site_no.astype(np.int64)
 
     @property
     def nbytes(self) -> int:
         """Memory of twins, lookup and layout in bytes."""
-        cells = self._layout.cell_of.nbytes + self._layout.plate_of.nbytes
-        return self._twins.nbytes + self._directory.nbytes + cells + self._site_no.nbytes
+        return self._sites.nbytes
+
+    def follow_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
+        """Go on with a fleet to which sites were added, or in which sites were moved; every twin stays what it is."""
+        self._sites.follow_fleet(fleet, rows, layout)
+        self._holes = (_NONE, _NONE)
 
     def take(self, batch: JournalBatch) -> list[Quarantined]:
         """Apply what a batch holds beyond the position; return what was set aside."""
-        decoded = self._decoder.decode(batch)
-        arrival_ns = arrivals(decoded, self._time)
-        applied = self._twins.apply(
-            decoded.rows, decoded.records, decoded.oldest_seq, arrival_ns, decoded.usable
-        )
+        judged = self._sites.judge(batch)
+        decoded, applied = judged.decoded, judged.applied
         self._count["applied"] += applied.new
         self._count["duplicates"] += applied.duplicates
         self._count["deferred"] += applied.deferred
@@ -163,59 +137,59 @@ class Shard:
 
     def accounted(self) -> int:
         """Return how many distinct samples are accounted for: taken, set aside, or given up by their device."""
-        return self._twins.accounted()
+        return self._sites.twins.accounted()
 
     def newly_durable(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return fleet rows and sequence numbers of the sites whose devices are to be told what is safe.
 
         What has been read from the journal is on its disk, so a device may forget it.
         """
-        local, seq = self._twins.newly_durable()
-        return self.rows[local], seq
+        local, seq = self._sites.twins.newly_durable()
+        return self._sites.site_no[local].astype(np.int64), seq
 
     def lasting_holes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return fleet rows of the sites whose hole was there when last asked, and the first number that is missing."""
-        local, missing = self._twins.missing()
+        local, missing = self._sites.twins.missing()
         before_local, before_missing = self._holes
         self._holes = (local, missing)
         _, now_at, before_at = np.intersect1d(local, before_local, assume_unique=True, return_indices=True)
         same = missing[now_at] == before_missing[before_at]
         at = now_at[same]
-        return self.rows[local[at]], missing[at]
+        return self._sites.site_no[local[at]].astype(np.int64), missing[at]
 
     def sums(self, *, now_ns: int, rates: SilenceRates, timeouts: Timeouts) -> FleetSums:
         """Return the sums of every group over this shard's sites."""
-        return sum_twins(self._twins.rows, self._layout, rates, now_ns=now_ns, timeouts=timeouts)
+        return sum_twins(self._sites.twins.rows, self._sites.layout, rates, now_ns=now_ns, timeouts=timeouts)
 
     def conditions(self, *, now_ns: int, fresh_ns: int) -> NDArray[np.uint16]:
         """Return what is the matter with each site, bits of `shoal.twin.conditions.Condition` in the order of `rows`."""
-        latest = self._twins.latest()
+        latest = self._sites.twins.latest()
         return site_conditions(silent=latest["ts_ns"] < now_ns - fresh_ns, flags=latest["flags"])
 
     def answer(self, question: AskTwins, *, t_ns: int, token: int) -> ShardAnswer:
         """Return the latest records that are asked for: of some sites, or a part of all."""
         if question.rows is not None:
             wanted = np.frombuffer(question.rows, dtype=np.int64)
-            local = self._local(wanted)
+            local = self._sites.local(wanted)
             local = local[local >= 0][:MOST_RECORDS]
         else:
-            first = min(max(question.first, 0), len(self._site_no))
-            local = np.arange(first, min(first + MOST_RECORDS, len(self._site_no)))
+            first = min(max(question.first, 0), len(self._sites.site_no))
+            local = np.arange(first, min(first + MOST_RECORDS, len(self._sites.site_no)))
         return ShardAnswer(
             t_ns=t_ns,
             shard=self.number,
             token=token,
-            sites=len(self._site_no),
-            rows=self.rows[local].tobytes(),
-            latest=self._twins.latest(local).tobytes(),
+            sites=len(self._sites.site_no),
+            rows=self._sites.site_no[local].astype(np.int64).tobytes(),
+            latest=self._sites.twins.latest(local).tobytes(),
             behind=np.stack(
-                [self._twins.rows[f"{name}_behind"][local] for name in SIGNALS], axis=1
+                [self._sites.twins.rows[f"{name}_behind"][local] for name in SIGNALS], axis=1
             ).tobytes(),
         )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a snapshot; they are copies."""
-        return {"site_no": self._site_no.copy(), "twins": self._twins.state()}
+        return {"site_no": self._sites.site_no.copy(), "twins": self._sites.twins.state()}
 
     def mark(self) -> Snapshot:
         """Return what is to be committed with `state`, but for the reference under which that is kept."""
@@ -230,8 +204,8 @@ class Shard:
         """
         try:
             site_no, twins = state["site_no"], state["twins"]
-            local = self._local(site_no)
-            self._twins.restore(twins[local >= 0], local[local >= 0])
+            local = self._sites.local(site_no)
+            self._sites.twins.restore(twins[local >= 0], local[local >= 0])
         except (KeyError, IndexError, InvalidInputError) as error:
             raise CorruptStateError(f"snapshot of shard {self.number}", str(error)) from error
         self.position = snapshot.position
@@ -241,7 +215,7 @@ class Shard:
     def statistics(self) -> ShardStatistics:
         """Return the counters."""
         return ShardStatistics(
-            sites=len(self._site_no),
+            sites=len(self._sites.site_no),
             position=self.position,
             pending=self._pending,
             flagged={str(flag.name).lower(): count for flag, count in self._flagged.items()},

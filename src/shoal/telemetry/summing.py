@@ -21,7 +21,7 @@ from shoal.fabric.tenure import Tenure
 from shoal.telemetry.actor import Look
 from shoal.telemetry.contract import Outlets, TelemetryOptions, Watch
 from shoal.telemetry.crew import Crew
-from shoal.telemetry.merge import Merged, Merger, ShardConditions, ShardSums
+from shoal.telemetry.merge import Merged, Merger, Said, ShardConditions, ShardSums
 from shoal.twin.aggregate import FleetSums, aggregates_of, sum_twins
 from shoal.twin.columns import Twins
 from shoal.twin.silence import FleetTrail, SilenceTable, estimate
@@ -89,18 +89,19 @@ class Summing:
                 continue
             own.append(sums)
             seen = actor.statistics()
-            message = ShardSums.of(
-                sums,
+            said = Said(
                 shard=number,
                 token=actor.tenure.token,
                 t_ns=t_ns,
                 applied=seen.applied if seen else 0,
                 lag=actor.lag(),
+                sums=sums,
             )
             if aggregate is not None:
-                self.merger.put(message, sums)
+                self.merger.put(said)
             else:
-                await self._out.publish(self._out.sums_subject(number), msgspec.msgpack.encode(message))
+                message = msgspec.msgpack.encode(ShardSums.of(said))
+                await self._out.publish(self._out.sums_subject(number), message)
         # while a new fleet makes its round, some shards have its groups and others do not yet
         alike = [sums for sums in own if sums.layout_version == self._crew.layout.version]
         if alike:
@@ -150,25 +151,23 @@ class Summing:
     def take_sums(self, payload: bytes) -> None:
         """Take the sums of a shard that is owned elsewhere."""
         try:
-            self.merger.put(msgspec.msgpack.decode(payload, type=ShardSums))
+            self.merger.put(msgspec.msgpack.decode(payload, type=ShardSums).said())
         except (msgspec.MsgspecError, CorruptStateError) as error:
             _log.warning("sums refused", why=str(error))
 
     async def _send_aggregates(self, t_ns: int) -> Merged:
-        layout, groups = self._crew.layout, self._crew.fleet.groups
+        layout = self._crew.layout
         merged = self.merger.merged(
             t_ns=t_ns,
             layout_version=layout.version,
-            unheard={number: partial(self._unheard, number, t_ns) for number in range(self._options.shards)},
+            unheard=partial(self._unheard, t_ns),
         )
         sums = merged.sums
         self.live_shards = merged.live
-        roots = np.flatnonzero(layout.parent_of < 0)
-        capacity_w = int(sums.column("capacity_w")[roots].sum())
-        self._coverage_sum += float(sums.column("scale_battery")[roots].sum()) / max(capacity_w, 1)
+        capacity_w = int(sums.column("capacity_w")[layout.roots].sum())
+        self._coverage_sum += float(sums.column("scale_battery")[layout.roots].sum()) / max(capacity_w, 1)
         self._coverage_ticks += 1
-        levels = np.array([group.level for group in groups], dtype=np.int64)
-        doubt = estimate(self._table, sums.silence(), layout.parent_of.astype(np.int64), levels)
+        doubt = estimate(self._table, sums.silence(), layout.parent_number, layout.level_of)
         record = aggregates_of(sums, doubt, t_ns=t_ns)
         record = msgspec.structs.replace(
             record,
@@ -228,7 +227,7 @@ class Summing:
         if self.watch is not None and lag_s < MOST_LAG_S:
             self.watch.see(rows, conditions)
 
-    def _unheard(self, number: int, t_ns: int) -> FleetSums:
+    def _unheard(self, t_ns: int, number: int) -> FleetSums:
         """Return the sums of a shard as if none of its sites had ever been heard, a block of sites at a time."""
         rates = self._table.effective(self._trail, ordered=self._ordered)
         rows = self._crew.rows[number]

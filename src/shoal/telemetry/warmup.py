@@ -16,14 +16,22 @@ from shoal.domain.wire import encode
 from shoal.fabric.batch import JournalBatch
 from shoal.telemetry.contract import TelemetryOptions
 from shoal.telemetry.shard import Shard
+from shoal.telemetry.site_twins import SiteTwins
 from shoal.twin.aggregate import aggregates_of
 from shoal.twin.layout import Layout
 from shoal.twin.silence import SilenceTable, estimate
 
 
-def warm_up(fleet: Fleet, *, options: TelemetryOptions, clock: Clock, table: SilenceTable) -> None:
-    """Take one made-up sample of the first site through all that is compiled. Blocks; run it in a thread."""
-    layout = Layout.of(fleet)
+def warm_up_twins(fleet: Fleet, layout: Layout, *, clock: Clock) -> None:
+    """Take a made-up sample of the first site through the decoder and into its twin. Blocks; run it in a thread."""
+    rows = np.arange(min(len(fleet.site_ids), 1))
+    SiteTwins(fleet, rows, layout, clock=clock).judge(_made_up(fleet))
+
+
+def warm_up(
+    fleet: Fleet, layout: Layout, *, options: TelemetryOptions, clock: Clock, table: SilenceTable
+) -> None:
+    """Take a made-up sample of the first site through all that is compiled. Blocks; run it in a thread."""
     shard = Shard(
         number=0,
         fleet=fleet,
@@ -32,14 +40,16 @@ def warm_up(fleet: Fleet, *, options: TelemetryOptions, clock: Clock, table: Sil
         time=clock,
         clock_rule=options.clock_rule,
     )
-    records = TELEMETRY.empty(1)
-    records["seq"] = 1
-    subject = f"tele.0.{next(iter(fleet.site_ids), 'nobody')}".encode()
-    payloads = [encode(records, oldest_seq=1, version=version) for version in (2, 1)]
-    shard.take(JournalBatch.of([(subject, payload) for payload in payloads]))
+    shard.take(_made_up(fleet))
     sums = shard.sums(now_ns=clock.now_ns(), rates=table.effective(), timeouts=options.timeouts)
-    levels = np.array([group.level for group in fleet.groups], dtype=np.int64)
-    doubt = estimate(table, sums.silence(), layout.parent_of.astype(np.int64), levels)
+    doubt = estimate(table, sums.silence(), layout.parent_number, layout.level_of)
     aggregates_of(sums, doubt, t_ns=clock.now_ns())
     shard.answer(AskTwins(), t_ns=clock.now_ns(), token=0)
     shard.restore(shard.mark(), shard.state())
+
+
+def _made_up(fleet: Fleet) -> JournalBatch:
+    records = TELEMETRY.empty(1)
+    records["seq"] = 1
+    subject = f"tele.0.{next(iter(fleet.site_ids), 'nobody')}".encode()
+    return JournalBatch.of([(subject, encode(records, oldest_seq=1, version=version)) for version in (2, 1)])

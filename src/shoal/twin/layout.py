@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -100,6 +101,25 @@ class Layout:
             bottom_up=np.argsort(-level, kind="stable").astype(np.int32),
             version=_fingerprint(fleet, hierarchies, leaf_of),
         )
+
+    @cached_property
+    def roots(self) -> NDArray[np.int64]:
+        """The groups that are nobody's children."""
+        return np.flatnonzero(self.parent_of < 0)
+
+    @cached_property
+    def parent_number(self) -> NDArray[np.int64]:
+        """`parent_of`, as `shoal.twin.silence` takes it."""
+        return self.parent_of.astype(np.int64)
+
+    @cached_property
+    def level_of(self) -> NDArray[np.int64]:
+        """G levels, 0 at a root."""
+        level = np.zeros(self.groups, dtype=np.int64)
+        for group in self.bottom_up[::-1].tolist():
+            if (parent := self.parent_of[group]) >= 0:
+                level[group] = level[parent] + 1
+        return level
 
     def for_rows(self, rows: NDArray[np.int64]) -> Layout:
         """Return the layout of some of the sites, such as a shard's: the numbers of cells and plates stay."""

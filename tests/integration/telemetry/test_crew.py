@@ -156,7 +156,9 @@ def pictures(crew: Crew) -> list[object]:
 
 
 def read_by(actor: ShardActor) -> int:
-    return int(actor.reader_statistics().messages)
+    seen = actor.reader_statistics()
+    assert seen is not None
+    return seen.messages
 
 
 def test_crew_that_leaves_hands_over_what_it_has_and_the_next_reads_only_what_follows(tmp_path: Path) -> None:

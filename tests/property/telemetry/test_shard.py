@@ -149,8 +149,7 @@ def test_fleet_that_grows_and_moves_ends_up_as_if_it_had_always_been_so(seed: in
             feed_own(shard, journal, random, fleet=last, number=number, shards=shards)
     layout = Layout.of(last)
     for number, shard in enumerate(going):
-        if layout.version != shard.layout_version:
-            shard.follow_fleet(last, shard_rows(last, number, shards), layout)
+        shard.follow_fleet(last, shard_rows(last, number, shards), layout)
     parts = [shard.sums(now_ns=LATE_NS, rates=RATES, timeouts=TIMEOUTS) for shard in going]
     total = reduce(FleetSums.plus, parts)
     root_is_the_sum_of_leaves(total, layout)

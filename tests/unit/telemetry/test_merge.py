@@ -12,7 +12,7 @@ from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
 from shoal.telemetry.contract import shard_rows
-from shoal.telemetry.merge import Merged, Merger, ShardSums
+from shoal.telemetry.merge import Merged, Merger, Said, ShardSums
 from shoal.telemetry.shard import Shard
 from shoal.twin.aggregate import FleetSums
 from shoal.twin.layout import Layout
@@ -41,15 +41,9 @@ def _take(shard: Shard, journal: Journal) -> None:
         shard.take(journal.batch(1, len(journal)))
 
 
-def said(number: int, *, token: int = 1, t_ns: int = NOW_NS, applied: int = 1, **values: float) -> ShardSums:
-    return ShardSums.of(
-        sums_of(number, heard=True, fleet=FLEET, **values),
-        shard=number,
-        token=token,
-        t_ns=t_ns,
-        applied=applied,
-        lag=number,
-    )
+def said(number: int, *, token: int = 1, t_ns: int = NOW_NS, applied: int = 1, **values: float) -> Said:
+    sums = sums_of(number, heard=True, fleet=FLEET, **values)
+    return Said(shard=number, token=token, t_ns=t_ns, applied=applied, lag=number, sums=sums)
 
 
 def merged(merger: Merger, *, t_ns: int = NOW_NS, layout_version: int = LAYOUT.version) -> Merged:
@@ -59,7 +53,7 @@ def merged(merger: Merger, *, t_ns: int = NOW_NS, layout_version: int = LAYOUT.v
     return merger.merged(
         t_ns=t_ns,
         layout_version=layout_version,
-        unheard={number: lambda number=number: unheard(number) for number in range(SHARDS)},
+        unheard=unheard,
     )
 
 
@@ -90,11 +84,11 @@ def test_sums_of_all_shards_are_those_of_the_fleet() -> None:
 
 def test_sums_survive_the_wire() -> None:
     sums = sums_of(1)
-    message = said(1)
+    message = ShardSums.of(said(1))
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=ShardSums)
     assert again == message
     for name in ("groups", "oldest_ns", "whole", "squares"):
-        assert getattr(again.sums(), name).tolist() == getattr(sums, name).tolist()
+        assert getattr(again.said().sums, name).tolist() == getattr(sums, name).tolist()
 
 
 def test_former_owner_is_refused_however_new_its_sums_are() -> None:
@@ -153,7 +147,7 @@ def test_sums_of_another_layout_do_not_count_until_they_are_of_the_new_one() -> 
     found = merged(merger, layout_version=version)
     assert (found.live, found.silent_shards, total(found, "sites")) == (0, [0, 1, 2], 40)
     merger.put(
-        ShardSums.of(sums_of(1, fleet=moved), shard=1, token=1, t_ns=NOW_NS, applied=1, lag=0),
+        Said(shard=1, token=1, t_ns=NOW_NS, applied=1, lag=0, sums=sums_of(1, fleet=moved)),
     )
     found = merged(merger, layout_version=version)
     assert (found.live, found.silent_shards, total(found, "sites")) == (1, [0, 2], 40)
@@ -162,18 +156,18 @@ def test_sums_of_another_layout_do_not_count_until_they_are_of_the_new_one() -> 
 @pytest.mark.parametrize("number", [-1, SHARDS])
 def test_shard_that_does_not_exist_is_refused(number: int) -> None:
     with pytest.raises(CorruptStateError, match="no shard"):
-        full().put(msgspec.structs.replace(said(0), shard=number))
+        full().put(replace(said(0), shard=number))
 
 
 @pytest.mark.parametrize("part", ["groups", "whole", "squares"])
 def test_sums_of_another_shape_are_refused_and_nothing_changes(part: str) -> None:
     merger = full()
-    cut = msgspec.structs.replace(said(0, token=9), **{part: b"\0" * 8})
+    cut = msgspec.structs.replace(ShardSums.of(said(0, token=9)), **{part: b"\0" * 8})
     with pytest.raises(CorruptStateError, match="shape"):
-        merger.put(cut)
+        merger.put(cut.said())
     assert merger.put(said(0)), "the owner that is known goes on"
 
 
 def test_plant_without_shards_is_refused() -> None:
     with pytest.raises(InvalidInputError):
-        Merger(shards=0, patience_ns=1).merged(t_ns=0, layout_version=0, unheard={})
+        Merger(shards=0, patience_ns=1).merged(t_ns=0, layout_version=0, unheard=lambda _: sums_of(0))

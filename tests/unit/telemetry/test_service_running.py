@@ -22,6 +22,7 @@ from shoal.telemetry.merge import ShardConditions, ShardSums
 from shoal.telemetry.setaside import MOST_EVIDENCE
 from shoal.telemetry.warmup import warm_up
 from shoal.twin.conditions import Condition
+from shoal.twin.layout import Layout
 from shoal.twin.silence_default import built_in_table
 from tests.integration.store.fleets import GRID
 from tests.unit.telemetry.roles import (
@@ -335,5 +336,5 @@ def test_warming_up_takes_every_dialect_of_a_sample_and_leaves_nothing_behind() 
     process = Process(plant, conducted=False)
     options, table = process.options, built_in_table()
     for fleet in (FLEET, FLEET.take(np.arange(0))):
-        warm_up(fleet, options=options, clock=plant.clock, table=table)
+        warm_up(fleet, Layout.of(fleet), options=options, clock=plant.clock, table=table)
     assert plant.published == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shoal.domain.directory import Directory
 from shoal.domain.errors import CorruptStateError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId
@@ -18,6 +19,7 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import AskTwins, ShardAnswer
 from shoal.telemetry import shard as shard_module
 from shoal.telemetry.arrival import arrivals
+from shoal.telemetry.decode import Decoder
 from shoal.telemetry.shard import Shard, Snapshot
 from shoal.twin.conditions import Condition
 from shoal.twin.layout import Layout
@@ -281,8 +283,7 @@ def test_arrivals_are_as_soon_after_the_newest_record_as_the_clock_allows() -> N
     earliest_ns = START_NS + 10 * NS_PER_MINUTE
     for newest, _ in ((9, "before"), (11, "between"), (20, "after")):
         journal.say(1, newest - 1, newest, arrival_ns=earliest_ns)
-    shard = new_shard(FLEET, ROWS, clock=clock)
-    decoded = shard._decoder.decode(journal.batch(1, 3))
+    decoded = Decoder(directory=Directory.of_fleet(FLEET, ROWS)).decode(journal.batch(1, 3))
     found = arrivals(decoded, clock)
     assert found.tolist() == [
         *[earliest_ns] * 2,

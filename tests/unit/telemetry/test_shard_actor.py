@@ -19,6 +19,7 @@ from shoal.fabric.tenure import Tenure
 from shoal.runtime.actor import ActorFailedError
 from shoal.telemetry.actor import MAILBOX, QUESTIONS, Copy, Durable, Follow, ShardActor, Took
 from shoal.telemetry.shard import Shard, Snapshot
+from shoal.twin.clockrule import ClockRule
 from shoal.twin.layout import Layout
 from tests.integration.store.fleets import make_fleet
 from tests.unit.telemetry.shards import (
@@ -233,7 +234,7 @@ def _arguments() -> dict[str, Any]:
         "rows": ROWS,
         "layout": Layout.of(FLEET),
         "time": like._time,
-        "clock_rule": like._clock_rule,
+        "clock_rule": ClockRule(),
     }
 
 

@@ -87,7 +87,6 @@ def _refresh(sites: int, *, tariffs: int = 0) -> Result:
     fleet = make_fleet(sites, tariffs=tariffs)
     layout = Layout.of(fleet)
     twins, now_ns = _mixed_twins(fleet, layout)
-    levels = np.array([group.level for group in fleet.groups])
     table = built_in_table()
     parts_ms: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
 
@@ -97,7 +96,7 @@ def _refresh(sites: int, *, tariffs: int = 0) -> Result:
         sums = sum_twins(twins.rows, layout, rates, now_ns=now_ns, timeouts=Timeouts.alike())
         sums.push_to(trail, now_ns)
         moments.append(time.perf_counter())
-        said = estimate(table, sums.silence(), layout.parent_of.astype(np.int64), levels)
+        said = estimate(table, sums.silence(), layout.parent_number, layout.level_of)
         moments.append(time.perf_counter())
         record = aggregates_of(sums, said, t_ns=now_ns)
         moments.append(time.perf_counter())

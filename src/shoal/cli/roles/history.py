@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ from typing import Final
 
 from shoal.cli.history_store import history_folder, history_keeper, history_writer
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.member import membership, take_part
 from shoal.cli.roles.telemetry import open_reader, telemetry_options
 from shoal.domain.fleet import Fleet
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
-from shoal.fabric.ownership import Ownership
 from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.subjects import HISTORY_GROUP
 from shoal.fabric.tenure import Tenure
@@ -26,10 +25,11 @@ from shoal.telemetry.contract import shard_number, shard_rows, shard_unit
 from shoal.telemetry.historian import Historian, HistorianOptions
 from shoal.telemetry.historian_unit import HistorianUnit, UnitOptions
 from shoal.telemetry.intake import Intake
+from shoal.telemetry.warmup import warm_up_twins
+from shoal.twin.layout import Layout
 
 NICENESS: Final = 10
 """Beside the live shards, history gives way: it has the journal to catch up from."""
-_LEAVE_WITHIN_S: Final = 15.0
 
 
 @dataclass(slots=True)
@@ -37,6 +37,11 @@ class Newest:
     """The fleet as it is now, for units that are taken up later."""
 
     fleet: Fleet
+    layout: Layout
+
+    def layout_of(self, fleet: Fleet) -> Layout:
+        """Return the layout of a fleet, which is made once for all units."""
+        return self.layout if fleet is self.fleet else Layout.of(fleet)
 
 
 async def history(host: Host) -> None:
@@ -49,49 +54,45 @@ async def history(host: Host) -> None:
     client = await host.connect()
     feed = FleetFeed(client)
     published = await host.published_fleet(feed)
-    newest = Newest(published.fleet)
+    newest = Newest(published.fleet, Layout.of(published.fleet))
     folder = history_folder(settings)
     shards = settings.telemetry.own_shards()
-    ownership = Ownership(
-        await host.connect(),
-        group=HISTORY_GROUP,
-        member=socket.gethostname().split(".")[0],
-        units=[shard_unit(number) for number in shards],
-    )
-    historian = Historian(
-        options=HistorianOptions(
-            units=len(shards),
-            conducted=conducted,
-            keep_every_s=settings.history.keep_every_s,
-        ),
-        clock=host.clock,
-        membership=ownership,
-        make_unit=partial(_unit, host, newest, folder, Snapshots(client, group=HISTORY_GROUP)),
-        make_reader=lambda unit, start: open_reader(
-            host, shard_number(unit) or 0, start, eager=not conducted
-        ),
-        keeper=history_keeper(settings, folder),
-    )
-    host.ops.register("history", historian.statistics)
-    host.ops.register("history_keep", historian.keep_statistics)
-    host.ops.register("ownership", ownership.statistics)
+    snapshots = Snapshots(client, group=HISTORY_GROUP)
+    units = [shard_unit(number) for number in shards]
     try:
-        async with asyncio.TaskGroup() as tasks:
-            belonging = tasks.create_task(ownership.run())
-            owning = tasks.create_task(historian.own())
-            following = tasks.create_task(_follow_fleet(feed, published, newest, historian))
-            if conducted:
-                await historian.owns_everything()
-            host.ready()
-            try:
+        async with membership(host, group=HISTORY_GROUP, units=units) as member:
+            historian = Historian(
+                options=HistorianOptions(
+                    units=len(shards),
+                    conducted=conducted,
+                    keep_every_s=settings.history.keep_every_s,
+                ),
+                clock=host.clock,
+                membership=member,
+                make_unit=partial(_unit, host, newest, folder, snapshots),
+                make_reader=lambda unit, start: open_reader(
+                    host, shard_number(unit) or 0, start, eager=not conducted
+                ),
+                keeper=history_keeper(settings, folder),
+            )
+            host.ops.register("history", historian.statistics)
+            host.ops.register("history_keep", historian.keep_statistics)
+            # compiling, or loading what was compiled, takes longer than a lease lasts
+            await asyncio.to_thread(warm_up_twins, published.fleet, newest.layout, clock=host.clock)
+
+            async def work() -> None:
+                if conducted:
+                    await historian.owns_everything()
+                host.ready()
                 await historian.follow()
-            finally:
-                following.cancel()
-                historian.leave()
-                ownership.leave()
-                await asyncio.wait([belonging, owning], timeout=_LEAVE_WITHIN_S)
-                belonging.cancel()
-                owning.cancel()
+
+            await take_part(
+                member,
+                own=historian.own(),
+                work=work,
+                beside=[_follow_fleet(feed, published, newest, historian)],
+                leave=historian.leave,
+            )
     finally:
         await client.close()
 
@@ -120,6 +121,7 @@ def _unit(
         intake=Intake(
             fleet=newest.fleet,
             rows_of=partial(shard_rows, number=number, shards=settings.telemetry.shards),
+            layout_of=newest.layout_of,
             clock=host.clock,
             clock_rule=options.clock_rule,
         ),
@@ -134,5 +136,5 @@ async def _follow_fleet(
     feed: FleetFeed, published: PublishedFleet, newest: Newest, historian: Historian
 ) -> None:
     async for changed in feed.changes(published):
-        newest.fleet = changed.fleet
+        newest.fleet, newest.layout = changed.fleet, Layout.of(changed.fleet)
         historian.follow_fleet(changed.fleet)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from functools import partial
-from typing import Final
 
 import msgspec
 import structlog
@@ -14,6 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.member import membership, take_part
 from shoal.domain.errors import UnavailableError, WireFormatError
 from shoal.domain.ids import SiteId
 from shoal.domain.interval import NS_PER_S
@@ -23,7 +22,6 @@ from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Role
-from shoal.fabric.ownership import Ownership
 from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.subjects import (
     ASK_ALARMS,
@@ -59,8 +57,6 @@ from shoal.twin.aggregate import Timeouts
 from shoal.twin.clockrule import ClockRule
 from shoal.twin.silence_default import built_in_table
 
-_LEAVE_WITHIN_S: Final = 10.0
-
 _log = structlog.get_logger(__name__)
 
 
@@ -72,17 +68,6 @@ async def telemetry(host: Host) -> None:
     published = await host.published_fleet(feed)
     options = telemetry_options(settings, conducted=isinstance(host.clock, ConductedClock))
     table = built_in_table()
-    await asyncio.to_thread(warm_up, published.fleet, options=options, clock=host.clock, table=table)
-    with contextlib.suppress(UnavailableError):
-        async with open_reader(host, 0, 1, eager=False) as reader:
-            await reader.last_seq()  # what reads the journal is warm, too
-    membership = await host.connect()
-    ownership = Ownership(
-        membership,
-        group=LIVE_GROUP,
-        member=f"{socket.gethostname().split('.')[0]}",
-        units=[shard_unit(n) for n in settings.own_shards()] + [AGGREGATE],
-    )
     outlets = Outlets(
         publish=_outlet(client),
         durable_subject=lambda site: durable_subject(SiteId(site)),
@@ -98,26 +83,6 @@ async def telemetry(host: Host) -> None:
         state_subject=outlets.quarantine_subject,
         evidence_subject=outlets.evidence_subject,
     )
-    crew = Crew(
-        shards=options.shards,
-        fleet=published.fleet,
-        membership=ownership,
-        make_reader=partial(open_reader, host, eager=not options.conducted),
-        snapshots=Snapshots(client, group=LIVE_GROUP),
-        time=host.clock,
-        clock_rule=options.clock_rule,
-        set_aside=set_aside,
-    )
-    service = Telemetry(
-        options=options,
-        clock=host.clock,
-        crew=crew,
-        table=table,
-        outlets=outlets,
-        set_aside=set_aside,
-    )
-    host.ops.register("twins", service.statistics)
-    host.ops.register("ownership", ownership.statistics)
     await asyncio.to_thread(migrate, host.ledger_url())
     desk = AlarmDesk(
         fleet=published.fleet,
@@ -127,52 +92,64 @@ async def telemetry(host: Host) -> None:
         now_ns=host.clock.now_ns,
     )
     await desk.restore()
-    service.summing.watch = PlantWatch(desk)
     host.ops.register("alarms", desk.statistics)
-    await _listen(client, service, desk, settings.shards)
+    units = [*(shard_unit(number) for number in settings.own_shards()), AGGREGATE]
     try:
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(desk.keep())
-            belonging = tasks.create_task(ownership.run())
-            owning = tasks.create_task(crew.own())
-            following = tasks.create_task(_follow_fleet(feed, published, service, desk))
-            if options.conducted:
-                await crew.owns_everything()
-            host.ready()
-            try:
+        async with membership(host, group=LIVE_GROUP, units=units) as member:
+            crew = Crew(
+                shards=options.shards,
+                fleet=published.fleet,
+                membership=member,
+                make_reader=partial(open_reader, host, eager=not options.conducted),
+                snapshots=Snapshots(client, group=LIVE_GROUP),
+                time=host.clock,
+                clock_rule=options.clock_rule,
+                set_aside=set_aside,
+            )
+            service = Telemetry(
+                options=options,
+                clock=host.clock,
+                crew=crew,
+                table=table,
+                outlets=outlets,
+                set_aside=set_aside,
+            )
+            service.summing.watch = PlantWatch(desk)
+            host.ops.register("twins", service.statistics)
+            host.ops.register("journal", crew.journal_statistics)
+            # compiling, or loading what was compiled, takes longer than a lease lasts
+            await asyncio.to_thread(
+                warm_up, published.fleet, crew.layout, options=options, clock=host.clock, table=table
+            )
+            with contextlib.suppress(UnavailableError):
+                async with open_reader(host, 0, 1, eager=False) as reader:
+                    await reader.last_seq()  # what reads the journal is warm, too
+            await _listen(client, service, desk, settings.shards)
+
+            async def work() -> None:
+                if options.conducted:
+                    await crew.owns_everything()
+                host.ready()
                 await service.follow()
-            finally:
-                following.cancel()
-                ownership.leave()
-                desk.close()
-                await asyncio.wait([belonging, owning, keeping], timeout=_LEAVE_WITHIN_S)
-                keeping.cancel()
-                belonging.cancel()
-                owning.cancel()
+
+            await take_part(
+                member,
+                own=crew.own(),
+                work=work,
+                beside=[_follow_fleet(feed, published, service, desk)],
+                to_the_end=[desk.keep()],
+                leave=desk.close,
+            )
     finally:
-        await membership.close()
         await client.close()
 
 
 def telemetry_options(settings: TelemetrySettings, *, conducted: bool) -> TelemetryOptions:
     """Return the role's options from its settings."""
-    fresh = settings.fresh_timeouts_s()
-    unknown = settings.unknown_timeouts_s()
     return TelemetryOptions(
         shards=settings.shards,
         timeouts=Timeouts(
-            fresh_ns=(
-                int(fresh[0] * NS_PER_S),
-                int(fresh[1] * NS_PER_S),
-                int(fresh[2] * NS_PER_S),
-                int(fresh[3] * NS_PER_S),
-            ),
-            unknown_ns=(
-                int(unknown[0] * NS_PER_S),
-                int(unknown[1] * NS_PER_S),
-                int(unknown[2] * NS_PER_S),
-                int(unknown[3] * NS_PER_S),
-            ),
+            fresh_ns=_in_ns(settings.fresh_timeouts_s()), unknown_ns=_in_ns(settings.unknown_timeouts_s())
         ),
         refresh_every_s=settings.refresh_every_s,
         checkpoint_every_s=settings.checkpoint_every_s,
@@ -183,6 +160,11 @@ def telemetry_options(settings: TelemetrySettings, *, conducted: bool) -> Teleme
         ),
         conducted=conducted,
     )
+
+
+def _in_ns(ages_s: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    battery, solar, load, ev = (int(age_s * NS_PER_S) for age_s in ages_s)
+    return battery, solar, load, ev
 
 
 def _outlet(client: Client) -> Publish:

@@ -125,10 +125,12 @@ class _Caller:
 
     operator: str | None
     token: bytes = field(repr=False)
+    cookie: str = field(repr=False)
 
-    @property
-    def cookie(self) -> str:
-        return hmac.new(self.token, b"shoal/page", hashlib.sha256).hexdigest()
+    @staticmethod
+    def of(operator: str | None, token: str) -> _Caller:
+        cookie = hmac.new(token.encode(), b"shoal/page", hashlib.sha256).hexdigest()
+        return _Caller(operator, token.encode(), cookie)
 
 
 class Gate:
@@ -142,11 +144,11 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, token: str, operators: Mapping[str, str] | None = None) -> None:
         self._app = app
-        self._token = token.encode()
-        self._callers = [_Caller(name, shown.encode()) for name, shown in (operators or {}).items()]
+        self._token = token
+        self._callers = [_Caller.of(name, shown) for name, shown in (operators or {}).items()]
         self._anybody = LOCAL_OPERATOR if not token and not self._callers else None
         if token:
-            self._callers.append(_Caller(None, self._token))
+            self._callers.append(_Caller.of(None, token))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""

@@ -80,11 +80,13 @@ def answer(content: object, *, status: int = 200) -> Response:
 def answers(kind: Any, *also: int) -> dict[int | str, dict[str, Any]]:
     """Return how a route's answer of type `kind` stands in OpenAPI, with the faults it may answer instead."""
     content = {"application/json": {"schema": _schema_of(kind)}}
-    made: dict[int | str, dict[str, Any]] = {200: {"description": "The answer", "content": content}}
-    fault = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
-    for status in also:
-        made[status] = {"description": "A fault, and what to do", "content": fault}
-    return made
+    return {200: {"description": "The answer", "content": content}, **faults(*also)}
+
+
+def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how the faults that a route may answer stand in OpenAPI."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    return {status: {"description": "A fault, and what to do", "content": content} for status in statuses}
 
 
 @cache

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from shoal.api.access import acting_operator
 from shoal.api.answers import AlertDetail, AlertSites
-from shoal.api.contract import answer, answers
+from shoal.api.contract import answer, answers, faults
 from shoal.api.plant import Plant
 from shoal.api.state import AlertNow
 from shoal.domain.errors import InvalidInputError
@@ -65,7 +65,7 @@ def alert_routes(plant: Plant) -> APIRouter:
         site_ids = [str(plant.fleet.site_ids[row]) for row in some]
         return answer(AlertSites(key=key, total=len(rows), offset=offset, limit=limit, site_ids=site_ids))
 
-    @router.delete("/alerts/{key}", status_code=204, responses=_without_content(403, 404, 422, 503))
+    @router.delete("/alerts/{key}", status_code=204, responses=faults(403, 404, 422, 503))
     async def withdraw_alert(request: Request, key: Key) -> Response:
         """Withdraw an alert before it ends; for operators only."""
         acting_operator(request)
@@ -73,12 +73,6 @@ def alert_routes(plant: Plant) -> APIRouter:
         return Response(status_code=204)
 
     return router
-
-
-def _without_content(*also: int) -> dict[int | str, dict[str, object]]:
-    described = answers(list[AlertNow], *also)
-    described.pop(200)
-    return described
 
 
 async def _body(request: Request) -> bytes:

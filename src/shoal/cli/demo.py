@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from shoal.cli.plant import START_TIMEOUT_S, start_role, write_roles
+from shoal.cli.plant import START_TIMEOUT_S, free_ports, start_role, write_roles
 from shoal.domain.clock import Stage
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
@@ -184,7 +183,7 @@ def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int) -> list[in
 
 def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:
     """Return the settings of the processes: every port chosen, every secret made."""
-    free = iter(_free_ports(6))
+    free = iter(free_ports(6))
     listeners = ("client_port", "mqtt_port", "websocket_port", "monitor_port")
     # a demonstration never stands in another plant's way: only a port that somebody chose is kept
     chosen = {
@@ -207,17 +206,6 @@ def _resolved(settings: Settings, *, clock: str, token: str) -> Settings:
         },
         "demo",
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for free in sockets:
-            free.bind(("127.0.0.1", 0))
-        return [int(free.getsockname()[1]) for free in sockets]
-    finally:
-        for free in sockets:
-            free.close()
 
 
 def _clear_previous(data_dir: Path) -> None:

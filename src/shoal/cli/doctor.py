@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(name="doctor")(doctor)
+    app.command(name="doctor", short_help="Check whether this machine can run a plant.")(doctor)
 
 
 def doctor(config: ConfigFile = None, set_: SetValues = None, as_json: AsJson = False) -> None:

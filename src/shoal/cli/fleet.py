@@ -211,7 +211,7 @@ def show(
     (facts,) = _described(fleet, np.array([row]))
     facts["partition"] = int(fleet.partition[row])
     signs_in = str(facts["gateway_id"] or site)
-    sealed = registry.credentials().get(SiteId(signs_in))
+    sealed = registry.credentials([SiteId(signs_in)]).get(SiteId(signs_in))
     facts["credential"] = "none" if sealed is None else "revoked" if sealed.revoked_ns else "issued"
     if as_json:
         print_json(facts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE: Final = "SHOAL_OPERATOR_TOKEN"
 _TIMEOUT_S: Final = 30.0
+_FIXES: Final = {401: f"set {TOKEN_VARIABLE} or api.token"}
 
 Url: TypeAlias = Annotated[
     str | None,
@@ -37,14 +40,26 @@ def open_interface(url: str | None, config: Path | None, assignments: list[str] 
     )
 
 
-def ask_interface(interface: httpx.Client, path: str, *, fix: str, **parameters: Any) -> Any:
-    """Return what the interface answers to a GET.
+def ask_interface(
+    interface: httpx.Client,
+    method: str,
+    path: str,
+    *,
+    fix: str,
+    fixes: Mapping[int, str] = _FIXES,
+    query: Mapping[str, Any] | None = None,
+    body: Any = None,
+) -> Any:
+    """Return what the interface answers.
 
     Args:
         interface: From `open_interface`.
+        method: GET, or what changes something.
         path: Below the interface's address.
-        fix: What to do when it knows nothing of that.
-        parameters: Of the query; those that are None are left out.
+        fix: What to do when it refuses.
+        fixes: What to do instead when it refuses with one of these statuses.
+        query: Parameters; those that are None are left out.
+        body: Sent as JSON; None sends nothing.
 
     Raises:
         UnavailableError: when it cannot be reached, or cannot answer now.
@@ -54,9 +69,9 @@ def ask_interface(interface: httpx.Client, path: str, *, fix: str, **parameters:
 
     from shoal.domain.errors import InvalidInputError, UnavailableError
 
-    given = {name: value for name, value in parameters.items() if value is not None}
+    given = {name: value for name, value in (query or {}).items() if value is not None}
     try:
-        response = interface.get(path, params=given)
+        response = interface.request(method, path, params=given, json=body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UnavailableError(f"the interface {interface.base_url}", str(error)) from error
     if response.is_success:
@@ -67,5 +82,9 @@ def ask_interface(interface: httpx.Client, path: str, *, fix: str, **parameters:
         detail = response.reason_phrase
     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise UnavailableError("the plant", detail)
-    fixes = {401: f"set {TOKEN_VARIABLE} or api.token"}
     raise InvalidInputError(field=path, value=detail, fix=fixes.get(response.status_code, fix))
+
+
+def instant(t_ms: int) -> str:
+    """Return an instant of an answer as it is printed."""
+    return datetime.fromtimestamp(t_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -27,14 +27,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(config.app, name="config")
-app.add_typer(history.app, name="history")
-app.add_typer(alarms.app, name="alarms")
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(twin.app, name="twin")
+running.register(app)
 doctor.register(app)
 bench.register(app)
-running.register(app)
+app.add_typer(config.app, name="config")
+app.add_typer(fleet.app, name="fleet")
+app.add_typer(twin.app, name="twin")
+app.add_typer(alarms.app, name="alarms")
+app.add_typer(history.app, name="history")
 
 
 def _version(asked: bool) -> None:

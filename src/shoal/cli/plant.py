@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -49,19 +50,35 @@ def start_role(
     supervisor: Supervisor, role: str, *, data_dir: Path, settings_file: Path, processes: int = 1
 ) -> None:
     """Start a role's process, or several that share its work."""
-    from shoal.runtime.children import ChildSpec
-
     for number in range(1, processes + 1):
         name = role if number == 1 else f"{role}-{number}"
-        supervisor.start(
-            ChildSpec(
-                role=name,
-                argv=(sys.executable, "-m", "shoal.cli.role", role, "--settings", str(settings_file)),
-                log_file=data_dir / "logs" / f"{name}.log",
-                env={**ONE_THREAD, **EXTRA_ENV.get(role, {})},
-                tier=TIERS[role],
-            )
+        start_process(supervisor, role, name, data_dir=data_dir, settings_file=settings_file)
+
+
+def start_process(
+    supervisor: Supervisor, role: str, name: str, *, data_dir: Path, settings_file: Path
+) -> None:
+    """Start one process of a role under a name of its own."""
+    from shoal.runtime.children import ChildSpec
+
+    supervisor.start(
+        ChildSpec(
+            role=name,
+            argv=(sys.executable, "-m", "shoal.cli.role", role, "--settings", str(settings_file)),
+            log_file=data_dir / "logs" / f"{name}.log",
+            env={**ONE_THREAD, **EXTRA_ENV.get(role, {})},
+            tier=TIERS[role],
         )
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody uses now."""
+    with ExitStack() as stack:
+        free = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in free:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in free]
 
 
 def write_roles(data_dir: Path, supervisor: Supervisor, now_ms: int) -> None:

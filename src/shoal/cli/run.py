@@ -30,8 +30,8 @@ sim = typer.Typer(help="Run a part of the simulated world against a plant.", no_
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(name="demo")(demo)
-    app.command(name="up")(up)
+    app.command(name="demo", short_help="Run a whole plant on real prices, with its page.")(demo)
+    app.command(name="up", short_help="Run the roles of a plant until Ctrl-C.")(up)
     app.add_typer(sim, name="sim")
 
 
@@ -176,7 +176,7 @@ def up(
     asyncio.run(run_roles(settings, chosen))
 
 
-@sim.command(name="homes")
+@sim.command(name="homes", short_help="Register a simulated fleet and run its homes.")
 def sim_homes(
     sites: Annotated[int | None, typer.Option("--sites", help="Number of homes.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same homes.")] = None,
@@ -188,7 +188,7 @@ def sim_homes(
     _simulate("homes", config, assignments, sites=sites, seed=seed, data_dir=data_dir)
 
 
-@sim.command(name="market")
+@sim.command(name="market", short_help="Run the simulated day-ahead market.")
 def sim_market(
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The plant's data directory.")] = None,
     config: ConfigFile = None,
@@ -198,7 +198,7 @@ def sim_market(
     _simulate("market", config, assignments, sites=None, seed=None, data_dir=data_dir)
 
 
-@sim.command(name="load")
+@sim.command(name="load", short_help="Load a plant with the telemetry of a synthetic fleet.")
 def sim_load(
     sites: Annotated[int, typer.Option("--sites", help="Number of sites, at least.")] = 10_000,
     rate: Annotated[float, typer.Option("--rate", help="Samples a second, all sites together.")] = 10_000.0,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 
-from shoal.cli.interface import Url, ask_interface, open_interface
+from shoal.cli.interface import Url, ask_interface, instant, open_interface
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json
 
 app = typer.Typer(help="Look at twins and their owners.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,7 +15,7 @@ app = typer.Typer(help="Look at twins and their owners.", no_args_is_help=True, 
 _STATES: Final = ("any", "fresh", "suspect", "stale", "unknown", "silent")
 
 
-@app.command()
+@app.command(short_help="Print one site as the plant sees it now.")
 def show(
     site: Annotated[str, typer.Argument(metavar="SITE")],
     url: Url = None,
@@ -27,7 +26,7 @@ def show(
     """Print one site with its twin: what was measured last, how old it is, and what is to be said of it."""
     with open_interface(url, config, set_) as interface:
         found = ask_interface(
-            interface, f"/api/sites/{quote(site, safe='')}", fix="`shoal fleet list` shows the sites"
+            interface, "GET", f"/api/sites/{quote(site, safe='')}", fix="`shoal fleet list` shows the sites"
         )
     if as_json:
         print_json(found)
@@ -37,7 +36,7 @@ def show(
     heard = (
         "never heard"
         if found["heard_ms"] is None
-        else f"{_time(found['heard_ms'])}, {_age(found['age_s'])} ago"
+        else f"{instant(found['heard_ms'])}, {_age(found['age_s'])} ago"
     )
     battery = f"{plate['discharge_limit_kw']:g} kW, {plate['energy_capacity_kwh']:g} kWh"
     stored = "" if found["soc_frac"] is None else f"{found['soc_frac']:.1%}, {found['energy_kwh']:.1f} kWh"
@@ -76,11 +75,10 @@ def list_(
     with open_interface(url, config, set_) as interface:
         found = ask_interface(
             interface,
+            "GET",
             "/api/twins",
             fix="`shoal fleet list` shows groups, --help the states",
-            group=group,
-            state=state,
-            limit=limit,
+            query={"group": group, "state": state, "limit": limit},
         )
     if as_json:
         print_json(found)
@@ -97,13 +95,13 @@ def list_(
         )
 
 
-@app.command()
+@app.command(short_help="Print who owns which shards.")
 def shards(
     url: Url = None, config: ConfigFile = None, set_: SetValues = None, as_json: AsJson = False
 ) -> None:
     """Print who owns which shards, and how far behind the journal the state is that they kept last."""
     with open_interface(url, config, set_) as interface:
-        found = ask_interface(interface, "/api/owners", fix="start the plant with `shoal up`")
+        found = ask_interface(interface, "GET", "/api/owners", fix="start the plant with `shoal up`")
     if as_json:
         print_json(found)
         return
@@ -146,7 +144,3 @@ def _age(age_s: float) -> str:
     if age_s < 120:
         return f"{age_s:.1f} s"
     return f"{age_s / 60:.0f} min" if age_s < 7_200 else f"{age_s / 3_600:.1f} h"
-
-
-def _time(t_ms: int) -> str:
-    return datetime.fromtimestamp(t_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

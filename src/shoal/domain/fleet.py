@@ -161,7 +161,7 @@ def _no_types() -> NDArray[np.uint8]:
     return np.empty(0, dtype=np.uint8)
 
 
-_SITE_COLUMNS: Final = (
+SITE_COLUMNS: Final = (
     "nameplate",
     "latitude_deg",
     "longitude_deg",
@@ -169,6 +169,7 @@ _SITE_COLUMNS: Final = (
     "gateway_unit",
     "device_type",
 )
+"""What a fleet has of each site, beside its name and its memberships."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ class Fleet:
             values = getattr(self, name)
             if not len(values):
                 object.__setattr__(self, name, np.full(sites, default, dtype=values.dtype))
-        lengths = {name: len(getattr(self, name)) for name in _SITE_COLUMNS}
+        lengths = {name: len(getattr(self, name)) for name in SITE_COLUMNS}
         lengths |= {f"leaf_group[{name}]": len(leaves) for name, leaves in self.leaf_group.items()}
         for name, length in lengths.items():
             if length != sites:
@@ -221,7 +222,7 @@ class Fleet:
 
     def take(self, rows: NDArray[np.int64]) -> Fleet:
         """Return the fleet of these rows only, in their order; groups, resources and gateways stay."""
-        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in _SITE_COLUMNS}
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in SITE_COLUMNS}
         return replace(
             self,
             site_ids=tuple(self.site_ids[row] for row in rows.tolist()),

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
-from shoal.domain.fleet import NAMEPLATE, Fleet, Group, Resource
+from shoal.domain.fleet import NAMEPLATE, SITE_COLUMNS, Fleet, Group, Resource
 from shoal.domain.ids import HierarchyId, SiteId
 
 _LEAF: Final = "leaf:"
-_COLUMNS: Final = ("latitude_deg", "longitude_deg", "gateway_of", "gateway_unit", "device_type")
+_COLUMNS: Final = tuple(name for name in SITE_COLUMNS if name != "nameplate")
 
 
 class _Names(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ class Flag(IntFlag):
     CLOCK_CORRECTED = 1
     """The device's clock was implausible; `ts_ns` was set right."""
     CLOCK_DOUBTFUL = 2
-    """The device's clock is implausible and could not be set right."""
+    """The device's clock is implausible or contradicts its count, and when the sample was taken is not certain."""
     SIGN = 4
     """A power has a sign that it cannot have."""
     STUCK = 8

@@ -35,7 +35,7 @@ class ShardAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         t_ns: The instant that the shard had caught up with.
         shard: Its number.
-        token: Under which token its owner answers; of two answers the one with the larger token counts.
+        token: Under which token its owner answers.
         sites: How many sites the shard has in all.
         rows: Fleet rows of the sites in this answer (int64).
         latest: Latest records of these sites (dtype of `TELEMETRY`).

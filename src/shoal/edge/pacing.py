@@ -7,11 +7,15 @@ stays in the outbox.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.interval import NS_PER_S
 from shoal.domain.pace import Pace
+
+_ALL: Final = slice(None)
 
 
 class Pacing:
@@ -44,7 +48,7 @@ class Pacing:
         self._issued_ns[newer] = pace.issued_ns
         every_ns = int(pace.every_s * NS_PER_S)
         # who is slowed down already keeps its place, so that repeated words do not push its turn ahead of it
-        again = self._slowed(now_ns)[newer] & (self._every_ns[newer] == every_ns)
+        again = self._slowed(newer, now_ns) & (self._every_ns[newer] == every_ns)
         fresh = newer[~again]
         self._every_ns[newer] = every_ns
         self._next_ns[fresh] = now_ns + (self._rng.random(len(fresh)) * every_ns).astype(np.int64)
@@ -53,7 +57,7 @@ class Pacing:
 
     def may_report(self, now_ns: int) -> NDArray[np.bool_]:
         """Return who may report now (N)."""
-        may: NDArray[np.bool_] = ~self._slowed(now_ns) | (self._next_ns <= now_ns)
+        may: NDArray[np.bool_] = ~self._slowed(_ALL, now_ns) | (self._next_ns <= now_ns)
         return may
 
     def reported(self, rows: NDArray[np.int64], now_ns: int) -> None:
@@ -61,13 +65,13 @@ class Pacing:
         # by whole intervals, so that each keeps its place among the others
         every_ns = np.maximum(self._every_ns[rows], 1)
         behind = np.maximum(now_ns - self._next_ns[rows], 0) // every_ns + 1
-        slowed = self._slowed(now_ns)[rows]
+        slowed = self._slowed(rows, now_ns)
         self._next_ns[rows[slowed]] += (behind * every_ns)[slowed]
 
     def slowed(self, now_ns: int) -> int:
         """Return how many sites are slowed down now."""
-        return int(np.count_nonzero(self._slowed(now_ns)))
+        return int(np.count_nonzero(self._slowed(_ALL, now_ns)))
 
-    def _slowed(self, now_ns: int) -> NDArray[np.bool_]:
-        slowed: NDArray[np.bool_] = (now_ns < self._until_ns) & (self._every_ns > 0)
+    def _slowed(self, rows: NDArray[np.int64] | slice, now_ns: int) -> NDArray[np.bool_]:
+        slowed: NDArray[np.bool_] = (now_ns < self._until_ns[rows]) & (self._every_ns[rows] > 0)
         return slowed

@@ -6,6 +6,7 @@ refers to must stay until its owner refers to something newer, so a full stream 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from shoal.domain.errors import SettingsError, UnavailableError
 from shoal.domain.interval import NS_PER_S
 from shoal.fabric.connection import translated
 from shoal.fabric.subjects import (
+    MOST_SHARDS,
     OWNERS_STREAM,
     OWNERS_SUBJECTS,
     QUARANTINE_STREAM,
@@ -124,14 +126,21 @@ def _streams(limits: StreamLimits) -> tuple[dict[str, Any], ...]:
 
 
 async def _check_shards(client: Client, shards: int) -> None:
-    answer = await _api(client, "STREAM.NAMES", {"subject": TELEMETRY_SUBJECTS})
-    present = len(answer.get("streams") or [])
-    if present not in (0, shards):
+    answer = await _api(client, "STREAM.LIST", {"subject": TELEMETRY_SUBJECTS})
+    present = {one["config"]["name"]: one["config"]["subjects"] for one in answer.get("streams") or []}
+    if not _is_division(present, shards):
+        found = next((n for n in range(1, MOST_SHARDS + 1) if _is_division(present, n)), len(present))
         raise SettingsError(
             field="telemetry.shards",
             value=shards,
-            fix=f"set it to {present}: the journal is divided into so many streams, and stays so",
+            fix=f"set it to {found}: the journal is divided into so many streams, and stays so",
         )
+
+
+def _is_division(present: Mapping[str, Sequence[str]], shards: int) -> bool:
+    """Return whether these are streams of so many; some may be missing, after a first start that was cut short."""
+    wanted = {telemetry_stream(shard): list(stream_subjects(shard, shards)) for shard in range(shards)}
+    return all(wanted.get(name) == subjects for name, subjects in present.items())
 
 
 async def _ensure(client: Client, wanted: dict[str, Any]) -> None:

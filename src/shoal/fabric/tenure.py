@@ -127,10 +127,7 @@ class Tenure:
                 committed later over another commit of this tenure.
             InvalidInputError: when `state` is too long for a register.
         """
-        if len(state) > MOST_STATE_BYTES:
-            raise InvalidInputError(
-                field="state of a unit", value=len(state), fix=f"give at most {MOST_STATE_BYTES} bytes"
-            )
+        _check_size(state)
         async with self._lock:
             await self._write(Register(self._member, self._token, state))
 
@@ -142,10 +139,7 @@ class Tenure:
             UnavailableError: when the engine did not answer; the tenure has ended all the same, and the register is
                 given back later or expires with its member, with the state committed before or with this one.
         """
-        if state is not None and len(state) > MOST_STATE_BYTES:
-            raise InvalidInputError(
-                field="state of a unit", value=len(state), fix=f"give at most {MOST_STATE_BYTES} bytes"
-            )
+        _check_size(state or b"")
         async with self._lock:
             try:
                 await self._write(Register("", self._token, self._state if state is None else state))
@@ -215,3 +209,10 @@ class Tenure:
             return decode_register(self._subject, await self._registers.read(self._subject)).token
         except UnavailableError:
             return self._token
+
+
+def _check_size(state: bytes) -> None:
+    if len(state) > MOST_STATE_BYTES:
+        raise InvalidInputError(
+            field="state of a unit", value=len(state), fix=f"give at most {MOST_STATE_BYTES} bytes"
+        )

@@ -32,7 +32,10 @@ def batch(
     def operator(upstream: Stream[T]) -> Stage[list[T]]:
         async def work(stage: Stage[list[T]]) -> None:
             while True:
-                held = [await stage.take(upstream)]
+                try:
+                    held = [await stage.take(upstream)]
+                except StopAsyncIteration:
+                    return
                 due_s = asyncio.get_running_loop().time() + max_wait_s
                 try:
                     while len(held) < max_items:
@@ -48,12 +51,6 @@ def batch(
                     raise
                 await stage.give(held, worth=len(held))
 
-        async def until_end(stage: Stage[list[T]]) -> None:
-            try:
-                await work(stage)
-            except StopAsyncIteration:
-                return
-
-        return Stage(name, until_end, upstream=(upstream,), capacity=capacity)
+        return Stage(name, work, upstream=(upstream,), capacity=capacity)
 
     return operator

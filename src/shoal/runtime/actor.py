@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -44,6 +44,9 @@ class Behaviour(Protocol[Message, Answer]):
         ...
 
 
+_PAUSES: Final = Backoff(first_s=0.05, cap_s=5.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supervision:
     """How often a failing actor is started again.
@@ -54,7 +57,7 @@ class Supervision:
         window_s: See `failures`.
     """
 
-    pauses: Backoff = Backoff(first_s=0.05, cap_s=5.0)
+    pauses: Backoff = _PAUSES
     failures: int = 5
     window_s: float = 60.0
 

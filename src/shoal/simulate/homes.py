@@ -1,10 +1,9 @@
 """Many simulated sites in one process: physics, agents and their connections, behind a network with faults.
 
-Every site is a real device to the plant: it signs in over MQTT with its own credential or speaks through its gateway, reports
-what it measures from its own meters, keeps each sample until the plant calls it durable, and follows leases by the same
-agent code that runs at an edge. Only the
-world around it is simulated. The process keeps books of its own (what was sent, what every battery really did), which the plant
-never sees; they are what its figures are judged by.
+Every site is a real device to the plant: it signs in over MQTT with its own credential or speaks through its gateway,
+reports what it measures from its own meters, keeps each sample until the plant calls it durable, and follows leases by
+the same agent code that runs at an edge. Only the world around it is simulated. The process keeps books of its own (what
+was sent, what every battery really did), which the plant never sees; they are what its figures are judged by.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class LoadPlan:
         sent = np.full(connections, whole * burst, dtype=np.int64)
         sent[:extra] += burst
         if rest:
-            sent[extra % connections] += rest
+            sent[extra] += rest
         if not self.gateways:
             return self.first_seq - 1 + sent * self.samples_per_message
         rounds, into = np.divmod(sent, self.ring)

@@ -66,6 +66,11 @@ class Reports:
         sites = len(fleet.site_ids)
         devices = devices_of(fleet)
         self._device_of = devices.device_of
+        # a word for everybody comes once to each device: its sites are looked up, not searched for among all
+        self._by_device = np.argsort(self._device_of, kind="stable")
+        self._first_of = np.searchsorted(
+            self._device_of, np.arange(len(devices.names) + 1), sorter=self._by_device
+        )
         self._behind = fleet.gateway_of >= 0
         self._unit = np.where(self._behind, fleet.gateway_unit, 0)
         pairs = zip(self._device_of.tolist(), self._unit.tolist(), strict=True)
@@ -204,8 +209,8 @@ class Reports:
         """Let the sites of a device follow the plant's pace."""
         with contextlib.suppress(WireFormatError):
             pace = decode_pace(message.payload)
-            rows = np.flatnonzero((self._device_of == message.row) & self.online)
-            self._pacing.hear(rows, pace, now_ns)
+            rows = self._by_device[self._first_of[message.row] : self._first_of[message.row + 1]]
+            self._pacing.hear(rows[self.online[rows]], pace, now_ns)
             if pace.spread_s:
                 self._links.spread_s = pace.spread_s
 

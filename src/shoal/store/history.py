@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -243,15 +244,11 @@ class History:
         for tier in TIERS:
             rolled = layout.visible_rollups(layout.rollup_files(tier, self._folder.tree(tier)))
             tiers[tier] = self._tier([f.path for f in rolled], [f.hour or f.day for f in rolled])
-        merged = {(f.hour, f.unit) for f in files if f.merged}
-        hours = [(f.hour, f.unit) for f in files]
+        held = Counter((f.hour, f.unit) for f in files)
         return HistoryStatus(
             positions={unit: mark.position for unit, mark in read_marks(self._folder).items()},
             tiers=tiers,
-            parts=sum(
-                not f.merged and ((f.hour, f.unit) in merged or hours.count((f.hour, f.unit)) > 1)
-                for f in files
-            ),
+            parts=sum(not f.merged and held[f.hour, f.unit] > 1 for f in files),
         )
 
     def _tier(self, paths: Sequence[str], times: Sequence[str]) -> TierStatus:

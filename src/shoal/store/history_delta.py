@@ -104,18 +104,21 @@ class DeltaSamples:
     def merge(self, hour: list[RawFile]) -> int:
         """See `RawTable`: one commit takes the old files out and the new one in."""
         last = hour[-1]
-        to_seq = max(f.to_seq for f in hour)
+        table = self.open()
+        # the commit takes out every file of the hour in this version, also one that was appended after the listing
+        files = [f for f in _files(table, lambda name: name == f"hour={last.hour}") if f.unit == last.unit]
+        to_seq = max((f.to_seq for f in files), default=0)
         rows = 0
 
         def blocks() -> Iterator[pa.RecordBatch]:
             nonlocal rows
-            for block in sorted_blocks(self._folder, [f.path for f in hour]):
+            for block in sorted_blocks(self._folder, [f.path for f in files]):
                 rows += len(block)
                 yield from _partitioned(block.select(SCHEMA.names), to_seq, last.hour, last.unit).to_batches()
 
         with translated(self._uri):
             deltalake.write_deltalake(
-                self.open(),
+                table,
                 pa.RecordBatchReader.from_batches(DELTA_SCHEMA, blocks()),
                 mode="overwrite",
                 predicate=f"hour = '{last.hour}' AND unit = '{last.unit}'",

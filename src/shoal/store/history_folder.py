@@ -56,10 +56,6 @@ class Folder(Protocol):
         """Remove a folder with everything in it."""
         ...
 
-    def exists(self, path: str) -> bool:
-        """Return whether there is such a file."""
-        ...
-
     def read(self, path: str) -> bytes | None:
         """Return a small file, None when it is not there."""
         ...
@@ -133,7 +129,7 @@ class LocalFolder:
             sink.flush()
             os.fsync(sink.fileno())
         for folder in {target.parent, *(made.parent for made in new)}:
-            _sync(folder)
+            sync_folder(folder)
 
     def rename(self, old: str, new: str) -> bool:
         """See `Folder`."""
@@ -141,7 +137,7 @@ class LocalFolder:
             (self._root / old).replace(self._root / new)
         except FileNotFoundError:
             return False
-        _sync((self._root / new).parent)
+        sync_folder((self._root / new).parent)
         return True
 
     def remove(self, path: str) -> bool:
@@ -155,10 +151,6 @@ class LocalFolder:
     def remove_folder(self, sub: str) -> None:
         """See `Folder`."""
         shutil.rmtree(self._root / sub, ignore_errors=True)
-
-    def exists(self, path: str) -> bool:
-        """See `Folder`."""
-        return (self._root / path).exists()
 
     def read(self, path: str) -> bytes | None:
         """See `Folder`."""
@@ -270,11 +262,6 @@ class ObjectFolder:
         with suppress(FileNotFoundError):
             self._files.rm(self._at(sub), recursive=True)
 
-    def exists(self, path: str) -> bool:
-        """See `Folder`."""
-        self._files.invalidate_cache()
-        return bool(self._files.exists(self._at(path)))
-
     def read(self, path: str) -> bytes | None:
         """See `Folder`."""
         try:
@@ -328,7 +315,7 @@ def open_folder(place: Path | str, options: Mapping[str, Any] | None = None) -> 
     return ObjectFolder(place, options)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -157,8 +157,10 @@ class Keeper:
                 if hour not in expired:
                     self._merge(mine, settled=True, now=everything)
         if not stop():
-            self._raw.expire(sorted(expired))
-            self._count.expired += len(expired)
+            # an hour that may not have been rolled up stays for the next pass
+            gone = sorted(hour for hour in expired if hour[:10] not in unsure)
+            self._raw.expire(gone)
+            self._count.expired += len(gone)
             self._count.removed_files += self._raw.clean(self._options.grace_s)
             for tier in TIERS:
                 self._keep_days(tier, now_ns, horizons[tier], seen_to, unsure)
@@ -222,15 +224,18 @@ class Keeper:
         of_day: dict[tuple[str, str], list[RollupFile]] = {}
         for file in listed:
             of_day.setdefault((file.day, file.unit), []).append(file)
+        gone: set[str] = set()
         for (day, unit), mine in sorted(of_day.items()):
             end_ns = layout.day_start_ns(day) + _NS_PER_DAY
             if end_ns <= oldest_ns:
-                self._folder.remove_folder(f"{tier}/day={day}")
-                self._count.expired += 1
+                gone.add(day)
             elif end_ns + self._options.settle_s * NS_PER_S <= now_ns and day not in unsure:
                 with self._skipping(unsure, day):
                     seen = [f for f in mine if f.to_seq <= seen_to.get(unit, -1)]
                     self._merge_day(tier, day, unit, seen)
+        for day in sorted(gone):
+            self._folder.remove_folder(f"{tier}/day={day}")
+        self._count.expired += len(gone)
         counting = {f.path: f for f in layout.visible_rollups(listed)}
         pairs = []
         for file in listed:

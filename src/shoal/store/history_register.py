@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from shoal.domain.errors import CorruptStateError, FencedOutError
+from shoal.store.history_folder import sync_folder
 
 
 class Register(Protocol):
@@ -145,8 +146,4 @@ class FileRegister:
             sink.flush()
             os.fsync(sink.fileno())
         temporary.replace(self._path)
-        handle = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(self._path.parent)

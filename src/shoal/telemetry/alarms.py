@@ -96,7 +96,8 @@ class AlarmDesk:
         self._now_ns = now_ns
         self._rules = rules
         self._book = AlarmBook(fleet, rules)
-        self._conditions = np.zeros(len(fleet.site_ids), dtype=np.uint16)
+        self._booked = len(fleet.site_ids)
+        self._conditions = np.zeros(self._booked, dtype=np.uint16)
         self._seen = False
         self._latest_ns = 0
         self._unsaved: Channel[AlarmEvent] = Channel(
@@ -104,16 +105,17 @@ class AlarmDesk:
         )
         self._saving = Retry(backoff=SAVE_BACKOFF)
         self._count: Counter[str] = Counter()
+        self._saved = 0
         self._refused = 0
 
     async def restore(self) -> None:
-        """Go on with the alarms that stood when the desk was last there.
+        """Go on with the alarms that are kept: those that stood when a desk was last there.
 
         Raises:
-            UnavailableError: when the database cannot be reached.
+            UnavailableError: when the database cannot be reached, or lacks something that happened here.
         """
-        active, number = await asyncio.to_thread(lambda: (self._store.active(), self._store.next_number()))
-        self._book = AlarmBook(self.fleet, self._rules, active=active, next_number=number)
+        if not await self._restored():
+            raise UnavailableError("the alarms", "some of this process are not kept yet")
 
     def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16]) -> None:
         """Take the `Condition` bits of some sites; those of the others stay as they were.
@@ -134,16 +136,15 @@ class AlarmDesk:
         if not added:
             self._book.regroup(fleet)
             return
-        # a book for more sites goes on from what is kept, so that must be everything
         self._conditions = np.concatenate([self._conditions, np.zeros(added, dtype=np.uint16)])
-        while self._unsaved.statistics().queued:  # noqa: ASYNC110 - a channel has no event for it
+        # a book for more sites goes on from what is kept; until that is everything the former one decides
+        while not await self._restored():  # noqa: ASYNC110 - the database has no event for it
             await asyncio.sleep(SAVE_WITHIN_S)
-        await self.restore()
 
     async def tick(self, t_ns: int, measures: Sequence[Measure] = ()) -> list[AlarmEvent]:
         """Let the book decide, keep what it decided, publish what stands; return the events."""
         t_ns = self._advanced(t_ns)
-        seen = self._conditions if self._seen else None
+        seen = self._conditions[: self._booked] if self._seen else None
         events = self._book.step(Observation(t_ns=t_ns, condition_flags=seen, measures=measures))
         self._keep(events)
         await self._tell(t_ns)
@@ -178,21 +179,40 @@ class AlarmDesk:
         except UnavailableError as error:
             self._queue(events)
             return self._refuse("unavailable", f"it is noted, but not kept yet: {error}")
+        self._saved += len(events)
         return msgspec.json.encode(AcknowledgeAnswer(alarm=found))
 
     def statistics(self) -> AlarmStatistics:
         """Return the counters."""
         active = self._book.active()
-        unsaved = self._unsaved.statistics()
         return AlarmStatistics(
             active=len(active),
             unacknowledged=sum(alarm.acknowledged_ns is None for alarm in active),
             active_by_severity=dict(Counter(alarm.severity.value for alarm in active)),
             events_total=dict(self._count),
-            unsaved=unsaved.queued,
-            unsaved_dropped_total=sum(unsaved.dropped_total.values()),
+            unsaved=self._waiting(),
+            unsaved_dropped_total=self._dropped(),
             refused_total=self._refused,
         )
+
+    async def _restored(self) -> bool:
+        """Make the book anew from what is kept; return False when that lacks something that happened here."""
+        happened = self._count.total()
+        if self._waiting():
+            return False
+        active, number = await asyncio.to_thread(lambda: (self._store.active(), self._store.next_number()))
+        if self._count.total() != happened:  # while it was read
+            return False
+        self._book = AlarmBook(self.fleet, self._rules, active=active, next_number=number)
+        self._booked = len(self.fleet.site_ids)
+        return True
+
+    def _waiting(self) -> int:
+        """Return how many steps are not in the database yet, those included that are on their way to it."""
+        return self._count.total() - self._saved - self._dropped()
+
+    def _dropped(self) -> int:
+        return sum(self._unsaved.statistics().dropped_total.values())
 
     def _advanced(self, t_ns: int) -> int:
         """Return the instant, or the latest one heard of: a tick may come after a note that was taken after it."""
@@ -231,6 +251,7 @@ class AlarmDesk:
 
     async def _save(self, events: list[AlarmEvent]) -> None:
         await self._saving.call(lambda: asyncio.to_thread(self._store.record, events))
+        self._saved += len(events)
 
     def _refuse(self, reason: str, detail: str) -> bytes:
         self._refused += 1

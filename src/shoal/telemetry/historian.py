@@ -21,6 +21,7 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.fabric.ownership import Event, Gained, Lost, Recalled
 from shoal.fabric.tenure import Tenure
+from shoal.flow.retry import Backoff
 from shoal.store.history_keep import Keeper, KeepStatistics
 from shoal.telemetry.historian_unit import HistorianUnit, Reader
 
@@ -31,7 +32,7 @@ QUIET_S: Final = 0.25
 PAUSE_S: Final = 0.05
 CLOSING_BATCH: Final = 2_000
 _KEEP_CONDUCTED_NS: Final = 24 * NS_PER_HOUR
-_BACKOFF_S: Final = (0.2, 10.0)
+_BACKOFF: Final = Backoff(first_s=0.2, cap_s=10.0)
 
 _log = structlog.get_logger(__name__)
 
@@ -126,6 +127,7 @@ class Historian:
         self._taken = asyncio.Event()
         self._owned_all = asyncio.Event()
         self._leaving = False
+        self._fleet: Fleet | None = None
         self._failures = self._stalls = 0
 
     # -- what it owns
@@ -156,12 +158,15 @@ class Historian:
 
     async def _run(self, tenure: Tenure) -> None:
         """Run a unit; one that fails is made again from what it has committed."""
-        wait_s = _BACKOFF_S[0]
+        failures = 0
         while not tenure.ended:
+            fleet = self._fleet
             unit = self._make_unit(tenure, self._gate, self._taken.set)
             try:
                 reader = self._make_reader(tenure.unit, await unit.restore())
                 try:
+                    if self._fleet is not None and self._fleet is not fleet:
+                        unit.follow_fleet(self._fleet)  # it has changed while the unit was restored
                     self._take_up(tenure, unit)
                     await unit.read(reader)
                 finally:
@@ -173,10 +178,11 @@ class Historian:
                 raise
             except (ShoalError, OSError) as error:
                 self._failures += 1
+                failures = 1 if unit.statistics().writes else failures + 1
+                wait_s = _BACKOFF.ceiling_s(failures)
                 _log.warning("unit failed", unit=tenure.unit, why=str(error), again_in_s=wait_s)
-            self._forget(tenure)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _BACKOFF_S[1])
+                self._forget(tenure)
+                await asyncio.sleep(wait_s)
         self._forget(tenure)
 
     def _take_up(self, tenure: Tenure, unit: HistorianUnit) -> None:
@@ -192,9 +198,13 @@ class Historian:
         """Write what was read and give the unit up."""
         unit = self._units.get(tenure.unit)
         await self._lay_down(tenure)
-        with contextlib.suppress(FencedOutError, UnavailableError):
-            if unit is not None:
+        if unit is not None:
+            try:
                 await unit.close()
+            except (FencedOutError, UnavailableError, OSError) as error:
+                # whoever owns the unit next reads again from what was committed
+                _log.warning("not written before it was given up", unit=tenure.unit, why=str(error))
+        with contextlib.suppress(FencedOutError, UnavailableError):
             await tenure.release()
 
     async def _lay_down(self, tenure: Tenure) -> None:
@@ -210,6 +220,7 @@ class Historian:
 
     def follow_fleet(self, fleet: Fleet) -> None:
         """Go on with a fleet to which sites were added."""
+        self._fleet = fleet
         for unit in self._units.values():
             unit.follow_fleet(fleet)
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.alarms import AlarmKind
-from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S
 from shoal.telemetry.alarms import AlarmDesk
@@ -29,8 +28,6 @@ class PlantWatch:
         Raises:
             UnavailableError: when the database cannot be reached, or lacks something that happened here.
         """
-        if self._desk.statistics().unsaved:
-            raise UnavailableError("the alarms", "some of this process are not kept yet")
         await self._desk.restore()
         self._missing_since_ns = {}
 

@@ -56,7 +56,7 @@ class SiteAlarms:
         sites = len(fleet.site_ids)
         self._watch = Watch(sites, {rule.condition: rule.delay for rule in rules.sites.values()})
         self._held: dict[AlarmKind, list[_Standing]] = {kind: [] for kind in rules.sites}
-        self._label = np.zeros(sites, dtype=np.int16)
+        self._label = np.zeros(sites, dtype=np.int32)
         self._resumed = bool(active)
         self._anew = False
         for alarm in active:

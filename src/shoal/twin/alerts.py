@@ -18,6 +18,7 @@ from shoal.domain.interval import Interval, to_ns
 from shoal.twin.layout import Layout
 
 _SHAPES: Final = "a Polygon, a MultiPolygon, a Feature of one or a FeatureCollection of them"
+_MOST_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,8 @@ def alerts_from_geojson(content: object) -> tuple[WeatherAlert, ...]:
     kind = _kind(content, "geojson")
     assert isinstance(content, Mapping)
     if kind == "FeatureCollection":
-        features = content.get("features")
-        if not isinstance(features, Sequence):
-            raise InvalidInputError(field="geojson.features", value=features, fix="give a list of features")
-        named = [(feature, f"geojson.features[{number}]") for number, feature in enumerate(features)]
+        features = enumerate(_items(content.get("features"), "geojson.features"))
+        named = [(feature, f"geojson.features[{number}]") for number, feature in features]
     else:
         named = [(content, "geojson")]
     alerts: list[WeatherAlert] = []
@@ -77,6 +76,10 @@ def alerts_from_geojson(content: object) -> tuple[WeatherAlert, ...]:
             alerts.append(_alert({}, area_from_geojson(feature, where), where))
         elif feature.get("geometry") is not None:
             properties = feature.get("properties") or {}
+            if not isinstance(properties, Mapping):
+                raise InvalidInputError(
+                    field=f"{where}.properties", value=_short(properties), fix="give an object, or null"
+                )
             area = area_from_geojson(feature["geometry"], f"{where}.geometry")
             alerts.append(_alert({"id": feature.get("id"), **properties}, area, where))
     return tuple(alerts)
@@ -153,12 +156,15 @@ def _instant(properties: Mapping[str, Any], names: Sequence[str], where: str) ->
     for name in names:
         if properties.get(name) is not None:
             try:
-                return to_ns(datetime.fromisoformat(properties[name]))
-            except (TypeError, ValueError) as error:
+                instant_ns = to_ns(datetime.fromisoformat(properties[name]))
+                if abs(instant_ns) > _MOST_NS:
+                    raise ValueError("beyond what 64 bits hold")
+                return instant_ns
+            except (TypeError, ValueError, InvalidInputError) as error:
                 raise InvalidInputError(
                     field=f"{where}.properties.{name}",
                     value=_short(properties[name]),
-                    fix="write it like 2026-05-04T16:00:00-05:00",
+                    fix="write it like 2026-05-04T16:00:00-05:00, up to the year 2261",
                 ) from error
     return None
 

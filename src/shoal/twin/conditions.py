@@ -101,20 +101,17 @@ class Watch:
 
     def look(
         self, condition_flags: NDArray[np.uint16], t_ns: int, *, at_once: bool = False
-    ) -> dict[Condition, bool]:
+    ) -> set[Condition]:
         """Take what is the matter with every site now; return the conditions whose rows changed.
 
         Args:
             condition_flags: Bits by row.
             t_ns: Now.
             at_once: Whether everything counts without delay.
-
-        Returns:
-            By condition, whether some site is newly in it (else sites only left it).
         """
         differing = np.flatnonzero(((condition_flags ^ self._counted) & self._watched) != 0)
         different = condition_flags[differing] ^ self._counted[differing]
-        changed: dict[Condition, bool] = {}
+        changed: set[Condition] = set()
         for condition, delay in self._delays.items():
             bit = np.uint16(condition)
             rows = differing[(different & bit) != 0]
@@ -132,7 +129,7 @@ class Watch:
                 continue
             self._counted[rows[due]] ^= bit
             self._rows[condition] = np.flatnonzero((self._counted & bit) != 0)
-            changed[condition] = bool(is_new[due].any())
+            changed.add(condition)
         return changed
 
 

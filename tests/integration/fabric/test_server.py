@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from shoal.domain.errors import UnavailableError
+from shoal.domain.errors import SettingsError, UnavailableError
 from shoal.fabric.connection import EventCounter
 from shoal.fabric.keys import Role
 from shoal.fabric.server import NatsServer, find_binary
 from shoal.fabric.streams import StreamLimits, ensure_streams
-from shoal.fabric.subjects import TELEMETRY_STREAM
+from shoal.fabric.subjects import TELEMETRY_STREAM, stream_subjects, telemetry_stream
 from tests.integration.fabric.plant import TIMEOUT_S, Device, Plant, wait_until
 
 PARENT = """
@@ -156,6 +156,28 @@ def test_streams_follow_their_limits(tmp_path: Path) -> None:
             assert (await client.jetstream().stream_info("SNAPSHOTS")).config.discard == "new"
             with pytest.raises(UnavailableError, match=r"QUARANTINE|TELE"):
                 await ensure_streams(client, StreamLimits(replicas=3))
+
+    asyncio.run(body())
+
+
+def test_division_of_telemetry_stays_and_an_unfinished_one_is_finished(tmp_path: Path) -> None:
+    plant = Plant.make(tmp_path)
+
+    async def body() -> None:
+        async with plant.server, plant.client(Role.FABRIC) as client:
+            await ensure_streams(client, StreamLimits(shards=4))
+            for shards in (1, 3, 5):
+                with pytest.raises(SettingsError, match="set it to 4"):
+                    await ensure_streams(client, StreamLimits(shards=shards))
+            # two of four, as a first start leaves them that was cut short
+            for shard in (2, 3):
+                await client.jetstream().delete_stream(telemetry_stream(shard))
+            with pytest.raises(SettingsError, match="set it to 4"):
+                await ensure_streams(client, StreamLimits(shards=2))
+            await ensure_streams(client, StreamLimits(shards=4))
+            for shard in range(4):
+                config = (await client.jetstream().stream_info(telemetry_stream(shard))).config
+                assert config.subjects == list(stream_subjects(shard, 4))
 
     asyncio.run(body())
 

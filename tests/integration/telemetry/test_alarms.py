@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from shoal.api.app import create_app
 from shoal.api.serve import bind, serve
-from shoal.cli import alarms as command
+from shoal.cli.interface import TOKEN_VARIABLE
 from shoal.cli.main import run
 from shoal.cli.roles.alarms import acknowledge_alarm
 from shoal.domain.ids import GroupId
@@ -92,10 +92,10 @@ def test_alarm_goes_from_silent_sites_to_a_persons_note(
             assert {alarm["subject"] for alarm in found} == {"home-0", "home-1"}
             number = str(found[0]["number"])
 
-            monkeypatch.delenv(command.TOKEN_VARIABLE, raising=False)
+            monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
             assert await shoal("alarms", "ack", number, "--url", url) == 2
             assert "operator" in capsys.readouterr().err
-            monkeypatch.setenv(command.TOKEN_VARIABLE, OPERATORS["ada"])
+            monkeypatch.setenv(TOKEN_VARIABLE, OPERATORS["ada"])
             assert await shoal("alarms", "ack", number, "--url", url, "--note", "crew sent") == 0
             assert "acknowledged by ada" in capsys.readouterr().out
             assert await shoal("alarms", "show", number, "--url", url) == 0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,11 +17,13 @@ from shoal.domain.interval import NS_PER_HOUR
 from shoal.store.history import History
 from shoal.store.history_folder import LocalFolder
 from shoal.store.history_keep import Keeper, KeepOptions
+from shoal.store.history_merge import sorted_blocks
 from shoal.store.history_register import FileRegister, UnitState
 from tests.unit.store.history_cases import UNIT, expected, in_loop, pairs, register, samples
 from tests.unit.store.records import START_NS
 
 pytest.importorskip("deltalake")
+from shoal.store import history_delta
 from shoal.store.history_delta import DeltaSamples, DeltaWriter
 
 FAR_NS = START_NS + 30 * 24 * NS_PER_HOUR
@@ -117,6 +124,42 @@ async def test_hours_are_merged_rolled_up_and_let_go(folder: LocalFolder, tmp_pa
     first = history.query("SELECT min(hour) AS hour FROM telemetry").to_pylist()
     assert first == [{"hour": "2021-02-12T08"}]
     assert history.query("SELECT sum(samples) AS n FROM rollup_1h").to_pylist() == [{"n": 360 + 3 * 4_320}]
+    history.close()
+
+
+@in_loop
+async def test_append_after_the_listing_survives_the_merge(folder: LocalFolder, tmp_path: Path) -> None:
+    raw = DeltaSamples(folder)
+    for _ in range(2):
+        await _write(folder, register(tmp_path), minutes=10)
+    listed = raw.files()
+    await _write(folder, register(tmp_path), minutes=10)
+    assert raw.merge(listed) == 90
+    history = _history(folder)
+    assert pairs(history) == expected(30)
+    history.close()
+    assert [f.to_seq for f in raw.files()] == [30]
+
+
+@in_loop
+async def test_append_during_a_merge_survives_it(
+    folder: LocalFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = DeltaSamples(folder)
+    owned = register(tmp_path)
+    for _ in range(2):
+        await _write(folder, owned, minutes=10)
+
+    def blocks(*args: object) -> Iterator[pa.Table]:
+        yield from sorted_blocks(*args)  # type: ignore[arg-type]
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(_write(folder, owned, minutes=10))).result()
+
+    monkeypatch.setattr(history_delta, "sorted_blocks", blocks)
+    with contextlib.suppress(UnavailableError):  # the log may refuse it; the next pass merges
+        raw.merge(raw.files())
+    history = _history(folder)
+    assert pairs(history) == expected(30)
     history.close()
 
 

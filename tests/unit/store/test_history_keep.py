@@ -18,7 +18,7 @@ from shoal.store.history import History
 from shoal.store.history_folder import Fill, Folder, LocalFolder, open_folder
 from shoal.store.history_keep import Keeper, KeepOptions
 from shoal.store.history_merge import merge, sorted_blocks
-from shoal.store.history_register import UnitState
+from shoal.store.history_register import FileRegister, UnitState
 from shoal.store.history_rollup import roll_up
 from shoal.store.history_schema import to_stored
 from shoal.store.history_write import PartWriter, Samples
@@ -264,6 +264,23 @@ def test_tiers_are_kept_for_their_time_counted_from_the_newest_sample(folder: Fo
     assert first == {"samples": 60}, "what came too late must not replace the whole"
 
 
+def test_folders_past_their_time_count_once_however_many_units_wrote_there(tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path / "history")
+
+    async def write(unit: str, first: int) -> None:
+        writer = PartWriter(folder, unit, FileRegister(tmp_path / f"{unit}.bin"))
+        state = await writer.recover()
+        await writer.write(samples(first=first, minutes=60), UnitState(position=state.position + 60))
+
+    for unit in ("one", "two"):
+        asyncio.run(write(unit, 0))
+        asyncio.run(write(unit, 3 * 24 * 60))
+    options = KeepOptions(raw_days=1, rollup_5min_days=2, rollup_1h_days=0, grace_s=0)
+    Keeper(folder, options).run(FAR_NS, retain=False)
+    assert Keeper(folder, options).run(FAR_NS).expired == 2
+    assert _ask(folder, "SELECT DISTINCT day FROM rollup_5min") == [{"day": "2021-02-13"}]
+
+
 def test_hour_that_was_never_rolled_up_is_before_it_goes(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path / "history")
     _write(folder, tmp_path, minutes=60)
@@ -271,6 +288,27 @@ def test_hour_that_was_never_rolled_up_is_before_it_goes(tmp_path: Path) -> None
     Keeper(folder, KeepOptions(raw_days=1, grace_s=0)).run(FAR_NS)
     assert _ask(folder, "SELECT count(*) AS n FROM telemetry") == [{"n": 3}]
     assert _ask(folder, "SELECT sum(samples) AS n FROM rollup_1h") == [{"n": 183}]
+
+
+def test_hour_that_could_not_be_rolled_up_stays_for_the_next_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = LocalFolder(tmp_path / "history")
+    _write(folder, tmp_path, minutes=60)
+    _write(folder, tmp_path, minutes=60, at_minute=3 * 24 * 60)
+
+    def first_hour_goes_away(folder: Folder, paths: list[str], **options: object) -> object:
+        if "-10T" in paths[0]:
+            raise FileNotFoundError(paths[0])
+        return sorted_blocks(folder, paths, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(history_keep, "sorted_blocks", first_hour_goes_away)
+    options = KeepOptions(raw_days=1, rollup_5min_days=0, grace_s=0)
+    done = Keeper(folder, options).run(FAR_NS)
+    assert (done.skipped, done.expired) == (1, 0)
+    monkeypatch.undo()
+    assert Keeper(folder, options).run(FAR_NS).expired == 1
+    assert _ask(folder, "SELECT sum(samples) AS n FROM rollup_1h") == [{"n": 360}]
 
 
 def test_pass_can_be_left_early(tmp_path: Path) -> None:

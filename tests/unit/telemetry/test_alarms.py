@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,21 @@ from shoal.twin.conditions import Condition
 from tests.unit.twin.forests import make_forest_fleet
 
 FLEET = make_forest_fleet()
+TIMEOUT_S = 10.0
+
+
+class Slow(AlarmLog):
+    """A log that keeps a step only once it may, and says when it was asked to."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(open_database(url))
+        self.asked = threading.Event()
+        self.may = threading.Event()
+
+    def record(self, events: Sequence[AlarmEvent]) -> None:
+        self.asked.set()
+        assert self.may.wait(TIMEOUT_S)
+        super().record(events)
 
 
 class Failing(AlarmLog):
@@ -177,6 +193,65 @@ def test_tick_that_is_late_comes_after_a_note_that_was_taken_before_it(log: Fail
 
     asyncio.run(scenario())
     assert log.active() == []
+
+
+def test_sites_that_are_added_take_no_alarm_away_that_is_on_its_way_to_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'plant.db'}"
+    migrate(url)
+    log = Slow(url)
+
+    async def scenario() -> None:
+        plant = Plant(log)
+        keeping = asyncio.create_task(plant.desk.keep())
+        plant.silence("r0s1")
+        await plant.wait()
+        assert await asyncio.to_thread(log.asked.wait, TIMEOUT_S)
+        assert plant.desk.statistics().unsaved == 1
+        following = asyncio.create_task(plant.desk.follow_fleet(make_forest_fleet(regions=3)))
+        await plant.wait()
+        assert [(one.number, one.subject) for one in plant.said[-1].active] == [(1, "r0s1")]
+        assert not following.done()
+        log.may.set()
+        async with asyncio.timeout(TIMEOUT_S):
+            await following
+        assert plant.desk.statistics().unsaved == 0
+        new = make_forest_fleet(regions=3).rows_in(GroupId("r2s0"))
+        plant.desk.see(new, np.full(len(new), Condition.SILENT, dtype=np.uint16))
+        await plant.wait()
+        assert {one.subject: one.number for one in plant.said[-1].active} == {"r0s1": 1, "r2s0": 2}
+        plant.desk.close()
+        await keeping
+
+    asyncio.run(scenario())
+
+
+def test_book_is_not_made_anew_while_a_note_is_on_its_way_to_the_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'plant.db'}"
+    migrate(url)
+    log = Slow(url)
+    log.may.set()
+
+    async def scenario() -> None:
+        former = Plant(log)
+        former.silence("r0s1")
+        await former.wait()
+        await kept(former)
+        plant = Plant(log)
+        plant.t_s = former.t_s + 60
+        await plant.desk.restore()
+        log.may.clear()
+        log.asked.clear()
+        noting = asyncio.create_task(plant.note(1))
+        assert await asyncio.to_thread(log.asked.wait, TIMEOUT_S)
+        with pytest.raises(UnavailableError, match="not kept"):
+            await plant.desk.restore()
+        log.may.set()
+        assert (await noting).alarm is not None
+        await plant.desk.restore()
+        await plant.wait(ticks=1)
+        assert plant.said[-1].active[0].acknowledged_by == "ada"
+
+    asyncio.run(scenario())
 
 
 def test_notes_that_make_no_sense_are_refused(log: Failing) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from shoal.domain.clock import Tick
 from shoal.domain.errors import CorruptStateError
@@ -87,6 +89,9 @@ class _Rig:
         self.clock = SetClock(0 if conducted else START_NS)
         self.folder = _FullDisk(tmp_path / "history")
         self.membership = _Membership()
+        self.fleet = FLEET
+        self.until: int | None = None
+        self.on_making: Callable[[], object] = lambda: None
         self.journals = {unit: self._journal(unit) for unit in UNITS}
         self.readers: dict[str, MemoryReader] = {}
         self.unit_options = UnitOptions(**options)
@@ -103,12 +108,13 @@ class _Rig:
         return make_journal(FLEET.take(_rows_of(unit)(FLEET)), minutes=MINUTES, seed=5)
 
     def _make_unit(self, tenure: Tenure, gate: asyncio.Event, on_taken: Callable[[], None]) -> HistorianUnit:
+        self.on_making()
         return HistorianUnit(
             unit=tenure.unit,
             token=tenure.token,
             options=self.unit_options,
             clock=self.clock,
-            intake=Intake(fleet=FLEET, rows_of=_rows_of(tenure.unit), clock=self.clock),
+            intake=Intake(fleet=self.fleet, rows_of=_rows_of(tenure.unit), clock=self.clock),
             writer=PartWriter(self.folder, tenure.unit, tenure),
             snapshots=FolderSnapshots(self.folder),
             gate=gate,
@@ -116,7 +122,9 @@ class _Rig:
         )
 
     def _make_reader(self, unit: str, start_seq: int) -> MemoryReader:
-        self.readers[unit] = MemoryReader(self.journals[unit], start_seq, seed=1, eager=not self._conducted)
+        self.readers[unit] = MemoryReader(
+            self.journals[unit], start_seq, seed=1, until=self.until, eager=not self._conducted
+        )
         return self.readers[unit]
 
     def gain(self, unit: str) -> Tenure:
@@ -241,6 +249,76 @@ def test_unit_that_is_recalled_is_written_and_released_and_a_lost_one_is_not(tmp
             rig.gain(UNITS[0])
             await _wait(lambda: rig.historian.statistics().units == 1)
             assert rig.readers[UNITS[0]].statistics().next_seq == len(rig.journals[UNITS[0]]) + 1
+
+    asyncio.run(body())
+
+
+def test_unit_is_released_although_its_last_write_fails(tmp_path: Path) -> None:
+    async def body() -> None:
+        rig = _Rig(tmp_path, conducted=False)
+        async with _running(rig):
+            tenure = rig.gain(UNITS[0])
+            await _wait(lambda: UNITS[0] in rig.readers)
+            await _wait(rig.readers[UNITS[0]].drained.is_set)
+            assert not rig.pairs()
+            rig.folder.refusals = 1
+            rig.membership.queue.put_nowait(Recalled(tenure))
+            await _wait(lambda: tenure.ended)
+            assert (rig.folder.refusals, rig.pairs()) == (0, [])
+            rig.gain(UNITS[0])
+            await _wait(lambda: rig.historian.statistics().units == 1)
+            await _wait(rig.readers[UNITS[0]].drained.is_set)
+            rig.clock.now += 16 * 10**9
+            await _wait(lambda: rig.historian.statistics().rows > 0)
+            assert rig.pairs() == [pair for pair in TRUTH if pair[0] % len(UNITS) == 0]
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("when", ["running", "restored"])
+def test_sites_added_while_a_unit_is_running_or_restored_are_written(tmp_path: Path, when: str) -> None:
+    async def body() -> None:
+        rig = _Rig(tmp_path, conducted=False)
+        rig.fleet = FLEET.take(np.arange(SITES - 3))
+        rig.until = 0
+        if when == "restored":
+            loop = asyncio.get_running_loop()
+            rig.on_making = lambda: loop.call_soon(rig.historian.follow_fleet, FLEET)
+        async with _running(rig):
+            rig.gain(UNITS[0])
+            await _wait(lambda: rig.historian.statistics().units == 1)
+            if when == "running":
+                rig.historian.follow_fleet(FLEET)
+            reader = rig.readers[UNITS[0]]
+            reader.drained.clear()
+            reader.until = int(rig.journals[UNITS[0]].seq[-1])
+            await _wait(reader.drained.is_set)
+            rig.clock.now += 16 * 10**9
+            await _wait(lambda: rig.historian.statistics().rows > 0)
+            assert rig.pairs() == [pair for pair in TRUTH if pair[0] % len(UNITS) == 0]
+
+    asyncio.run(body())
+
+
+def test_failures_with_writes_between_them_do_not_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        rig = _Rig(tmp_path, conducted=False, write_rows=1)
+        write, parts = rig.folder.write, itertools.count()
+
+        def full_now_and_then(path: str, fill: Fill) -> None:
+            if "/.p-" in path and next(parts) % 4 == 3:
+                raise OSError(28, "No space left on device")
+            write(path, fill)
+
+        monkeypatch.setattr(rig.folder, "write", full_now_and_then)
+        with capture_logs() as logs:
+            async with _running(rig):
+                rig.gain(UNITS[0])
+                await _wait(lambda: rig.historian.statistics().failures == 2)
+        waits_s = [entry["again_in_s"] for entry in logs if entry["event"] == "unit failed"]
+        assert waits_s == [0.2] * 2
 
     asyncio.run(body())
 

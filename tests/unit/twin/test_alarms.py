@@ -256,6 +256,27 @@ def test_latching_alarm_stays_until_somebody_takes_note(acknowledge_first: bool)
     assert not plant.book.active()
 
 
+def test_any_number_of_alarms_may_wait_for_somebody_to_take_note() -> None:
+    waiting = [
+        Alarm(
+            number=number,
+            kind=AlarmKind.SUSPECT_REGISTER,
+            severity=Severity.NOTICE,
+            scope="site",
+            subject=f"gone-{number}",
+            name=f"gone-{number}",
+            raised_ns=1,
+            updated_ns=1,
+            returned_ns=2,
+        )
+        for number in range(1, 33_001)
+    ]
+    plant = Plant(active=waiting)
+    plant.set([5], Condition.REGISTER)
+    assert said(plant.wait()) == [("raised", "site-5")]
+    assert len(plant.book.active()) == 33_001
+
+
 def lag(value: float, subject: str = "journal") -> Measure:
     return Measure(kind=AlarmKind.JOURNAL_LAG, subject=subject, value=value, name="the journal of shard 3")
 

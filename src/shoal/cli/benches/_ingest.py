@@ -23,7 +23,6 @@ from shoal.cli.benches._plant import MeasuredPlant, Usage, allow_many_files, mea
 from shoal.cli.benches._watch import Applied, Latency, Watch, watch
 from shoal.cli.roles.twins import ask_twins
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_S
 from shoal.fabric.keys import Role
 from shoal.simulate.load import Load
 from shoal.simulate.load_fleet import LoadPlan
@@ -31,8 +30,8 @@ from shoal.simulate.load_fleet import LoadPlan
 _LOOK_EVERY_S: Final = 0.05
 _DRAIN_S: Final = 60.0
 _SETTLE_S: Final = 0.5
-_WINDOW_S: Final = 1.0
-_LEAST_WINDOW: Final = 60_000
+WINDOW_S: Final = 1.0
+LEAST_WINDOW: Final = 60_000
 _MIB: Final = 1 << 20
 
 
@@ -67,8 +66,8 @@ class Account:
 
     @property
     def missing(self) -> int:
-        """Samples that are not accounted for as applied."""
-        return max(self.sent - self.applied, self.lost, self.behind)
+        """Samples that are not accounted for as applied, each once."""
+        return max(abs(self.sent - self.applied), self.lost, self.behind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +181,10 @@ async def loaded_plant(
 async def measure_ingest(plan: LoadPlan, lengths: Lengths) -> Ingest:
     """Measure what a plant sustains and, at half of that, how late a sample is visible."""
     async with loaded_plant(plan) as run:
-        rate = await run.sustain(lengths.warm_up_s, _LEAST_WINDOW)
-        window = int(rate / plan.samples_per_message * _WINDOW_S)
+        rate = await run.sustain(lengths.warm_up_s, LEAST_WINDOW)
+        window = int(rate / plan.samples_per_message * WINDOW_S)
         before, load_cpu_s, began_s = await run.plant.usage(), run.load.statistics().cpu_s, time.monotonic()
-        rate = await run.sustain(lengths.sustained_s, max(window, _LEAST_WINDOW))
+        rate = await run.sustain(lengths.sustained_s, max(window, LEAST_WINDOW))
         took_s = time.monotonic() - began_s
         after = await run.plant.usage()
         latency = await run.pace(rate / 2, lengths.half_s)
@@ -220,8 +219,3 @@ def cores_between(before: Mapping[str, Usage], after: Mapping[str, Usage], took_
     return {
         name: (used.cpu_s - before[name].cpu_s) / took_s for name, used in after.items() if name in before
     }
-
-
-def ns_after(seconds: float) -> int:
-    """Return the instant in so many seconds, UTC."""
-    return time.time_ns() + int(seconds * NS_PER_S)

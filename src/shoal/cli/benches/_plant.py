@@ -9,25 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil  # type: ignore[import-untyped]
 from nats.aio.client import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from shoal.cli.load import open_load, register_load
-from shoal.cli.plant import EXTRA_ENV, ONE_THREAD, TIERS, start_role
+from shoal.cli.plant import free_ports, start_process, start_role
 from shoal.cli.role import PLANT_ROLES
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.fabric.connection import connect
 from shoal.fabric.keys import Keys, Role
-from shoal.runtime.children import ChildSpec
 from shoal.runtime.settings import Settings
 from shoal.runtime.supervisor import Supervisor
 from shoal.simulate.fleet import site_secret
@@ -175,22 +172,8 @@ async def measured_plant(
 def start_again(plant: MeasuredPlant, role: str, name: str) -> None:
     """Start a second process of a role, under a name of its own."""
     data_dir = plant.settings.data_dir
-    plant.supervisor.start(
-        ChildSpec(
-            role=name,
-            argv=(
-                sys.executable,
-                "-m",
-                "shoal.cli.role",
-                role,
-                "--settings",
-                str(data_dir / "run" / SETTINGS_FILE),
-            ),
-            log_file=data_dir / "logs" / f"{name}.log",
-            env={**ONE_THREAD, **EXTRA_ENV.get(role, {})},
-            tier=TIERS[role],
-        )
-    )
+    settings_file = data_dir / "run" / SETTINGS_FILE
+    start_process(plant.supervisor, role, name, data_dir=data_dir, settings_file=settings_file)
 
 
 def usage_of(pid: int) -> Usage:
@@ -210,17 +193,3 @@ def allow_many_files() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody uses now."""
-    with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in free:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in free]
-
-
-def sum_of(metrics: Mapping[str, Any], *suffixes: str) -> float:
-    """Return the sum of the metrics whose names end in one of `suffixes`."""
-    return float(sum(value for name, value in metrics.items() if name.endswith(suffixes)))

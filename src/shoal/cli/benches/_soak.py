@@ -10,14 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from shoal.cli.benches._ingest import Account, Run, loaded_plant
+from shoal.cli.benches._ingest import LEAST_WINDOW, WINDOW_S, Account, Run, loaded_plant
 from shoal.cli.benches._watch import Latency
 from shoal.simulate.load_fleet import LoadPlan
 
 LOAD_FRAC: Final = 0.7
 _SAMPLE_EVERY_S: Final = 1.0
-_WINDOW_S: Final = 1.0
-_LEAST_WINDOW: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +55,8 @@ async def measure_soak(
         part_s: Length of its first and of its last part.
     """
     async with loaded_plant(plan) as run:
-        rate = await run.sustain(find_s, _LEAST_WINDOW)
-        rate = await run.sustain(find_s, int(rate / plan.samples_per_message * _WINDOW_S))
+        rate = await run.sustain(find_s, LEAST_WINDOW)
+        rate = await run.sustain(find_s, int(rate / plan.samples_per_message * WINDOW_S))
         await run.pace(LOAD_FRAC * rate, settle_s)
         memory: list[tuple[float, dict[str, int]]] = []
         sampling = asyncio.create_task(_sample(run, memory))

@@ -59,7 +59,6 @@ class Watch:
     plan: LoadPlan
     fleet: Fleet
     meant_ns: Callable[[int], int]
-    published: int = 0
     _group: NDArray[np.int64] = field(init=False)
     _seq: NDArray[np.int64] = field(init=False)
     _meant: list[int] = field(default_factory=list)
@@ -80,7 +79,6 @@ class Watch:
     def take(self, payload: bytes, now_ns: int) -> None:
         """Take aggregates that arrived at an instant."""
         sums = msgspec.json.decode(payload, type=_Sums)
-        self.published += 1
         power_w = np.rint(np.array([kw or 0.0 for kw in sums.battery_kw])[self._group] * _W_PER_KW).astype(
             np.int64
         )
@@ -128,7 +126,6 @@ class Applied:
         self._processes = processes
         self.samples = 0
         self.lost = 0
-        self.duplicates = 0
 
     @property
     def messages(self) -> int:
@@ -138,9 +135,10 @@ class Applied:
     async def look(self) -> None:
         """Ask once."""
         found = [await self._plant.metrics(process) for process in self._processes]
-        for name in ("applied", "lost", "duplicates"):
-            total = sum(metrics.get(f"shoal_telemetry_twins_{name}", 0.0) for metrics in found)
-            setattr(self, "samples" if name == "applied" else name, int(total))
+        self.samples, self.lost = (
+            int(sum(metrics.get(f"shoal_telemetry_twins_{name}", 0.0) for metrics in found))
+            for name in ("applied", "lost")
+        )
 
     async def follow(self, every_s: float) -> None:
         """Ask for ever; a process that does not answer is asked again."""

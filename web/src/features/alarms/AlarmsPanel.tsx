@@ -66,7 +66,7 @@ function Acknowledgement({ alarm, zone, mayAct }: { alarm: Alarm; zone: string; 
   );
 }
 
-/** Whether the reader may act; false until that is known. */
+/** Whether the reader may act; null until that is known. */
 function useMayAct(): boolean | null {
   const [mayAct, setMayAct] = useState<boolean | null>(null);
   useEffect(() => {

@@ -316,6 +316,7 @@ export const strings = {
     oneSite: "one site",
     scattered: (sites: string, all: string) => `${sites} of ${all} sites, scattered`,
     measured: (value: string, unit: string) => `${value} ${unit}`,
+    lost: (samples: string, where: string) => `${samples} samples, ${where}`,
     returned: "over, until acknowledged",
     times: (n: string) => `${n} times`,
     severityWords: { notice: "notice", warning: "warning", major: "major", critical: "critical" },

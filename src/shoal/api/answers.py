@@ -275,6 +275,42 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float
 
 
+class EnergyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy by register in whole Wh, and of how many sites; None where the line has no sites.
+
+    The `sites_without_reading` are in `sites`, and not in the energy. `coverage_frac` is the share of the sites' time that
+    lies between two readings of the site.
+    """
+
+    charge_wh: int
+    discharge_wh: int
+    import_wh: int
+    export_wh: int
+    sites: int
+    sites_without_reading: int
+    coverage_frac: float | None
+
+
+class GroupEnergyLine(EnergyLine, frozen=True, kw_only=True):
+    """A group with all below it, over the time for which sites hung there; a site that moved counts in both groups."""
+
+    group_id: str
+    parent_id: str | None
+    name: str
+    level: int
+
+
+class EnergyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy of the groups of a hierarchy over an interval; the roots and `no_group` add up to `total`, to the watt-hour."""
+
+    hierarchy_id: str
+    from_ms: int
+    to_ms: int
+    groups: list[GroupEnergyLine]
+    no_group: EnergyLine
+    total: EnergyLine
+
+
 class AlarmPage(msgspec.Struct, frozen=True, kw_only=True):
     """Cleared alarms, the latest first; `next` asks for those before them, and is None when there are none."""
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from shoal.api.aggregates import fleet_now, group_views, root_numbers, twins_now
 from shoal.api.groups import GroupQuery, GroupTree
+from shoal.api.quarantine import QuarantineTotals
 from shoal.api.series import SERIES_POINTS, Trail, point_of
 from shoal.api.state import (
     AlertNow,
@@ -86,7 +87,7 @@ class LiveModel:
         self._aggregates: live.Aggregates | None = None
         self._resources: dict[str, live.ResourceState] = {}
         self._hours: dict[str, dict[int, live.ResourceState]] = {}
-        self._quarantine: live.QuarantineState | None = None
+        self._quarantine = QuarantineTotals()
         self._alarms: LiveAlarms | None = None
         self._runs: dict[str, WorkflowRun] = {}
         self._health: list[RoleHealth] = []
@@ -166,8 +167,8 @@ class LiveModel:
         self._take_run(run_view(run))
 
     def on_quarantine(self, quarantine: live.QuarantineState) -> None:
-        """Take what was set aside so far."""
-        self._quarantine = quarantine
+        """Take what one process of the telemetry role has set aside so far."""
+        self._quarantine.take(quarantine)
         self._dirty.add("quarantine")
 
     def on_alarms(self, alarms: LiveAlarms) -> None:
@@ -247,7 +248,7 @@ class LiveModel:
         self._hours.clear()
         self._resources.clear()
         self._runs.clear()
-        self._quarantine = None
+        self._quarantine = QuarantineTotals()
         self._alarms = None
         self._series_replaced = True
         self._dirty |= set(self._parts)
@@ -312,7 +313,7 @@ class LiveModel:
         )
 
     def _quarantine_view(self) -> Quarantine:
-        held = self._quarantine
+        held = self._quarantine.total()
         if held is None:
             return Quarantine(total=0, by_reason={}, recent=[])
         return quarantine_view(held)

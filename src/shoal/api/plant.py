@@ -18,6 +18,7 @@ from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.fleet import Fleet
 from shoal.domain.twins import ShardAnswer
 from shoal.store.alarms import AlarmLog
+from shoal.store.group_energy import Memberships
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.twin.aggregate import Timeouts
@@ -39,6 +40,7 @@ class Plant:
     fleet: Fleet
     ledger: Ledger
     history: History
+    memberships: Memberships
     model: LiveModel
     hub: LiveHub
     ask_sites: AskSites

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from shoal.api import state
 from shoal.api.answers import (
     Award,
+    EnergyAnswer,
     HistoryAnswer,
     HistoryColumn,
     HistoryStatus,
@@ -28,6 +29,7 @@ from shoal.api.answers import (
 )
 from shoal.api.books import award_intervals, bid_view
 from shoal.api.contract import answer, answers
+from shoal.api.energy import hierarchy_energy
 from shoal.api.plant import Plant
 from shoal.api.views import run_view
 from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
@@ -56,6 +58,8 @@ Instant = Annotated[
     int, Query(ge=0, le=FAR_NS // state.MS_PER_NS, description="Milliseconds since 1970, UTC.")
 ]
 OfResource = Annotated[str, Query(description="Only of this resource.")]
+OfHierarchy = Annotated[str, Query(description="The hierarchy whose groups are asked for.")]
+OfGroup = Annotated[str | None, Query(description="This group and those below it; all when absent.")]
 
 
 class HistoryQuery(BaseModel):
@@ -185,6 +189,29 @@ def books_routes(plant: Plant) -> APIRouter:
                 return await asyncio.to_thread(history_file, plant.history, query)
             found = await asyncio.to_thread(
                 ask_history, plant.history, query.sql, query.limit, query.span_ns()
+            )
+        return answer(found)
+
+    @router.get("/history/energy", responses=answers(EnergyAnswer, 404, 422, 503))
+    async def read_energy(
+        hierarchy: OfHierarchy, from_ms: Instant, to_ms: Instant, group: OfGroup = None
+    ) -> Response:
+        """Return the energy of every group of a hierarchy over an interval, each site counted where it hung when.
+
+        Exact to the watt-hour by the registers; what is under suspicion is left out.
+        """
+        if slots.locked():
+            raise UnavailableError("history", f"{QUERIES_AT_ONCE} questions are being answered; ask again")
+        async with slots:
+            found = await asyncio.to_thread(
+                hierarchy_energy,
+                fleet=plant.fleet,
+                history=plant.history,
+                memberships=plant.memberships,
+                hierarchy_id=hierarchy,
+                group_id=group,
+                from_ms=from_ms,
+                to_ms=to_ms,
             )
         return answer(found)
 

@@ -294,8 +294,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     `scope` says what `subject` is: a site, a group, the whole fleet, or a part of the plant. Of a group, `sites` of its
     `of_sites` are concerned now; `detail` is ``scattered`` when they only lie in it. `value` is what was measured of a
-    part, in the unit that `detail` names. `returned_ms` is when the trouble ended of an alarm that stays until somebody
-    takes note of it.
+    part, in the unit that `detail` names; for lost samples it is their number. `returned_ms` is when the trouble ended of
+    an alarm that stays until somebody takes note of it.
     """
 
     number: int

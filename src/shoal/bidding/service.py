@@ -30,6 +30,7 @@ from shoal.market.registry import market
 from shoal.market.types import Award
 from shoal.settle.statement import Statement as DayStatement
 from shoal.settle.statement import balance_error
+from shoal.store.group_energy import Memberships
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.store.records import Statement
@@ -63,6 +64,7 @@ class Bidding:
         ledger: Prices, forecasts, bids, awards, statements.
         gateway: The way to the market.
         history: The meters.
+        memberships: Who was in a resource's group when; those who are in it now when None.
         launch: Starts the workflow engine (and with it whatever was interrupted); called at the first tick.
         place: Places a bid durably and returns its final status; blocks.
         coverage_frac: Tells which share of a resource reports fresh; blocks.
@@ -85,12 +87,14 @@ class Bidding:
         lead_time_s: float,
         publish_money: Callable[[], Awaitable[None]],
         publish_run: Callable[[WorkflowRun], None],
+        memberships: Memberships | None = None,
     ) -> None:
         self._fleet = fleet
         self._clock = clock
         self._ledger = ledger
         self._gateway = gateway
         self._history = history
+        self._memberships = memberships
         self._launch = launch
         self._place = place
         self._coverage_frac = coverage_frac
@@ -199,6 +203,7 @@ class Bidding:
             award=award,
             history=self._history,
             bounds_ns=bounds_ns,
+            memberships=self._memberships,
         )
         self._count["split_error"] += balance_error(
             settled.statement, settled.owner_amount, settled.operator_amount
@@ -214,7 +219,6 @@ class Bidding:
         if kept is not None and kept.payload == payload:
             return
         version = 1 if kept is None else kept.version + 1
-        rows = self._fleet.battery_rows_in(resource.group_id)
         self._ledger.record_statement(
             Statement(
                 resource_id=resource.resource_id,
@@ -224,7 +228,7 @@ class Bidding:
                 net_amount=statement.net_amount,
                 payload=payload,
             ),
-            site_ids=[self._fleet.site_ids[int(row)] for row in rows],
+            site_ids=[self._fleet.site_ids[int(row)] for row in settled.rows],
             amounts=settled.owner_amount,
         )
         run = WorkflowRun(

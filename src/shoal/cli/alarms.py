@@ -9,6 +9,7 @@ import typer
 
 from shoal.cli.interface import TOKEN_VARIABLE, Url, ask_interface, instant, open_interface
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json
+from shoal.domain.alarms import AlarmKind
 
 app = typer.Typer(help="List alarms and take note of them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -88,7 +89,9 @@ def _line(alarm: dict[str, Any]) -> tuple[str, ...]:
     where = f"scattered in {about}" if alarm["detail"] == "scattered" else about
     if alarm["of_sites"] > 1:
         where += f", {alarm['sites'] or alarm['peak_sites']} of {alarm['of_sites']} sites"
-    elif alarm["value"] is not None:
+    if alarm["kind"] == AlarmKind.SAMPLES_LOST and alarm["value"] is not None:
+        where += f", {alarm['value']:.0f} samples"
+    elif alarm["scope"] == "part" and alarm["value"] is not None:
         where += f", {alarm['value']:g} {alarm['detail']}"
     noted = f"acknowledged by {alarm['acknowledged_by']}" if alarm["acknowledged_by"] else "not acknowledged"
     state = f"over since {instant(alarm['cleared_ms'])}" if alarm["cleared_ms"] is not None else noted

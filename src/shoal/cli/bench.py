@@ -74,12 +74,14 @@ class Benchmark:
         about: One line for the list.
         cases: The names of its cases.
         run: Measures one case (every usual one when None); `quick` takes the small ones, for a smoke run.
+        docs: Returns the tables of its document, as Markdown; None when it has no document.
     """
 
     name: str
     about: str
     cases: tuple[str, ...]
     run: Callable[[str | None, bool], list[Result]]
+    docs: Callable[[], str] | None = None
 
 
 def benchmarks() -> dict[str, Benchmark]:
@@ -93,6 +95,26 @@ def benchmarks() -> dict[str, Benchmark]:
     return found
 
 
+def document_of(name: str) -> str:
+    """Return the tables of a benchmark's document.
+
+    Raises:
+        InvalidInputError: when there is no such benchmark, or it has none.
+    """
+    docs = _benchmark(name).docs
+    if docs is None:
+        having = ", ".join(one.name for one in benchmarks().values() if one.docs is not None)
+        raise InvalidInputError(field="--docs", value=name, fix=f"it has no document; these have: {having}")
+    return docs()
+
+
+def _benchmark(name: str) -> Benchmark:
+    known = benchmarks()
+    if name not in known:
+        raise InvalidInputError(field="benchmark", value=name, fix=f"choose one of {', '.join(known)}")
+    return known[name]
+
+
 def measure(name: str, case: str | None, *, quick: bool) -> dict[str, Any]:
     """Run a benchmark and return the object that is printed.
 
@@ -101,10 +123,7 @@ def measure(name: str, case: str | None, *, quick: bool) -> dict[str, Any]:
     """
     from shoal.cli.machine import describe_machine
 
-    known = benchmarks()
-    if name not in known:
-        raise InvalidInputError(field="benchmark", value=name, fix=f"choose one of {', '.join(known)}")
-    benchmark = known[name]
+    benchmark = _benchmark(name)
     if case is not None and case not in benchmark.cases:
         raise InvalidInputError(field="case", value=case, fix=f"choose one of {', '.join(benchmark.cases)}")
     results = benchmark.run(case, quick)
@@ -128,11 +147,17 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="The small cases: a smoke run, not a measurement.")
     ] = False,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Print the tables of its document instead, as Markdown.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure Shoal, beside its peers where there are any."""
     if name is None:
         _print_list(as_json=as_json)
+        return
+    if docs:
+        typer.echo(document_of(name), nl=False)
         return
     outcome = measure(name, case, quick=quick)
     if as_json:

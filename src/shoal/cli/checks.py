@@ -21,6 +21,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import psutil  # type: ignore[import-untyped]
 
 import shoal
+from shoal.cli.history_store import history_disk
+from shoal.runtime.room import free_bytes
 from shoal.runtime.settings import Settings
 
 _OLDEST_PYTHON: Final = (3, 11)
@@ -102,13 +104,25 @@ def check_data_dir(settings: Settings) -> Check:
 
 
 def check_disk(settings: Settings) -> Check:
-    """Is there room for the journals?"""
-    free = shutil.disk_usage(_nearest_directory(settings.data_dir)).free
-    found = f"{free / _GIB:.1f} GiB free"
-    wanted = settings.fabric.store_max_bytes + _NEEDED_DISK_BYTES
-    if free < _NEEDED_DISK_BYTES:
-        return Check(name="disk", status="fail", found=found, mend="free at least 1 GiB")
-    if free < wanted:
+    """Is there room for the journals and for history, beyond what must stay free?"""
+    places: dict[str, tuple[Path, int]] = {
+        "journal": (settings.data_dir, 0 if settings.fabric.url else settings.fabric.min_free_bytes)
+    }
+    if (disk := history_disk(settings)) is not None:
+        places["history"] = (disk, settings.history.min_free_bytes)
+    free = {name: free_bytes(place) for name, (place, _) in places.items()}
+    found = f"{free['journal'] / _GIB:.1f} GiB free"
+    if len({_nearest_directory(place).stat().st_dev for place, _ in places.values()}) > 1:
+        found += f", {free['history'] / _GIB:.1f} GiB for history"
+    for name, (_, least) in places.items():
+        needed = max(least, _NEEDED_DISK_BYTES)
+        if free[name] < needed:
+            mend = f"free at least {needed / _GIB:g} GiB for the {name}; it stops below {least >> 20} MiB"
+            return Check(name="disk", status="fail", found=found, mend=mend)
+    wanted = settings.fabric.store_max_bytes + max(
+        _NEEDED_DISK_BYTES, *(least for _, least in places.values())
+    )
+    if free["journal"] < wanted:
         mend = f"free {wanted / _GIB:.1f} GiB or lower fabric.store_max_bytes"
         return Check(name="disk", status="warn", found=found, mend=mend)
     return Check(name="disk", status="ok", found=found)

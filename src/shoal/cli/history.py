@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from shoal.cli.history_energy import energy
+from shoal.cli.history_learn import learn
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json, read_settings
 from shoal.domain.errors import InvalidInputError, UnavailableError
 
@@ -23,6 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command(short_help="Learn how silent sites behave.")(learn)
+app.command(short_help="Say how much energy the groups of a hierarchy moved.")(energy)
 
 MAX_PRINTED: Final = 1_000
 _TIERS: Final = ("telemetry", "rollup_5min", "rollup_1h")
@@ -173,10 +178,15 @@ def _site_ids(settings: Settings) -> list[str]:
 def _span(from_: str | None, to: str | None) -> tuple[int, int] | None:
     if from_ is None and to is None:
         return None
-    return (_instant("--from", from_) if from_ else 0), (_instant("--to", to) if to else 2**62)
+    return (instant_ns("--from", from_) if from_ else 0), (instant_ns("--to", to) if to else 2**62)
 
 
-def _instant(option: str, text: str) -> int:
+def instant_ns(option: str, text: str) -> int:
+    """Return the instant that an option gives, UTC where it names no zone.
+
+    Raises:
+        InvalidInputError: when it is none.
+    """
     from shoal.domain.interval import to_ns
 
     try:

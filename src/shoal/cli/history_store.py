@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shoal.domain.fleet import Fleet
     from shoal.runtime.settings import Settings
     from shoal.store.history import History
     from shoal.store.history_folder import Folder
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from shoal.store.history_register import Register
     from shoal.store.history_table import RawTable
     from shoal.store.history_write import Writer
+    from shoal.twin.layout import Layout
+    from shoal.twin.silence_learned import LearnedSilence
 
 
 def history_folder(settings: Settings) -> Folder:
@@ -25,6 +29,14 @@ def history_folder(settings: Settings) -> Folder:
     from shoal.store.history_folder import open_folder
 
     return open_folder(settings.history.url or settings.data_dir / "history")
+
+
+def history_disk(settings: Settings) -> Path | None:
+    """Return the folder of this machine that history fills; None when it lives in a store elsewhere."""
+    url = settings.history.url or str(settings.data_dir / "history")
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://"))
+    return None if "://" in url else Path(url)
 
 
 def open_history(settings: Settings, site_ids: Sequence[str] = ()) -> History:
@@ -82,3 +94,36 @@ def history_keeper(settings: Settings, folder: Folder, *, grace_s: float | None 
         grace_s=max(600.0, 2 * kept.query_timeout_s) if grace_s is None else grace_s,
     )
     return Keeper(folder, options, raw_table(settings, folder))
+
+
+def learn_silence_of(
+    settings: Settings,
+    fleet: Fleet,
+    layout: Layout,
+    *,
+    now_ns: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> LearnedSilence:
+    """Return the table of silent sites that history teaches at an instant, see `shoal.telemetry.silence_sample`.
+
+    Raises:
+        TooLittleHistoryError: when it does not reach back far enough.
+        UnavailableError: when it cannot be read.
+        CorruptStateError: when a file of it is damaged.
+    """
+    from shoal.telemetry.silence_sample import learn_own
+
+    history = open_history(settings)
+    try:
+        return learn_own(
+            history,
+            fleet,
+            layout,
+            now_ns=now_ns,
+            days=settings.history.learn_silence_days,
+            sites=settings.history.learn_silence_sites,
+            fresh_s=settings.telemetry.fresh_timeout_s,
+            stop=stop,
+        )
+    finally:
+        history.close()

@@ -64,7 +64,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         of_sites: How many sites the subject has; 0 for a part of the plant.
         peak_sites: The most that were concerned.
         examples: The first few of them.
-        value: What was measured of a part, in the unit that `detail` names.
+        value: What was measured of a part, in the unit that `detail` names; how many samples the sites have lost, when
+            that is the trouble.
         detail: What a person should know.
         raised_ns: When it was raised, last if more than once.
         updated_ns: When its latest event was.

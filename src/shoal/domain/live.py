@@ -40,6 +40,7 @@ class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
         lag: Messages that waited in the journal.
         shards: How many shards the plant has.
         live_shards: From how many of them these sums are; the sites of the others count as unknown.
+        silence: What the table was learned from by which silent sites are reckoned with, for people.
     """
 
     t_ns: int
@@ -72,6 +73,7 @@ class Aggregates(msgspec.Struct, frozen=True, kw_only=True):
     lag: int = 0
     shards: int = 1
     live_shards: int = 1
+    silence: str = ""
 
 
 class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,9 +145,10 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantineState(msgspec.Struct, frozen=True, kw_only=True):
-    """What was set aside so far: counters by reason and the latest examples."""
+    """What `member`, a process of the telemetry role, has set aside so far: counters by reason and the latest examples."""
 
     t_ns: int
     total: int
     by_reason: dict[str, int]
     recent: list[Quarantined]
+    member: str = ""

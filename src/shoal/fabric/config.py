@@ -31,6 +31,7 @@ from shoal.fabric.subjects import (
     PACE,
     QUARANTINE_STREAM,
     QUARANTINE_SUBJECTS,
+    SILENCE_GROUP,
     SNAPSHOTS_STREAM,
     SUMS_ALL,
     changed_subject,
@@ -187,7 +188,12 @@ RIGHTS: Final[Mapping[Role, Rights]] = {
         answers=True,
     ),
     Role.HISTORY: Rights(
-        publish=(*_JOURNAL_INFO, *_READ_FLEET, *_owner_of(HISTORY_GROUP)),
+        publish=(
+            *_JOURNAL_INFO,
+            *_READ_FLEET,
+            *_owner_of(HISTORY_GROUP),
+            register_subject(SILENCE_GROUP, ">"),
+        ),
         subscribe=(changed_subject(HISTORY_GROUP),),
     ),
     # An identity of its own: the server keeps a book of every message that one who answers could answer, and the

@@ -37,6 +37,7 @@ _START_TRIES: Final = 5
 _READY_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
 _STOP_GRACE_S: Final = 3.0
+_WRITE_FAULT: Final = "write error"
 _OLD_SERVER_GRACE_S: Final = 3.0
 _BACKOFF_S: Final = (0.1, 5.0)
 _STEADY_S: Final = 30.0
@@ -175,6 +176,20 @@ class NatsServer:
         async with self._lock:
             await self._end()
 
+    async def restart(self) -> None:
+        """End the server, so that `supervise` starts it again on the same ports and store."""
+        async with self._lock:
+            await self._end()
+
+    async def write_fault(self) -> str:
+        """Return why the server no longer writes one of its streams; empty when it writes all, or does not answer.
+
+        A stream that met a full disk stays so until the server is started again, however much room there is by then.
+        """
+        body = await self._get("healthz", whatever=True)
+        said = json.loads(body).get("error", "") if body else ""
+        return str(said) if _WRITE_FAULT in said else ""
+
     async def wait_ready(self) -> None:
         """Wait until the running server takes connections.
 
@@ -247,8 +262,8 @@ class NatsServer:
         _log.warning("nats server died", exit_code=self._reap())
         try:
             await self._launch()
-        except UnavailableError as error:
-            _log.error("nats server did not come back", why=error.why)
+        except (UnavailableError, OSError) as error:  # on a full disk it cannot even have its configuration
+            _log.error("nats server did not come back", why=str(error))
         else:
             self._restarts += 1
 
@@ -307,8 +322,8 @@ class NatsServer:
         body = await self._get("healthz" if alone else "healthz?js-enabled-only=true")
         return body is not None and json.loads(body).get("status") == "ok"
 
-    async def _get(self, path: str) -> bytes | None:
-        """Return the body of a 200 answer of the monitoring port, or None."""
+    async def _get(self, path: str, *, whatever: bool = False) -> bytes | None:
+        """Return the body of a 200 answer of the monitoring port, or None; of any answer when `whatever` is so."""
         try:
             async with asyncio.timeout(2.0):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._options.monitoring_port)
@@ -322,7 +337,7 @@ class NatsServer:
         except (OSError, TimeoutError):
             return None
         head, _, body = answer.partition(b"\r\n\r\n")
-        return body if head.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")) else None
+        return body if whatever or head.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")) else None
 
     @property
     def _complaint_file(self) -> Path:

@@ -7,9 +7,10 @@ of all the rest, stands in the unit's register: chunks without one are rubbish t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -91,10 +92,14 @@ class Snapshots:
                 count += 1
             while window:
                 first_seq = _earliest(first_seq, await window.popleft())
+        except UnavailableError:
+            # without a reference nobody can use these chunks, and what has no room for all must not be full of parts
+            await _ended(window)
+            with contextlib.suppress(UnavailableError):
+                await self._purge(f"{subject}.>")
+            raise
         finally:
-            for task in window:
-                task.cancel()
-            await asyncio.gather(*window, return_exceptions=True)
+            await _ended(window)
         return msgspec.msgpack.encode(
             Reference(
                 unit=unit,
@@ -134,9 +139,7 @@ class Snapshots:
                 at += len(chunk)
                 crc = zlib.crc32(chunk, crc)
         finally:
-            for task in window:
-                task.cancel()
-            await asyncio.gather(*window, return_exceptions=True)
+            await _ended(window)
         if (at, crc) != (where.bytes, where.crc32):
             raise CorruptStateError(
                 name, f"{at} bytes add up to {crc:08x}, not {where.bytes} bytes to {where.crc32:08x}"
@@ -151,7 +154,11 @@ class Snapshots:
             UnavailableError: when the engine does not answer; a later call makes up for it.
         """
         where = _reference(reference)
-        request = {"filter": snapshots_of(self._group, where.unit), "seq": where.first_seq}
+        await self._purge(snapshots_of(self._group, where.unit), before_seq=where.first_seq)
+
+    async def _purge(self, subjects: str, *, before_seq: int = 0) -> None:
+        """Take away the chunks under some subjects: those before a position, or all."""
+        request = {"filter": subjects, **({"seq": before_seq} if before_seq else {})}
         with translated("the snapshots"):
             reply = await self._client.request(
                 f"$JS.API.STREAM.PURGE.{SNAPSHOTS_STREAM}", msgspec.json.encode(request), timeout=_TIMEOUT_S
@@ -185,6 +192,12 @@ class Snapshots:
                 return reply.data
             await asyncio.sleep(_RETRY_S)
         raise CorruptStateError(name, f"chunk {subject.rpartition('.')[2]} is missing (status {status})")
+
+
+async def _ended(window: Iterable[asyncio.Task[Any]]) -> None:
+    for task in window:
+        task.cancel()
+    await asyncio.gather(*window, return_exceptions=True)
 
 
 def _earliest(first_seq: int, seq: int) -> int:

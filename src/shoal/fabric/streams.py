@@ -32,6 +32,8 @@ from shoal.fabric.subjects import (
 
 _API_TIMEOUT_S: Final = 5.0
 _STREAM_NOT_FOUND: Final = 10059
+_NOTHING_BYTES: Final = 1
+"""No sample is so small."""
 _DAY_S: Final = 86_400
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -82,6 +84,18 @@ async def ensure_streams(client: Client, limits: StreamLimits = _DEFAULT_LIMITS)
         await _ensure(client, {**wanted, "num_replicas": limits.replicas})
 
 
+async def hold_telemetry(client: Client, shards: int) -> None:
+    """Let the journal take no more telemetry, though it can be read; `ensure_streams` lets it again.
+
+    Registers and snapshots go on. Nothing that is stored is touched, which a lower limit of bytes might.
+
+    Raises:
+        UnavailableError: when the server does not answer or refuses.
+    """
+    for shard in range(shards):
+        await _ensure(client, {"name": telemetry_stream(shard), "max_msg_size": _NOTHING_BYTES})
+
+
 def _streams(limits: StreamLimits) -> tuple[dict[str, Any], ...]:
     common = {"retention": "limits", "storage": "file"}
     return (
@@ -93,6 +107,7 @@ def _streams(limits: StreamLimits) -> tuple[dict[str, Any], ...]:
                 "discard": "old",
                 "max_age": int(limits.telemetry_max_age_s * NS_PER_S),
                 "max_bytes": limits.telemetry_max_bytes // limits.shards,
+                "max_msg_size": -1,
             }
             for shard in range(limits.shards)
         ),

@@ -48,6 +48,8 @@ FLEET_GROUP: Final = "fleet"
 """Under which the fleet itself is kept."""
 HISTORY_GROUP: Final = "history"
 """The group of members that own the historian's work."""
+SILENCE_GROUP: Final = "silence"
+"""Under which the learned table of silent sites is kept."""
 
 _JOURNAL_PREFIX: Final = b"tele."
 

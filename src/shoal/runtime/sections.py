@@ -66,6 +66,12 @@ class Fabric(Section):
     )
     device_bytes_per_s: float = key(131_072.0, "the same for bytes a second", unit="bytes", low=1_024)
     cut_off_s: float = key(60.0, "how long a device that was cut off is refused", unit="s", low=1)
+    min_free_bytes: int = key(
+        256 << 20,
+        "disk that must stay free; below it the journal takes nothing more, and devices keep what they measure",
+        unit="bytes",
+        low=0,
+    )
     sync_always: bool = key(False, "whether every journal write reaches the disk before it is acknowledged")
     tls_cert: str = key("", "file of the engine's certificate (PEM); empty serves without TLS")
     tls_key: str = key("", "file of the certificate's private key (PEM)")
@@ -162,11 +168,29 @@ class History(Section):
     settle_s: float = key(
         900.0, "how long after its end an hour waits for late samples before it is rolled up", unit="s", low=0
     )
+    min_free_bytes: int = key(
+        512 << 20,
+        "disk that must stay free; below it history waits, and reads on from the journal when there is room",
+        unit="bytes",
+        low=0,
+    )
     raw_days: float = key(90.0, "how long samples are kept; 0 for ever", unit="days", low=0)
     rollup_5min_days: float = key(
         730.0, "how long means of five minutes are kept; 0 for ever", unit="days", low=0
     )
     rollup_1h_days: float = key(0.0, "how long means of hours are kept; 0 for ever", unit="days", low=0)
+    learn_silence_every_s: float = key(
+        86_400.0,
+        "plant time between two tables of silent sites learned from history; 0 for never",
+        unit="s",
+        low=0,
+    )
+    learn_silence_days: float = key(
+        14.0, "how far back a table of silent sites is learned from", unit="days", low=2.5, high=60
+    )
+    learn_silence_sites: int = key(
+        2_000, "from how many sites at most a table of silent sites is learned", low=40, high=5_000
+    )
     query_timeout_s: float = key(30.0, "how long a query may take", unit="s", low=0.1, high=3_600)
     query_memory_mb: int = key(1_000, "memory that a query may use", unit="MB", low=50)
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)

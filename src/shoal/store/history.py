@@ -188,7 +188,7 @@ class History:
     def registers(self, site_nos: NDArray[np.integer[Any]], from_ns: int, to_ns: int) -> NDArray[np.void]:
         """Return the energy registers of some sites, measured in `[from_ns, to_ns)`, without those under suspicion.
 
-        Only the files of the hours in question are opened. A register that a device does not have is 0.
+        Only the files of the hours in question are opened. A register that a sample does not have is -1.
 
         Args:
             site_nos: Numbers of the sites, in any order.
@@ -202,7 +202,7 @@ class History:
             UnavailableError: see `query`.
             CorruptStateError: see `query`.
         """
-        columns = ", ".join(f"coalesce({name}, 0) AS {name}" for name in REGISTER_NAMES)
+        columns = ", ".join(f"coalesce({name}, -1) AS {name}" for name in REGISTER_NAMES)
         sql = (
             f"SELECT site_no, ts_ns, {columns} FROM telemetry "
             f"WHERE ts_ns >= $from AND ts_ns < $to AND flags & {int(SUSPECT)} = 0 "

@@ -90,7 +90,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Asks what is the matter with each site: rows of the fleet, and bits of `Condition`."""
+    """Asks what is the matter with each site, see `SiteLook`."""
 
     now_ns: int
     fresh_ns: int
@@ -199,7 +199,7 @@ class ShardActor:
             case Copy():
                 return shard.state(), shard.mark()
             case Look():
-                return shard.rows, shard.conditions(now_ns=message.now_ns, fresh_ns=message.fresh_ns)
+                return shard.look(now_ns=message.now_ns, fresh_ns=message.fresh_ns)
             case Follow():
                 return shard.follow_fleet(message.fleet, message.rows, message.layout)
 

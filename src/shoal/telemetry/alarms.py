@@ -98,6 +98,7 @@ class AlarmDesk:
         self._book = AlarmBook(fleet, rules)
         self._booked = len(fleet.site_ids)
         self._conditions = np.zeros(self._booked, dtype=np.uint16)
+        self._lost = np.zeros(self._booked, dtype=np.uint32)
         self._seen = False
         self._latest_ns = 0
         self._unsaved: Channel[AlarmEvent] = Channel(
@@ -117,12 +118,19 @@ class AlarmDesk:
         if not await self._restored():
             raise UnavailableError("the alarms", "some of this process are not kept yet")
 
-    def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16]) -> None:
-        """Take the `Condition` bits of some sites; those of the others stay as they were.
+    def see(
+        self,
+        rows: NDArray[np.int64],
+        conditions: NDArray[np.uint16],
+        lost: NDArray[np.uint32] | None = None,
+    ) -> None:
+        """Take the `Condition` bits of some sites, and how many samples each has lost of late (none when None).
 
-        A shard that is still catching up with the journal must not call this: its sites only seem silent.
+        Those of the others stay as they were. A shard that is still catching up with the journal must not call this:
+        its sites only seem silent.
         """
         self._conditions[rows] = conditions
+        self._lost[rows] = 0 if lost is None else lost
         self._seen = True
 
     async def follow_fleet(self, fleet: Fleet) -> None:
@@ -137,6 +145,7 @@ class AlarmDesk:
             self._book.regroup(fleet)
             return
         self._conditions = np.concatenate([self._conditions, np.zeros(added, dtype=np.uint16)])
+        self._lost = np.concatenate([self._lost, np.zeros(added, dtype=np.uint32)])
         # a book for more sites goes on from what is kept; until that is everything the former one decides
         while not await self._restored():  # noqa: ASYNC110 - the database has no event for it
             await asyncio.sleep(SAVE_WITHIN_S)
@@ -145,7 +154,10 @@ class AlarmDesk:
         """Let the book decide, keep what it decided, publish what stands; return the events."""
         t_ns = self._advanced(t_ns)
         seen = self._conditions[: self._booked] if self._seen else None
-        events = self._book.step(Observation(t_ns=t_ns, condition_flags=seen, measures=measures))
+        observed = Observation(
+            t_ns=t_ns, condition_flags=seen, lost=self._lost[: self._booked], measures=measures
+        )
+        events = self._book.step(observed)
         self._keep(events)
         await self._tell(t_ns)
         return events

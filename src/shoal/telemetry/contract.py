@@ -144,8 +144,8 @@ class Watch(Protocol):
         """
         ...
 
-    def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16]) -> None:
-        """Take what is the matter with some sites, bits of `shoal.twin.conditions.Condition`."""
+    def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16], lost: NDArray[np.uint32]) -> None:
+        """Take what is the matter with some sites: bits of `shoal.twin.conditions.Condition`, and samples lost of late."""
         ...
 
     async def tick(self, t_ns: int, merged: Merged, lag_s: dict[int, float]) -> None:

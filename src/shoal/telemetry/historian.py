@@ -22,6 +22,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.fabric.ownership import Event, Gained, Lost, Recalled
 from shoal.fabric.tenure import Tenure
 from shoal.flow.retry import Backoff
+from shoal.runtime.room import DiskRoom
 from shoal.store.history_keep import Keeper, KeepStatistics
 from shoal.telemetry.historian_unit import HistorianUnit, Reader
 
@@ -101,6 +102,7 @@ class Historian:
         make_unit: Makes the unit of a tenure, given the gate and whom to call after each batch.
         make_reader: Opens the journal of a unit from a position.
         keeper: Puts history in shape; None when another process does.
+        room: The disk's, the same that the units have; None when it is never full.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Historian:
         make_unit: Callable[[Tenure, asyncio.Event, Callable[[], None]], HistorianUnit],
         make_reader: Callable[[str, int], Reader],
         keeper: Keeper | None = None,
+        room: DiskRoom | None = None,
     ) -> None:
         self._options = options
         self._clock = clock
@@ -119,6 +122,7 @@ class Historian:
         self._make_unit = make_unit
         self._make_reader = make_reader
         self._keeper = keeper
+        self._room = room
         self._units: dict[str, HistorianUnit] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._gate = asyncio.Event()
@@ -180,7 +184,8 @@ class Historian:
                 self._failures += 1
                 failures = 1 if unit.statistics().writes else failures + 1
                 wait_s = _BACKOFF.ceiling_s(failures)
-                _log.warning("unit failed", unit=tenure.unit, why=str(error), again_in_s=wait_s)
+                say = _log.debug if self._room is not None and self._room.full else _log.warning
+                say("unit failed", unit=tenure.unit, why=str(error), again_in_s=wait_s)
                 self._forget(tenure)
                 await asyncio.sleep(wait_s)
         self._forget(tenure)
@@ -214,6 +219,10 @@ class Historian:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    def owns(self, unit: str) -> bool:
+        """Return whether a unit is owned here and restored."""
+        return unit in self._units
+
     async def owns_everything(self) -> None:
         """Return when every unit is owned here and restored."""
         await self._owned_all.wait()
@@ -239,7 +248,7 @@ class Historian:
             while True:
                 await asyncio.sleep(LOOK_S)
                 for unit in list(self._units.values()):
-                    if unit.due(self._clock.now_ns()):
+                    if unit.due(self._clock.now_ns()) and (self._room is None or self._room.enough()):
                         await self._write(unit)
 
     async def _follow_conductor(self) -> None:
@@ -250,6 +259,8 @@ class Historian:
             await self.owns_everything()
             await self._catch_up(tick, closing=closing)
             while closing or tick.t_ns // boundary_ns != last_ns // boundary_ns:
+                if self._room is not None:
+                    await self._room.wait()
                 if all([await self._write(unit) for unit in list(self._units.values())]):
                     break
                 # a unit that failed is made again and reads again what it had not written
@@ -266,7 +277,8 @@ class Historian:
         try:
             await unit.write()
         except (ShoalError, OSError) as error:
-            _log.warning("not written", why=str(error))
+            say = _log.debug if self._room is not None and self._room.full else _log.warning
+            say("not written", why=str(error))
             await asyncio.sleep(PAUSE_S)
             return False
         return True

@@ -21,6 +21,7 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S
 from shoal.fabric.batch import JournalBatch
 from shoal.fabric.journal import JournalStatistics
+from shoal.runtime.room import DiskRoom
 from shoal.store.history_register import UnitState
 from shoal.store.history_snapshots import SnapshotStore
 from shoal.store.history_write import Samples, Writer
@@ -131,6 +132,7 @@ class HistorianUnit:
         snapshots: Where the window is saved.
         gate: Open while messages may be taken in; a clock that waits for nobody leaves it open.
         on_taken: Called after each batch.
+        room: The disk's; while it is full nothing is written, and nothing more is read than fits in memory.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class HistorianUnit:
         snapshots: SnapshotStore,
         gate: asyncio.Event,
         on_taken: Callable[[], None] = lambda: None,
+        room: DiskRoom | None = None,
     ) -> None:
         self._unit = unit
         self._token = token
@@ -155,6 +158,7 @@ class HistorianUnit:
         self._snapshots = snapshots
         self._gate = gate
         self._on_taken = on_taken
+        self._room = room
         self._state = UnitState()
         self._buffer = _Buffer()
         self._read_to = 0
@@ -163,6 +167,7 @@ class HistorianUnit:
         self._reader: Reader | None = None
         self._writing: asyncio.Task[None] | None = None
         self._failed = False
+        self._missed = False
         self._under_way = self._writes = self._saved = self._replayed = 0
 
     async def restore(self) -> int:
@@ -195,6 +200,8 @@ class HistorianUnit:
             await self._gate.wait()
             self._take(batch)
             if self._buffer.rows >= self._options.write_rows:
+                if self._room is not None:
+                    await self._room.wait()
                 await self.write()
             self._on_taken()
             # let the next ones gather: a batch costs far more than the messages in it
@@ -238,20 +245,44 @@ class HistorianUnit:
         saved = b""
         if snapshot or not self._state.snapshot or now_ns >= due_ns:
             # nothing is awaited between the two above and here: the window is that of the position
-            saved = await self._snapshots.save(self._unit, self._token, self._intake.state())
+            saved = await self._saved_window()
+        if saved:
             state = msgspec.structs.replace(state, snapshot=saved, snapshot_position=state.position)
-        self._state = await self._writer.write(samples, state)
+        try:
+            self._state = await self._writer.write(samples, state)
+        except (OSError, UnavailableError) as error:
+            if self._room is not None:
+                self._room.refused(error)
+            raise
+        if self._room is not None:
+            self._room.wrote()
         self._failed = False
         self._under_way = 0
         self._written_ns = now_ns
         self._writes += 1
         if saved:
+            self._missed = False
             self._snapshot_ns = now_ns
             self._saved += 1
             try:
                 await self._snapshots.purge(saved)
             except UnavailableError as error:
                 _log.warning("old snapshots stay until the next one", why=str(error))
+
+    async def _saved_window(self) -> bytes:
+        """Return the reference of the saved window; none when there is no place for it.
+
+        A write goes on without: the former window stands, from which a restart goes through more of the journal.
+        """
+        try:
+            return await self._snapshots.save(self._unit, self._token, self._intake.state())
+        except (UnavailableError, OSError) as error:
+            if self._room is not None and self._room.refused(error):
+                raise
+            say = _log.debug if self._missed else _log.warning
+            say("window not saved, the next write tries again", unit=self._unit, why=str(error))
+            self._missed = True
+            return b""
 
     def _broken(self) -> UnavailableError:
         return UnavailableError(f"history unit {self._unit}", "a write failed; it is to be restored")
@@ -274,10 +305,13 @@ class HistorianUnit:
         self._intake.follow_fleet(fleet)
 
     async def close(self) -> None:
-        """Write what was read, and the window; nothing when a write failed, for then only a restart knows what stands."""
+        """Write what was read, and the window; nothing when a write failed, for then only a restart knows what stands.
+
+        Nothing either while the disk is full: the next owner reads it again.
+        """
         if self._writing is not None:
             await asyncio.gather(self._writing, return_exceptions=True)
-        if not self._failed:
+        if not self._failed and (self._room is None or self._room.enough()):
             await self.write(snapshot=True)
 
     def statistics(self) -> UnitStatistics:

@@ -6,17 +6,20 @@ out: its sites are counted as sites of which nothing is known, so the coverage s
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
+from shoal.telemetry.shard import SiteLook
 from shoal.twin.aggregate import COLUMNS, FleetSums
 
+_PACKING: Final = 1
 _PARTS: Final = ("groups", "oldest_ns", "whole", "squares")
 
 
@@ -97,21 +100,62 @@ class Said:
 
 
 class ShardConditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the matter with the sites of a shard, those left out with which nothing is.
+    """What is the matter with the sites of a shard, on its way.
+
+    Site by site and packed: it is small while little is the matter, and when everything is, and never large.
 
     Attributes:
         shard: Its number.
         token: Under which token its owner speaks.
         lag_s: How old the newest message is that the shard has read, in seconds; 0 when nothing waits.
-        rows: Fleet rows (int64).
-        conditions: Bits of `shoal.twin.conditions.Condition` (uint16).
+        rows_crc: Of the fleet rows that it speaks of, so that nobody takes them for those of another fleet.
+        conditions: Bits of `shoal.twin.conditions.Condition` (uint16) of each row, packed.
+        lost: Samples lost of late (uint32) of each row, packed; empty when there are none.
     """
 
     shard: int
     token: int
     lag_s: float
-    rows: bytes
+    rows_crc: int
     conditions: bytes
+    lost: bytes = b""
+
+    @classmethod
+    def of(cls, look: SiteLook, *, shard: int, token: int, lag_s: float) -> ShardConditions:
+        """Return a look as it travels."""
+        return cls(
+            shard=shard,
+            token=token,
+            lag_s=lag_s,
+            rows_crc=zlib.crc32(look.rows.tobytes()),
+            conditions=zlib.compress(look.conditions.tobytes(), _PACKING),
+            lost=zlib.compress(look.lost.tobytes(), _PACKING) if look.lost.any() else b"",
+        )
+
+    def look(self, rows: NDArray[np.int64]) -> SiteLook | None:
+        """Return the look as it was, at the sites that the shard should have; None when it knows of others.
+
+        Raises:
+            CorruptStateError: when it is not what it should be.
+        """
+        if zlib.crc32(rows.tobytes()) != self.rows_crc:
+            return None
+        lost = np.zeros(len(rows), dtype=np.uint32)
+        return SiteLook(
+            rows=rows,
+            conditions=self._unpacked(self.conditions, np.uint16, len(rows)),
+            lost=self._unpacked(self.lost, np.uint32, len(rows)) if self.lost else lost,
+        )
+
+    def _unpacked(self, packed: bytes, dtype: type[np.unsignedinteger[Any]], sites: int) -> NDArray[Any]:
+        expected = sites * np.dtype(dtype).itemsize
+        try:
+            values = zlib.decompressobj().decompress(packed, expected + 1)
+        except zlib.error as error:
+            raise CorruptStateError(f"conditions of shard {self.shard}", str(error)) from error
+        if len(values) != expected:
+            raise CorruptStateError(f"conditions of shard {self.shard}", "of another number of sites")
+        return np.frombuffer(values, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from shoal.twin.aggregate import FleetSums, Timeouts, sum_twins
 from shoal.twin.clockrule import ClockRule
 from shoal.twin.conditions import site_conditions
 from shoal.twin.layout import Layout
+from shoal.twin.losses import Losses
 from shoal.twin.silence import SilenceRates
 
 MOST_RECORDS: Final = 20_000
@@ -70,6 +71,21 @@ class ShardStatistics:
     flagged: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLook:
+    """What is the matter with the sites of a shard.
+
+    Attributes:
+        rows: Their fleet rows, ascending.
+        conditions: For each, bits of `shoal.twin.conditions.Condition`.
+        lost: How many samples each has lost of late, see `shoal.twin.losses`.
+    """
+
+    rows: NDArray[np.int64]
+    conditions: NDArray[np.uint16]
+    lost: NDArray[np.uint32]
+
+
 class Shard:
     """The twins of the sites in `rows`.
 
@@ -99,6 +115,7 @@ class Shard:
         self._holes: tuple[NDArray[np.int64], NDArray[np.int64]] = (_NONE, _NONE)
         self._count = dict.fromkeys(_COUNTERS, 0)
         self._flagged = dict.fromkeys(Flag, 0)
+        self._losses = Losses(len(rows))
         self._sites = SiteTwins(fleet, rows, layout, clock=time, clock_rule=clock_rule)
 
     @property
@@ -108,12 +125,13 @@ class Shard:
 
     @property
     def nbytes(self) -> int:
-        """Memory of twins, lookup and layout in bytes."""
-        return self._sites.nbytes
+        """Memory of twins, lookup, layout and losses in bytes."""
+        return self._sites.nbytes + self._losses.nbytes
 
     def follow_fleet(self, fleet: Fleet, rows: NDArray[np.int64], layout: Layout) -> None:
         """Go on with a fleet to which sites were added, or in which sites were moved; every twin stays what it is."""
         self._sites.follow_fleet(fleet, rows, layout)
+        self._losses.follow(len(rows))
         self._holes = (_NONE, _NONE)
 
     def take(self, batch: JournalBatch) -> list[Quarantined]:
@@ -125,6 +143,8 @@ class Shard:
         self._count["deferred"] += applied.deferred
         self._count["lost"] += applied.lost
         self._count["quarantined"] += sum(one.count for one in decoded.rejected)
+        at = applied.losing_position
+        self._losses.note(self._sites.site_no[decoded.rows[at]], applied.each_lost, judged.arrival_ns[at])
         for flag, count in applied.flagged().items():
             self._flagged[flag] += count
         self.position = int(batch.seq[-1])
@@ -161,10 +181,17 @@ class Shard:
         """Return the sums of every group over this shard's sites."""
         return sum_twins(self._sites.twins.rows, self._sites.layout, rates, now_ns=now_ns, timeouts=timeouts)
 
-    def conditions(self, *, now_ns: int, fresh_ns: int) -> NDArray[np.uint16]:
-        """Return what is the matter with each site, bits of `shoal.twin.conditions.Condition` in the order of `rows`."""
+    def look(self, *, now_ns: int, fresh_ns: int) -> SiteLook:
+        """Return what is the matter with each site."""
         latest = self._sites.twins.latest()
-        return site_conditions(silent=latest["ts_ns"] < now_ns - fresh_ns, flags=latest["flags"])
+        lost = np.zeros(len(latest), dtype=np.uint32)
+        rows, counts = self._losses.at(now_ns)
+        local = self._sites.local(rows)
+        lost[local[local >= 0]] = counts[local >= 0]
+        conditions = site_conditions(
+            silent=latest["ts_ns"] < now_ns - fresh_ns, flags=latest["flags"], lost=lost > 0
+        )
+        return SiteLook(rows=self.rows, conditions=conditions, lost=lost)
 
     def answer(self, question: AskTwins, *, t_ns: int, token: int) -> ShardAnswer:
         """Return the latest records that are asked for: of some sites, or a part of all."""
@@ -189,7 +216,11 @@ class Shard:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of a snapshot; they are copies."""
-        return {"site_no": self._sites.site_no.copy(), "twins": self._sites.twins.state()}
+        return {
+            "site_no": self._sites.site_no.copy(),
+            "twins": self._sites.twins.state(),
+            "losses": self._losses.state(),
+        }
 
     def mark(self) -> Snapshot:
         """Return what is to be committed with `state`, but for the reference under which that is kept."""
@@ -208,6 +239,8 @@ class Shard:
             self._sites.twins.restore(twins[local >= 0], local[local >= 0])
         except (KeyError, IndexError, InvalidInputError) as error:
             raise CorruptStateError(f"snapshot of shard {self.number}", str(error)) from error
+        if (losses := state.get("losses")) is not None:  # snapshots of before have none
+            self._losses.restore(losses)
         self.position = snapshot.position
         self._count = {name: snapshot.counters.get(name, 0) for name in _COUNTERS}
         self._flagged = {flag: snapshot.counters.get(f"{_FLAG}{flag.name}", 0) for flag in Flag}

@@ -10,9 +10,7 @@ from functools import partial, reduce
 from typing import Final
 
 import msgspec
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from shoal.domain.errors import CorruptStateError, UnavailableError
 from shoal.domain.interval import NS_PER_S
@@ -22,6 +20,7 @@ from shoal.telemetry.actor import Look
 from shoal.telemetry.contract import Outlets, TelemetryOptions, Watch
 from shoal.telemetry.crew import Crew
 from shoal.telemetry.merge import Merged, Merger, Said, ShardConditions, ShardSums
+from shoal.telemetry.shard import SiteLook
 from shoal.twin.aggregate import FleetSums, aggregates_of, sum_twins
 from shoal.twin.columns import Twins
 from shoal.twin.silence import FleetTrail, SilenceTable, estimate
@@ -51,6 +50,7 @@ class Summing:
         self._options = options
         self._crew = crew
         self._table = table
+        self._next_table = table
         self._out = outlets
         self._trail = FleetTrail()
         self._ordered = False
@@ -77,6 +77,7 @@ class Summing:
     async def refresh(self, t_ns: int) -> Merged | None:
         """Sum up the shards that are owned here, and send the sums, or the aggregates when it is this one's turn."""
         began_s = time.perf_counter()
+        self._table = self._next_table  # the same one for the rates and for what is made of them
         rates = self._table.effective(self._trail, ordered=self._ordered)
         aggregate = self._crew.aggregate
         own: list[FleetSums] = []
@@ -144,6 +145,10 @@ class Summing:
             self._watched_under = aggregate
         return self.watch
 
+    def use_table(self, table: SilenceTable) -> None:
+        """Reckon with this table from the next refresh on."""
+        self._next_table = table
+
     def note_orders(self, commanded: int, sites: int) -> None:
         """Note how many of the dispatched sites are under orders: batteries under orders stray otherwise."""
         self._ordered = 2 * commanded > sites
@@ -175,6 +180,7 @@ class Summing:
             lag=merged.lag,
             shards=self._options.shards,
             live_shards=merged.live,
+            silence=self._table.provenance,
         )
         await self._out.publish(self._out.aggregates_subject, msgspec.json.encode(record))
         return merged
@@ -186,46 +192,32 @@ class Summing:
                 continue
             lag_s = actor.lag_s(t_ns)
             try:
-                rows, conditions = await actor.actor.ask(Look(t_ns, self._options.timeouts.fresh_ns[0]))
+                look: SiteLook = await actor.actor.ask(Look(t_ns, self._options.timeouts.fresh_ns[0]))
             except UnavailableError:
                 continue
             if self._crew.aggregate is not None:
-                self._see(number, lag_s, rows, conditions)
+                self._see(number, lag_s, look)
                 continue
-            wrong = conditions != 0
-            message = ShardConditions(
-                shard=number,
-                token=actor.tenure.token,
-                lag_s=lag_s,
-                rows=rows[wrong].tobytes(),
-                conditions=conditions[wrong].tobytes(),
-            )
+            message = ShardConditions.of(look, shard=number, token=actor.tenure.token, lag_s=lag_s)
             await self._out.publish(self._out.conditions_subject(number), msgspec.msgpack.encode(message))
 
     def take_conditions(self, payload: bytes) -> None:
         """Take what is the matter with the sites of a shard that is owned elsewhere."""
         try:
             message = msgspec.msgpack.decode(payload, type=ShardConditions)
-            wrong = np.frombuffer(message.rows, dtype=np.int64)
-            rows = self._crew.rows[message.shard]
-            conditions = np.zeros(len(rows), dtype=np.uint16)
-            at = np.searchsorted(rows, wrong)
-            known = (at < len(rows)) & (rows[np.minimum(at, len(rows) - 1)] == wrong)
-            conditions[at[known]] = np.frombuffer(message.conditions, dtype=np.uint16)[known]
-        except (msgspec.MsgspecError, IndexError, ValueError) as error:
+            look = message.look(self._crew.rows[message.shard])
+        except (msgspec.MsgspecError, IndexError, CorruptStateError) as error:
             _log.warning("conditions refused", why=str(error))
             return
         if message.token >= self._condition_tokens.get(message.shard, 0):
             self._condition_tokens[message.shard] = message.token
-            self._see(message.shard, message.lag_s, rows, conditions)
+            self._see(message.shard, message.lag_s, look)
 
-    def _see(
-        self, number: int, lag_s: float, rows: NDArray[np.int64], conditions: NDArray[np.uint16]
-    ) -> None:
+    def _see(self, number: int, lag_s: float, look: SiteLook | None) -> None:
         self._lag_s[number] = lag_s
-        # the sites of a shard that is catching up only seem silent
-        if self.watch is not None and lag_s < MOST_LAG_S:
-            self.watch.see(rows, conditions)
+        # the sites of a shard that is catching up only seem silent; while a new fleet makes its round, some know others
+        if self.watch is not None and look is not None and lag_s < MOST_LAG_S:
+            self.watch.see(look.rows, look.conditions, look.lost)
 
     def _unheard(self, t_ns: int, number: int) -> FleetSums:
         """Return the sums of a shard as if none of its sites had ever been heard, a block of sites at a time."""

@@ -31,10 +31,10 @@ class PlantWatch:
         await self._desk.restore()
         self._missing_since_ns = {}
 
-    def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16]) -> None:
-        """Take what is the matter with some sites."""
+    def see(self, rows: NDArray[np.int64], conditions: NDArray[np.uint16], lost: NDArray[np.uint32]) -> None:
+        """Take what is the matter with some sites, and how many samples each has lost of late."""
         known = rows < len(self._desk.fleet.site_ids)  # shards hear of new sites a little before the desk
-        self._desk.see(rows[known], conditions[known])
+        self._desk.see(rows[known], conditions[known], lost[known])
 
     async def tick(self, t_ns: int, merged: Merged, lag_s: Mapping[int, float]) -> None:
         """Take the whole fleet's sums, and how far each shard is behind."""

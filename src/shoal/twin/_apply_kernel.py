@@ -84,9 +84,13 @@ def apply(
     rule: Plausibility,
     verdict: NDArray[np.int8],
     flag_counts: NDArray[np.int64],
+    position_lost: NDArray[np.int64],
 ) -> tuple[Int, Int]:
-    """Take the records in order; fill `verdict`, add to `flag_counts`; return how many are lost for good, and nothing of use."""
-    lost: Int = 0
+    """Take the records in order; fill `verdict`, add to `flag_counts`; return at how many samples were lost, and nothing of use.
+
+    Each of these is a row of `position_lost`: the position of the record, and how many were lost for good.
+    """
+    losing: Int = 0
     touched: Int = 0
     count = rows.shape[0]
     run_end: Int = 0
@@ -121,13 +125,16 @@ def apply(
             outcome, gone, flags = _take(
                 record, oldest_seq[i], arrival_ns[i], usable[i], is_live, shift_ns, twin, limit, clock, rule
             )
-            lost += gone
+            if gone:
+                position_lost[losing, 0] = i
+                position_lost[losing, 1] = gone
+                losing += 1
         verdict[i] = outcome
         record.flags = np.uint16(flags)
         if flags and outcome == NEW:
             for bit in range(FLAGS):
                 flag_counts[bit] += flags >> bit & 1
-    return lost, touched
+    return losing, touched
 
 
 @kernel

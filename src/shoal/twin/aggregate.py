@@ -171,7 +171,7 @@ def sum_twins(
         layout.cell_of,
         layout.plate_of,
         layout.plates,
-        _scales(layout.plates),
+        signal_scales(layout.plates),
         np.array(timeouts.fresh_ns),
         np.array(timeouts.unknown_ns),
         now_ns,
@@ -191,7 +191,7 @@ def sum_twins(
     )
 
 
-def _scales(plates: NDArray[np.void]) -> NDArray[np.int64]:
+def signal_scales(plates: NDArray[np.void]) -> NDArray[np.int64]:
     """Return, for each nameplate, the scale of each signal, and as a fifth which of them are not 0, bit by bit.
 
     The scale is the rated power in watts, and 1 for the load of a household.

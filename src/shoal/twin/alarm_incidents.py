@@ -36,6 +36,7 @@ class _Standing:
     rows: NDArray[np.int64]
     incident: Incident | None = None
     told_sites: int = 0
+    told_value: float = 0.0
 
 
 class SiteAlarms:
@@ -59,8 +60,11 @@ class SiteAlarms:
         self._label = np.zeros(sites, dtype=np.int32)
         self._resumed = bool(active)
         self._anew = False
+        self._lost: NDArray[np.uint32] | None = None
         for alarm in active:
-            self._held[alarm.kind].append(_Standing(alarm, NO_ROWS, told_sites=alarm.sites))
+            self._held[alarm.kind].append(
+                _Standing(alarm, NO_ROWS, told_sites=alarm.sites, told_value=alarm.value or 0.0)
+            )
 
     def active(self) -> Iterable[Alarm]:
         """Yield the alarms that stand."""
@@ -78,16 +82,28 @@ class SiteAlarms:
         """Take other groups and memberships of the same sites."""
         self._fleet, self._forest, self._anew = fleet, Forest(fleet), True
 
-    def step(self, condition_flags: NDArray[np.uint16], t_ns: int) -> list[AlarmEvent]:
-        """Take the conditions of every site; return what that raised, updated and cleared."""
+    def step(
+        self, condition_flags: NDArray[np.uint16], t_ns: int, *, lost: NDArray[np.uint32] | None = None
+    ) -> list[AlarmEvent]:
+        """Take the conditions and the losses of every site; return what that raised, updated and cleared."""
         # A new book goes on with what stood, so what it sees first counts at once.
         changed = self._watch.look(condition_flags, t_ns, at_once=self._resumed)
         events: list[AlarmEvent] = []
+        self._lost = lost
         for kind, rule in self._rules.sites.items():
-            if rule.condition in changed or self._resumed or self._anew:
+            if rule.condition in changed or self._resumed or self._anew or self._miscounted(kind, rule):
                 events += self._explain(kind, rule, t_ns)
         self._resumed = self._anew = False
         return events
+
+    def _miscounted(self, kind: AlarmKind, rule: SiteRule) -> bool:
+        """Whether an alarm says another number of lost samples than there is now."""
+        return rule.counts_lost and any(
+            one.alarm.value != self._lost_count(one.rows) for one in self._held[kind] if len(one.rows)
+        )
+
+    def _lost_count(self, rows: NDArray[np.int64]) -> float | None:
+        return None if self._lost is None else float(self._lost[rows].sum(dtype=np.int64))
 
     def acknowledge(
         self, number: int, *, by: str, t_ns: int, note: str
@@ -193,20 +209,22 @@ class SiteAlarms:
         origin: int | None,
     ) -> _Standing:
         scope, subject = self._subject(incident)
-        facts = self._facts(incident)
+        facts = self._facts(incident, rule)
         severity = self._severity(rule, len(incident.rows))
         alarm = self._lives.open(
             kind, scope, subject, t_ns, severity=severity, split_from_number=origin, **facts
         )
         events.append(event("raised", alarm, t_ns))
-        return _Standing(alarm, incident.rows, incident, told_sites=alarm.sites)
+        return _Standing(
+            alarm, incident.rows, incident, told_sites=alarm.sites, told_value=alarm.value or 0.0
+        )
 
     def _update(
         self, former: _Standing, rule: SiteRule, incident: Incident, t_ns: int, events: list[AlarmEvent]
     ) -> _Standing:
         held = former.alarm
         scope, subject = self._subject(incident)
-        facts = self._facts(incident)
+        facts = self._facts(incident, rule)
         facts["peak_sites"] = max(held.peak_sites, facts["sites"])
         severity = max(held.severity, self._severity(rule, len(incident.rows)), key=lambda one: one.order)
         again = held.returned_ns is not None
@@ -220,13 +238,16 @@ class SiteAlarms:
         alarm = msgspec.structs.replace(
             held, scope=scope, subject=subject, severity=severity, **facts, **anew
         )
-        least = max(1.0, self._rules.report_frac * former.told_sites)
-        told = former.told_sites
-        if again or worse or subject != held.subject or abs(alarm.sites - told) >= least:
+        told, told_value, value = former.told_sites, former.told_value, alarm.value or 0.0
+        moved = self._is_news(alarm.sites, told) or self._is_news(value, told_value)
+        if again or worse or subject != held.subject or moved:
             alarm = msgspec.structs.replace(alarm, updated_ns=t_ns)
             events.append(event("raised" if again else "updated", alarm, t_ns))
-            told = alarm.sites
-        return _Standing(alarm, incident.rows, incident, told_sites=told)
+            told, told_value = alarm.sites, value
+        return _Standing(alarm, incident.rows, incident, told_sites=told, told_value=told_value)
+
+    def _is_news(self, now: float, told: float) -> bool:
+        return abs(now - told) >= max(1.0, self._rules.report_frac * told)
 
     def _end(
         self,
@@ -257,7 +278,7 @@ class SiteAlarms:
             return "fleet", FLEET
         return "group", self._fleet.groups[incident.group].group_id
 
-    def _facts(self, incident: Incident) -> dict[str, Any]:
+    def _facts(self, incident: Incident, rule: SiteRule) -> dict[str, Any]:
         """Return what an alarm says of its sites."""
         sites = len(incident.rows)
         examples = [str(self._fleet.site_ids[row]) for row in incident.rows[:EXAMPLES].tolist()]
@@ -278,6 +299,7 @@ class SiteAlarms:
             "name": name,
             "hierarchy_id": hierarchy_id,
             "detail": SCATTERED if incident.gathered else "",
+            "value": self._lost_count(incident.rows) if rule.counts_lost else None,
         }
 
     def _severity(self, rule: SiteRule, sites: int) -> Severity:

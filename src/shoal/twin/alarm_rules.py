@@ -21,12 +21,14 @@ class SiteRule:
         delay: How long it must stand or be away.
         worst: The highest severity that any number of sites gives.
         latching: Whether the alarm stays until somebody takes note of it.
+        counts_lost: Whether the alarm says how many samples its sites have lost of late.
     """
 
     condition: Condition
     delay: Delay
     worst: Severity = Severity.MAJOR
     latching: bool = False
+    counts_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class MeasureRule:
 _QUICK: Final = Delay(raise_after_s=60.0, clear_after_s=120.0)
 _SLOW: Final = Delay(raise_after_s=300.0, clear_after_s=600.0)
 _NOW: Final = Delay(raise_after_s=0.0, clear_after_s=300.0)
+_AS_TOLD: Final = Delay(raise_after_s=0.0, clear_after_s=0.0)
+"""For what already lasts: lost samples are told of until their site has been quiet for `losses.QUIET_S`."""
 _PART: Final = Delay(raise_after_s=10.0, clear_after_s=30.0)
 
 SITE_RULES: Final[Mapping[AlarmKind, SiteRule]] = MappingProxyType(
@@ -71,7 +75,7 @@ SITE_RULES: Final[Mapping[AlarmKind, SiteRule]] = MappingProxyType(
         AlarmKind.SUSPECT_REGISTER: SiteRule(condition=Condition.REGISTER, delay=_NOW, latching=True),
         AlarmKind.SUSPECT_POWER: SiteRule(condition=Condition.POWER, delay=_SLOW),
         AlarmKind.CLOCK_FAULT: SiteRule(condition=Condition.CLOCK, delay=_SLOW),
-        AlarmKind.SAMPLES_LOST: SiteRule(condition=Condition.LOST, delay=_NOW, latching=True),
+        AlarmKind.SAMPLES_LOST: SiteRule(condition=Condition.LOST, delay=_AS_TOLD, counts_lost=True),
     }
 )
 MEASURE_RULES: Final[Mapping[AlarmKind, MeasureRule]] = MappingProxyType(

@@ -29,11 +29,13 @@ class Observation:
     Attributes:
         t_ns: The instant.
         condition_flags: `Condition` bits by fleet row; None when the sites could not be looked at.
+        lost: Samples lost of late, by fleet row; None when nothing is known of them.
         measures: Values of parts; a part that is not named is well.
     """
 
     t_ns: int
     condition_flags: NDArray[np.uint16] | None
+    lost: NDArray[np.uint32] | None = None
     measures: Sequence[Measure] = ()
 
 
@@ -77,7 +79,9 @@ class AlarmBook:
 
     def step(self, seen: Observation) -> list[AlarmEvent]:
         """Take what is observed; return what that raised, updated and cleared."""
-        events = [] if seen.condition_flags is None else self._sites.step(seen.condition_flags, seen.t_ns)
+        events: list[AlarmEvent] = []
+        if seen.condition_flags is not None:
+            events = self._sites.step(seen.condition_flags, seen.t_ns, lost=seen.lost)
         return events + self._parts.step(seen.measures, seen.t_ns)
 
     def acknowledge(

@@ -45,13 +45,20 @@ class Applied:
 
     Attributes:
         verdict: For each record `NEW`, `DUPLICATE`, `DEFERRED` or `REFUSED`, see `shoal.twin.window`.
-        lost: Samples that devices no longer hold and that never came.
+        losing_position: Positions of the records at which samples turned out to be lost: their device no longer holds them.
+        each_lost: How many samples are lost at each of these.
         flag_counts: How many of the new records have each flag, in the order of `Flag`.
     """
 
     verdict: NDArray[np.int8]
-    lost: int
+    losing_position: NDArray[np.int64]
+    each_lost: NDArray[np.int64]
     flag_counts: NDArray[np.int64]
+
+    @property
+    def lost(self) -> int:
+        """How many samples devices no longer hold that never came."""
+        return int(self.each_lost.sum())
 
     @property
     def new(self) -> int:
@@ -162,7 +169,8 @@ class Twins:
             raise InvalidInputError(field="records", value="read-only", fix="give a copy")
         verdict = np.empty(count, dtype=np.int8)
         flag_counts = np.zeros(len(_FLAGS), dtype=np.int64)
-        lost, _ = _apply_kernel.apply(
+        losses = np.empty((count, 2), dtype=np.int64)
+        losing, _ = _apply_kernel.apply(
             rows,
             records,
             oldest_seq,
@@ -175,8 +183,15 @@ class Twins:
             self._plausibility,
             verdict,
             flag_counts,
+            losses,
         )
-        return Applied(verdict=verdict, lost=int(lost), flag_counts=flag_counts)
+        losses = losses[:losing].copy()  # nearly always none
+        return Applied(
+            verdict=verdict,
+            losing_position=losses[:, 0],
+            each_lost=losses[:, 1],
+            flag_counts=flag_counts,
+        )
 
     def latest(self, rows: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """Return the newest values of these rows (all when None) as records of `TELEMETRY`.

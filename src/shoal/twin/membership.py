@@ -9,13 +9,12 @@ energy in whole watt-hours, however often a site moves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.domain.errors import InvalidInputError
-from shoal.domain.kernel import kernel
+from shoal.domain.errors import InvalidInputError, UnavailableError
 
 NO_GROUP: Final = -1
 
@@ -60,7 +59,7 @@ class Attribution:
     """Energy by the group that a site hung from while it flowed.
 
     Attributes:
-        group_wh: G energies: of a group's own sites, not of the groups below it; see `Layout.roll_groups`.
+        group_wh: G energies: of a group's own sites, not of the groups below it; see `roll_up`.
         no_group_wh: Energy of the sites while they hung from no group.
     """
 
@@ -130,56 +129,6 @@ def split(
     )
 
 
-def registers_at_ends(
-    spans: Spans,
-    *,
-    site_row: NDArray[np.int64],
-    ts_ns: NDArray[np.int64],
-    register_wh: NDArray[np.int64],
-    sites: int,
-) -> SpanRegisters:
-    """Return a register at both ends of every span.
-
-    Between two readings it is interpolated linearly, in whole watt-hours, rounded down; before the first and after the
-    last it is held flat.
-
-    Args:
-        spans: From `split`.
-        site_row: Rows of R readings, in any order.
-        ts_ns: Their instants.
-        register_wh: Their values.
-        sites: How many sites there are.
-    """
-    order = np.lexsort((ts_ns, site_row))
-    first = np.searchsorted(site_row[order], np.arange(sites + 1))
-    times, values = ts_ns[order], register_wh[order]
-    start_wh, end_wh = np.zeros(len(spans), dtype=np.int64), np.zeros(len(spans), dtype=np.int64)
-    _read_registers(spans.site_row, spans.start_ns, first, times, values, start_wh)
-    _read_registers(spans.site_row, spans.end_ns, first, times, values, end_wh)
-    return SpanRegisters(start_wh=start_wh, end_wh=end_wh, known=np.diff(first)[spans.site_row] > 0)
-
-
-def registers_by_time(spans: Spans, energy_wh: NDArray[np.int64], *, start_wh: int = 0) -> SpanRegisters:
-    """Return registers that spread each site's energy evenly over the interval, for want of readings at the cuts.
-
-    Args:
-        spans: From `split`.
-        energy_wh: N energies of the sites over the whole interval.
-        start_wh: What each register says at the beginning.
-    """
-    begin_ns = spans.start_ns[:1]  # all sites begin and end together
-    length_ns = spans.end_ns[-1:] - begin_ns
-    energy = energy_wh[spans.site_row]
-    # At the end the share is exactly 1, so all of the energy is given away; up to there the rounding telescopes.
-    upto = [
-        np.floor(energy * ((t - begin_ns) / length_ns)).astype(np.int64)
-        for t in (spans.start_ns, spans.end_ns)
-    ]
-    return SpanRegisters(
-        start_wh=upto[0] + start_wh, end_wh=upto[1] + start_wh, known=np.ones(len(spans), dtype=np.bool_)
-    )
-
-
 def attribute(spans: Spans, registers: SpanRegisters, *, groups: int) -> Attribution:
     """Return the energy of each group's sites while they hung from it.
 
@@ -204,31 +153,47 @@ def attribute(spans: Spans, registers: SpanRegisters, *, groups: int) -> Attribu
     return Attribution(group_wh=sums[:-1], no_group_wh=int(sums[-1]))
 
 
-@kernel
-def _read_registers(
-    site_row: NDArray[np.int64],
-    at_ns: NDArray[np.int64],
-    first: NDArray[np.int64],
-    times: NDArray[np.int64],
-    values: NDArray[np.int64],
-    result: NDArray[np.int64],
-) -> None:
-    for i in range(site_row.shape[0]):
-        low, end = first[site_row[i]], first[site_row[i] + 1]
-        if low == end:
-            continue
-        begin, t = low, at_ns[i]
-        high = end
-        while low < high:  # the first reading after t
-            middle = (low + high) // 2
-            if times[middle] <= t:
-                low = middle + 1
-            else:
-                high = middle
-        if low == begin:
-            result[i] = values[begin]
-        elif low == end or times[low - 1] == t:
-            result[i] = values[low - 1]
-        else:
-            share = (t - times[low - 1]) / (times[low] - times[low - 1])
-            result[i] = values[low - 1] + np.int64(np.floor((values[low] - values[low - 1]) * share))
+def check_spans(spans: Spans, *, sites: int, groups: int) -> None:
+    """Raise unless the spans are of a fleet of so many sites and groups.
+
+    Raises:
+        UnavailableError: when sites or groups were registered since.
+    """
+    if len(spans) and (spans.site_row[-1] >= sites or spans.group.max() >= groups):
+        raise UnavailableError("the memberships", "sites or groups were registered since; ask again")
+
+
+def roll_up(own_wh: NDArray[np.int64], parent_of: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return the sums of each of G groups with all below it, G x K or G, from those of each group alone, exactly."""
+    sums_wh = own_wh.copy()
+    ancestor = np.asarray(parent_of)
+    while len(below := np.flatnonzero(ancestor >= 0)):
+        np.add.at(sums_wh, ancestor[below], own_wh[below])
+        ancestor = np.where(ancestor >= 0, parent_of[ancestor], NO_GROUP)
+    return sums_wh
+
+
+def groups_below(parent_of: NDArray[np.integer[Any]], number: int) -> NDArray[np.bool_]:
+    """Return which of G groups are a group or below it."""
+    inside: NDArray[np.bool_] = np.arange(len(parent_of)) == number
+    ancestor = np.asarray(parent_of)
+    while np.any(ancestor >= 0):
+        inside |= ancestor == number
+        ancestor = np.where(ancestor >= 0, parent_of[ancestor], NO_GROUP)
+    return inside
+
+
+def sites_by_group(spans: Spans, parent_of: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return how many sites hung at or below each of G groups for some of the interval, each site once a group.
+
+    The last of G + 1 numbers is how many hung from no group for some of it.
+    """
+    groups = len(parent_of)
+    pairs = [spans.site_row * (groups + 1) + np.where(spans.group < 0, groups, spans.group)]
+    ancestor = np.where(spans.group < 0, NO_GROUP, spans.group)
+    while np.any(ancestor >= 0):
+        ancestor = np.where(ancestor >= 0, parent_of[ancestor], NO_GROUP)
+        above = ancestor >= 0
+        pairs.append(spans.site_row[above] * (groups + 1) + ancestor[above])
+    counts = np.bincount(np.unique(np.concatenate(pairs)) % (groups + 1), minlength=groups + 1)
+    return np.asarray(counts, dtype=np.int64)

@@ -31,6 +31,11 @@ SIZE_EDGES: Final = (3, 8, 20, 50, 120, 300)
 SHRINK_SITES: Final = (20.0, 10.0, 20.0, 40.0)
 _BLOCKS: Final = 14
 _CALIBRATE_EVERY: Final = 7
+_RARE_FRAC: Final = 0.25
+"""Of the errors of the commonest quantity: one with fewer tells nothing of its quantiles."""
+_FEW_SITES: Final = 20
+"""A signal of fewer sites than this is not learned where there is something to fall back to."""
+_NORMAL: Final = (-1.645, 1.645, 1.282)
 
 
 def learn_silence(
@@ -72,10 +77,18 @@ def learn_silence(
     return learn_from(history, provenance=provenance)
 
 
-def learn_from(history: SilenceHistory, *, provenance: str) -> SilenceTable:
+def learn_from(
+    history: SilenceHistory, *, provenance: str, fallback: SilenceTable | None = None
+) -> SilenceTable:
     """Return the table that a gridded history teaches.
 
     Quantiles come from errors on blocks of time that the rates in use were not fitted on, both halves in turn.
+
+    Args:
+        history: What the sites did.
+        provenance: What that is, for people.
+        fallback: Stays in force for what the history says too little of: signals that few sites have, batteries under
+            orders where there were hardly any.
     """
     times = np.arange(len(history.silent))
     levels = fleet_levels(history)
@@ -93,7 +106,11 @@ def learn_from(history: SilenceHistory, *, provenance: str) -> SilenceTable:
     )
     together = _correlation(errors.off_w[:, :4] / np.where(errors.sd_w > 0.0, errors.sd_w, np.inf))
     table = _blank(fit_rates(history, levels, np.ones_like(odd)), levels, provenance)
-    return _with_quantiles(replace(table, correlation=together), errors)
+    table, judged = _with_quantiles(replace(table, correlation=together), errors)
+    if fallback is None or not np.array_equal(fallback.edges_ns, table.edges_ns):
+        return table
+    seen = np.isfinite(history.value_w).any(axis=1) & (history.scale > 0.0)
+    return _lent(table, fallback, known=np.count_nonzero(seen, axis=1) >= _FEW_SITES, judged=judged)
 
 
 class _Errors(NamedTuple):
@@ -117,9 +134,9 @@ def _blank(rates: list[Rates], levels: FleetLevels, provenance: str) -> SilenceT
         shrink_sites=np.array(SHRINK_SITES),
         correlation=np.eye(4),
         size_sites=np.array([1], dtype=np.int64),
-        z_low=np.full((5, 2, 1), -1.645),
-        z_high=np.full((5, 2, 1), 1.645),
-        z_firm=np.full((5, 2, 1), 1.282),
+        z_low=np.full((5, 2, 1), _NORMAL[0]),
+        z_high=np.full((5, 2, 1), _NORMAL[1]),
+        z_firm=np.full((5, 2, 1), _NORMAL[2]),
         provenance=provenance,
     )
 
@@ -148,27 +165,71 @@ def _correlation(standardised: NDArray[np.float64]) -> NDArray[np.float64]:
     return correlation
 
 
-def _with_quantiles(table: SilenceTable, errors: _Errors) -> SilenceTable:
-    """Return the table with quantiles of the standardised errors by quantity, share and number of silent sites."""
+def _with_quantiles(table: SilenceTable, errors: _Errors) -> tuple[SilenceTable, NDArray[np.bool_]]:
+    """Return the table with quantiles of the standardised errors by quantity, share and number of silent sites.
+
+    Beside it stands which of the quantities erred often enough to tell; the others keep those of a normal error.
+    """
     grid_w = np.sqrt(np.maximum(np.einsum("ms,st,mt->m", errors.sd_w, table.correlation, errors.sd_w), 0.0))
     sd_w = np.column_stack([errors.sd_w, grid_w])
     alive = (sd_w > 1e-6) & np.isfinite(errors.off_w)
     standardised = np.where(alive, errors.off_w / np.where(alive, sd_w, 1.0), np.nan)
+    often = np.count_nonzero(alive, axis=0)
+    judged: NDArray[np.bool_] = (often >= FEW) & (often >= _RARE_FRAC * often.max())
+    if not judged.any():
+        return table, judged
     at = np.searchsorted(SIZE_EDGES, errors.silent_sites, side="right")
     is_most = errors.silent_sites / np.maximum(errors.sites, 1) > sum(SHARES) / 2
     sizes: list[int] = []
     columns: list[NDArray[np.float64]] = []
     for number in range(len(SIZE_EDGES) + 1):
         mine = at == number
-        if np.count_nonzero(alive[mine], axis=0).min() < FEW:
+        if np.count_nonzero(alive[mine][:, judged], axis=0).min() < FEW:
             continue
         sizes.append(max(1, round(float(np.exp(np.log(errors.silent_sites[mine]).mean())))))
         by_share = []
         for part in (mine & ~is_most, mine & is_most):
-            taken = part if np.count_nonzero(alive[part], axis=0).min() >= FEW else mine
-            by_share.append(np.nanquantile(standardised[taken], (0.05, 0.95, 0.90), axis=0))
+            taken = part if np.count_nonzero(alive[part][:, judged], axis=0).min() >= FEW else mine
+            found = np.tile(np.array(_NORMAL)[:, None], (1, 5))
+            found[:, judged] = np.nanquantile(standardised[taken][:, judged], (0.05, 0.95, 0.90), axis=0)
+            by_share.append(found)
         columns.append(np.stack(by_share, axis=-1))
     if not sizes:
-        return table
+        return table, np.zeros(5, dtype=np.bool_)
     low, high, firm = np.stack(columns, axis=-1)
-    return replace(table, size_sites=np.array(sizes), z_low=low, z_high=high, z_firm=firm)
+    return replace(table, size_sites=np.array(sizes), z_low=low, z_high=high, z_firm=firm), judged
+
+
+def _lent(
+    table: SilenceTable, lender: SilenceTable, *, known: NDArray[np.bool_], judged: NDArray[np.bool_]
+) -> SilenceTable:
+    """Return the table with the lender's columns for signals that are not known and quantities that were not judged."""
+    names = Rates._fields
+    # no bin of ages had samples enough: then nothing was fitted
+    known = known & table.spread[:4].any(axis=1)
+    # without enough instants under orders, batteries under orders were given the rates of all others
+    ordered = known[0] and any(not np.array_equal(getattr(table, n)[0], getattr(table, n)[4]) for n in names)
+    own = np.append(known, ordered)[:, None]
+    rates = {name: np.where(own, getattr(table, name), getattr(lender, name)) for name in names}
+    both = known[:, None] & known[None, :]
+    if not judged.any():  # of no number of silent sites are there errors enough
+        table = replace(table, size_sites=lender.size_sites)
+    told = judged & np.append(known, True)
+    # the lender's quantiles at the table's numbers of silent sites
+    sizes = np.interp(np.log(table.size_sites), np.log(lender.size_sites), np.arange(len(lender.size_sites)))
+    left = np.floor(sizes).astype(np.int64)
+    right = np.minimum(left + 1, len(lender.size_sites) - 1)
+    quantiles = {}
+    for name in ("z_low", "z_high", "z_firm"):
+        theirs = getattr(lender, name)
+        between = theirs[..., left] + (theirs[..., right] - theirs[..., left]) * (sizes - left)
+        quantiles[name] = (
+            np.where(told[:, None, None], getattr(table, name), between) if told.any() else between
+        )
+    return replace(
+        table,
+        **rates,
+        **quantiles,
+        dispersion=np.where(known, table.dispersion, lender.dispersion),
+        correlation=np.where(both, table.correlation, lender.correlation),
+    )

@@ -91,7 +91,10 @@ class Rig:
                 time=SystemClock(),
                 clock_rule=ClockRule(),
                 set_aside=SetAside(
-                    publish=client.publish, state_subject="live.quarantine", evidence_subject=str
+                    publish=client.publish,
+                    state_subject="live.quarantine",
+                    evidence_subject=str,
+                    member="test",
                 ),
             )
             crew.gate.set()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.settle.energy import boundary_registers, interval_energy
+from shoal.settle.energy import boundary_registers, interval_energy, registers_at
 
 Sample = tuple[int, int, int]
 
@@ -73,3 +73,26 @@ def test_intervals_telescope_and_equal_a_plain_reading(
         assert registers.estimated[row].tolist() == [at_ns not in exact for at_ns in boundary_ns]
         assert registers.sample_count[row] == len(site)
     assert (energy.throughput_wh >= np.abs(energy.delivered_wh)).all()
+
+
+@settings(deadline=None)  # the kernel is compiled at first
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12))
+def test_as_few_readings_as_possible_are_set_aside(readings: list[int]) -> None:
+    register_wh = np.array(readings, dtype=np.int64)
+    ts_ns = np.arange(len(readings), dtype=np.int64)
+    read = registers_at(
+        site_row=np.zeros(len(readings), dtype=np.int64),
+        ts_ns=ts_ns,
+        register_wh=register_wh,
+        line_row=np.zeros(1, dtype=np.int64),
+        at_ns=ts_ns[None],
+        site_count=1,
+    )
+    assert (np.diff(read.register_wh[0]) >= 0).all()
+    # the longest series without a fall, one reading at a time
+    longest: list[int] = []
+    for at, value in enumerate(readings):
+        longest.append(1 + max((longest[i] for i in range(at) if readings[i] <= value), default=0))
+    assert int((~read.estimated[0]).sum()) == max(longest)
+    believed = ~read.estimated[0]
+    assert read.register_wh[0][believed].tolist() == register_wh[believed].tolist()

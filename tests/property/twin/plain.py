@@ -27,6 +27,7 @@ class Judged:
     verdict: int
     ts_ns: int
     flags: int
+    lost: int = 0
 
 
 @dataclass
@@ -72,7 +73,12 @@ class PlainTwin:
             is_live = int(best["seq"]) > self.top()
             if not self.clock.is_plausible(int(best["ts_ns"]), arrival_ns):
                 shift_ns = arrival_ns - int(best["ts_ns"])
-        return [self.take(*one, arrival_ns, is_live, shift_ns) for one in sent]
+        judged: list[Judged] = []
+        for one in sent:
+            before = self.lost
+            judged.append(self.take(*one, arrival_ns, is_live, shift_ns))
+            judged[-1].lost = self.lost - before
+        return judged
 
     def take(
         self,

@@ -104,6 +104,8 @@ def test_kernel_equals_the_plain_twin_on_random_streams(seed: int, honest: bool)
         assert batch.records["ts_ns"].tolist() == [judged.ts_ns for judged in expected]
         assert batch.records["flags"].tolist() == [judged.flags for judged in expected]
         assert applied.lost == sum(site.lost for site in plain) - lost_before
+        losing = {n: judged.lost for n, judged in enumerate(expected) if judged.lost}
+        assert dict(zip(applied.losing_position.tolist(), applied.each_lost.tolist(), strict=True)) == losing
         new = [judged for judged in expected if judged.verdict == NEW]
         assert applied.flagged() == {flag: sum(bool(j.flags & flag) for j in new) for flag in Flag}
         assert_same_state(twins, plain)

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from shoal.domain.errors import InvalidInputError
+from shoal.settle.energy import registers_at
 from shoal.twin.layout import Layout
 from shoal.twin.membership import (
     NO_GROUP,
     SpanRegisters,
     Spans,
     attribute,
-    registers_at_ends,
-    registers_by_time,
+    groups_below,
+    roll_up,
+    sites_by_group,
     split,
 )
 from tests.property.twin.fleets import random_fleet
@@ -42,6 +45,13 @@ def random_memberships(sites: int, seed: int) -> dict[str, np.ndarray[tuple[int]
 
 def spans_of(sites: int, seed: int) -> Spans:
     return split(**random_memberships(sites, seed), sites=sites, start_ns=START_NS, end_ns=END_NS)  # type: ignore[arg-type]
+
+
+def read_ends(spans: Spans, *, sites: int, **samples: NDArray[np.int64]) -> SpanRegisters:
+    """Return the register at both ends of every span."""
+    ends_ns = np.stack([spans.start_ns, spans.end_ns], axis=1)
+    read = registers_at(**samples, line_row=spans.site_row, at_ns=ends_ns, site_count=sites)
+    return SpanRegisters(start_wh=read.register_wh[:, 0], end_wh=read.register_wh[:, 1], known=read.known)
 
 
 @settings(max_examples=120, deadline=None)
@@ -75,7 +85,7 @@ def test_groups_have_what_the_sites_have(sites: int, seed: int) -> None:
     ts_ns = random.integers(800, 2_200, 60)
     # A register only grows, whatever the order in which its readings come.
     register_wh = row * 1_000_000 + ts_ns * 37
-    registers = registers_at_ends(spans, site_row=row, ts_ns=ts_ns, register_wh=register_wh, sites=sites)
+    registers = read_ends(spans, site_row=row, ts_ns=ts_ns, register_wh=register_wh, sites=sites)
     energy = attribute(spans, registers, groups=GROUPS)
 
     first, last = spans.start_ns == START_NS, spans.end_ns == END_NS
@@ -87,15 +97,6 @@ def test_groups_have_what_the_sites_have(sites: int, seed: int) -> None:
         if spans.start_ns[at] in ts_ns[mine]:
             assert registers.start_wh[at] == spans.site_row[at] * 1_000_000 + spans.start_ns[at] * 37
     assert registers.known.tolist() == np.isin(spans.site_row, row).tolist()
-
-
-@settings(max_examples=120, deadline=None)
-@given(st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_energy_spread_over_time_is_given_away_to_the_last_unit(sites: int, seed: int) -> None:
-    spans = spans_of(sites, seed)
-    energy_wh = np.random.default_rng(seed).integers(-(10**9), 10**9, sites)
-    given_away = attribute(spans, registers_by_time(spans, energy_wh), groups=GROUPS)
-    assert int(given_away.group_wh.sum()) + given_away.no_group_wh == int(energy_wh.sum())
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,10 +119,22 @@ def test_root_has_what_its_leaves_have_under_moves(sites: int, seed: int) -> Non
         end_ns=END_NS,
     )
     energy_wh = random.integers(0, 10_000, sites)
-    energy = attribute(spans, registers_by_time(spans, energy_wh), groups=groups)
+    registers = read_ends(
+        spans,
+        site_row=np.concatenate([sites_rows, sites_rows]),
+        ts_ns=np.repeat([START_NS, END_NS], sites),
+        register_wh=np.concatenate([np.zeros(sites, dtype=np.int64), energy_wh]),
+        sites=sites,
+    )
+    energy = attribute(spans, registers, groups=groups)
     rolled = layout.roll_groups(energy.group_wh)
+    assert roll_up(energy.group_wh, layout.parent_of).tolist() == rolled.tolist()
     roots = layout.parent_of < 0
     assert int(rolled[roots].sum()) == int(energy_wh.sum())
+    seen = sites_by_group(spans, layout.parent_of)
+    for number in range(groups):
+        inside = groups_below(layout.parent_of, number)
+        assert seen[number] == len(set(spans.site_row[inside[spans.group]].tolist()))
     for number in range(groups):
         below = rolled[layout.parent_of == number].sum()
         assert rolled[number] == energy.group_wh[number] + below
@@ -161,7 +174,7 @@ def test_a_register_is_read_between_its_samples() -> None:
         start_ns=START_NS,
         end_ns=END_NS,
     )
-    registers = registers_at_ends(
+    registers = read_ends(
         spans,
         site_row=np.array([0, 0, 0]),
         ts_ns=np.array([2_000, 1_000, 1_500]),

@@ -126,6 +126,7 @@ def make_plant(
         fleet=fleet,
         ledger=ledger,
         history=History(folder / "history"),
+        memberships=Registry(engine).memberships,
         model=model,
         hub=hub,
         ask_sites=answering(records),

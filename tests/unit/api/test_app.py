@@ -14,8 +14,13 @@ from pyarrow import parquet
 
 from shoal.api.plant import Plant
 from shoal.domain.errors import UnavailableError
+from shoal.domain.ids import GroupId, SiteId
+from shoal.domain.interval import NS_PER_HOUR
 from shoal.domain.live import Aggregates
+from shoal.domain.telemetry import TELEMETRY
 from shoal.fabric.subjects import LIVE_AGGREGATES
+from shoal.store.database import open_database
+from shoal.store.registry import Registry
 from tests.unit.api.doors import (
     DAY,
     ask,
@@ -26,7 +31,8 @@ from tests.unit.api.doors import (
     write_history,
     write_statement,
 )
-from tests.unit.api.plants import BESS, T0_NS, aggregates, quarantine, resource_state
+from tests.unit.api.plants import BESS, GRID, T0_NS, aggregates, quarantine, resource_state
+from tests.unit.store.history_cases import write_history as write_samples
 
 import msgspec  # isort: skip
 
@@ -262,3 +268,56 @@ def test_history_status_says_what_there_is(tmp_path: Path) -> None:
     assert body["positions"] == {"history": 1}
     assert body["tiers"]["telemetry"]["files"] == 1
     assert body["parts"] == 0
+
+
+def write_registers(folder: Path) -> None:
+    """The first home takes in 2 kWh in an hour, and the big battery gives 5; the second home is silent."""
+    for row, charge_wh, discharge_wh in ((0, 2_000, 0), (2, 0, 5_000)):
+        records = TELEMETRY.empty(2)
+        records["ts_ns"], records["seq"] = [T0_NS, T0_NS + NS_PER_HOUR], [1, 2]
+        records["charge_wh"], records["discharge_wh"] = [7, 7 + charge_wh], [9, 9 + discharge_wh]
+        write_samples(folder / "history", records, np.full(2, row), records["ts_ns"])
+
+
+def test_energy_of_groups_follows_whoever_moves(tmp_path: Path) -> None:
+    plant = make_plant(tmp_path)
+    write_registers(tmp_path)
+    registry = Registry(open_database(f"sqlite:///{tmp_path / 'registry.db'}"))
+    registry.move_site(SiteId("home-0"), GRID, GroupId("storage"), T0_NS + NS_PER_HOUR // 4)
+    from_ms = T0_NS // 1_000_000
+    path = f"/api/history/energy?hierarchy=grid&from_ms={from_ms}&to_ms={from_ms + 3_600_000}"
+
+    body = get(plant, path)
+
+    lines = {line["group_id"]: line for line in body["groups"]}
+    assert {name: (line["charge_wh"], line["discharge_wh"]) for name, line in lines.items()} == {
+        "homes": (500, 0),
+        "feeder-1": (500, 0),
+        "storage": (1_500, 5_000),
+        "bess": (0, 5_000),
+    }
+    assert (lines["homes"]["sites"], lines["homes"]["sites_without_reading"]) == (2, 1)
+    assert lines["homes"]["coverage_frac"] == 0.2, "one home was there for a quarter, the other is silent"
+    assert lines["storage"]["coverage_frac"] == 1.0
+    assert (body["total"]["charge_wh"], body["total"]["sites"]) == (2_000, 3)
+    assert (body["no_group"]["sites"], body["no_group"]["coverage_frac"]) == (0, None)
+    below = get(plant, f"{path}&group=storage")["groups"]
+    assert [line["group_id"] for line in below] == ["storage", "bess"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("hierarchy=nothing&from_ms=0&to_ms=1", 404),
+        ("hierarchy=grid&group=texas&from_ms=0&to_ms=1", 404),
+        ("hierarchy=grid&from_ms=5&to_ms=5", 422),
+        ("hierarchy=grid&from_ms=5", 422),
+    ],
+)
+def test_energy_of_what_is_not_there_is_refused(plant: Plant, query: str, status: int) -> None:
+    assert ask(plant, "GET", f"/api/history/energy?{query}").status_code == status
+
+
+def test_energy_is_for_those_who_may_ask(plant: Plant) -> None:
+    path = "/api/history/energy?hierarchy=grid&from_ms=0&to_ms=1"
+    assert ask(plant, "GET", path, token="secret").status_code == 401

@@ -253,6 +253,17 @@ def test_quarantine_shows_the_newest_example_first() -> None:
     assert shown.recent[0].arrival_ms > shown.recent[1].arrival_ms
 
 
+def test_quarantine_of_processes_that_speak_by_turns_does_not_jump() -> None:
+    model = make_model()
+    model.on_quarantine(msgspec.structs.replace(quarantine(total=3), member="one"))
+    model.on_quarantine(msgspec.structs.replace(quarantine(total=4), member="other"))
+    assert model.snapshot().quarantine.total == 7
+    model.delta()
+    model.on_quarantine(msgspec.structs.replace(quarantine(total=3), member="one"))
+    assert model.delta().empty
+    assert model.snapshot().quarantine.total == 7
+
+
 def test_delta_holds_only_what_is_different() -> None:
     model = make_model()
     model.on_aggregates(aggregates())

@@ -76,6 +76,17 @@ def test_disk_too_small_for_the_journals_is_warned_of(tmp_path: Path) -> None:
     assert "fabric.store_max_bytes" in check.mend
 
 
+@pytest.mark.parametrize(
+    ("key", "part"), [("fabric__min_free_bytes", "journal"), ("history__min_free_bytes", "history")]
+)
+def test_disk_with_less_than_must_stay_free_fails(tmp_path: Path, key: str, part: str) -> None:
+    check = checks.check_disk(settings(data_dir=tmp_path / "new", **{key: 1 << 60}))
+    assert check.status == "fail"
+    assert f"for the {part}" in check.mend
+    outside = {"fabric__url": "nats://one:4222", "history__url": "s3://bucket/history", key: 1 << 60}
+    assert "for the" not in checks.check_disk(settings(data_dir=tmp_path, **outside)).mend
+
+
 def test_missing_engine_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     check = checks.check_engine(settings())

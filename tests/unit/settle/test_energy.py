@@ -132,3 +132,47 @@ def test_a_thousand_sites_of_five_thousand_samples_are_quick() -> None:
     spent_s = time.process_time() - began_s
     assert int(energy.delivered_wh[0].sum()) == int(charge_wh[samples - 1] - discharge_wh[samples - 1])
     assert spent_s < 1.0  # 0.3 s is the aim; the bound leaves room for a busy machine
+
+
+def test_a_reading_that_runs_backwards_is_set_aside() -> None:
+    """A dip and a leap: neither is believed, whatever stands around them is."""
+    samples = [(0, 0, 100, 0), (0, 10, 110, 0), (0, 20, 3, 0), (0, 30, 130, 0), (0, 40, 9_999, 0)]
+    samples += [(0, 50, 150, 0), (0, 60, 160, 0)]
+    sound = [sample for sample in samples if sample[2] not in (3, 9_999)]
+    boundaries = [0, 20, 40, 60]
+    read, wanted = registers(samples, boundaries), registers(sound, boundaries)
+    assert read.charge_wh.tolist() == wanted.charge_wh.tolist() == [[100, 120, 140, 160]]
+    assert read.estimated.tolist() == [[False, True, True, False]]
+
+
+def test_after_a_change_of_meters_the_longer_series_counts() -> None:
+    read = registers(
+        [(0, t, 500 + t, 0) for t in range(10)] + [(0, t, t, 0) for t in range(10, 40)], [0, 10, 39]
+    )
+    assert read.charge_wh.tolist() == [[10, 10, 39]]
+
+
+def test_registers_that_come_by_turns_are_each_read_from_their_own_samples() -> None:
+    read = registers([(0, 0, 100, -1), (0, 5, -1, 40), (0, 10, 120, -1), (0, 15, -1, 60)], [0, 5, 10])
+    assert read.charge_wh.tolist() == [[100, 110, 120]]
+    assert read.discharge_wh.tolist() == [[40, 40, 50]]
+
+
+def test_a_register_that_a_site_does_not_have_counts_as_nothing() -> None:
+    read = registers([(0, 0, 100, -1), (0, 10, 120, -1)], [0, 10])
+    assert read.discharge_wh.tolist() == [[0, 0]]
+    assert not read.estimated.any()
+
+
+def test_lines_have_boundaries_of_their_own() -> None:
+    """A site that leaves at 4 and comes again at 8: each of its lines rests where it is not there."""
+    read = boundary_registers(
+        site_row=column(0, 0),
+        ts_ns=column(0, 10),
+        charge_wh=column(0, 100),
+        discharge_wh=column(0, 0),
+        boundary_ns=np.array([[0, 4, 4], [8, 8, 10]]),
+        line_row=column(0, 0),
+        site_count=1,
+    )
+    assert interval_energy(read).delivered_wh.tolist() == [[40, 0], [0, 20]]

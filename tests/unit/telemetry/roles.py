@@ -104,6 +104,7 @@ class Process:
             publish=plant.publish,
             state_subject="quarantine",
             evidence_subject=lambda reason: f"evidence.{reason}",
+            member=f"process-{len(plant.processes)}",
         )
         self.crew = Crew(
             shards=SHARDS,

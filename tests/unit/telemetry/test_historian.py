@@ -21,6 +21,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
 from shoal.fabric.batch import JournalBatch
 from shoal.fabric.ownership import Event, Gained, Lost, Recalled
 from shoal.fabric.tenure import Tenure
+from shoal.runtime.room import DiskRoom
 from shoal.simulate.fleet import plan_fleet
 from shoal.store.history import History
 from shoal.store.history_folder import Fill, LocalFolder
@@ -83,8 +84,11 @@ def _rows_of(unit: str) -> Callable[[Fleet], NDArray[np.int64]]:
 class _Rig:
     """A historian of two units over journals in memory."""
 
-    def __init__(self, tmp_path: Path, *, conducted: bool, **options: Any) -> None:
+    def __init__(
+        self, tmp_path: Path, *, conducted: bool, room: DiskRoom | None = None, **options: Any
+    ) -> None:
         self.path = tmp_path
+        self.room = room
         self._conducted = conducted
         self.clock = SetClock(0 if conducted else START_NS)
         self.folder = _FullDisk(tmp_path / "history")
@@ -102,6 +106,7 @@ class _Rig:
             make_unit=self._make_unit,
             make_reader=self._make_reader,
             keeper=Keeper(self.folder, KeepOptions()),
+            room=room,
         )
 
     def _journal(self, unit: str) -> JournalBatch:
@@ -119,6 +124,7 @@ class _Rig:
             snapshots=FolderSnapshots(self.folder),
             gate=gate,
             on_taken=on_taken,
+            room=self.room,
         )
 
     def _make_reader(self, unit: str, start_seq: int) -> MemoryReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from shoal.domain.errors import CorruptStateError, FencedOutError, UnavailableError
 from shoal.domain.fleet import Fleet
@@ -58,6 +60,20 @@ def _historian(
     )
 
 
+class _Refusing(FolderSnapshots):
+    """A store of windows that has no room now and then."""
+
+    def __init__(self, folder: LocalFolder) -> None:
+        super().__init__(folder)
+        self.refusals = 0
+
+    async def save(self, unit: str, token: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+        if self.refusals:
+            self.refusals -= 1
+            raise UnavailableError("the snapshots", "maximum bytes exceeded")
+        return await super().save(unit, token, arrays)
+
+
 def _rows(tmp_path: Path) -> list[tuple[int, int]]:
     history = History(tmp_path / "history")
     table = history.query("SELECT site_no, seq FROM telemetry ORDER BY ALL")
@@ -97,6 +113,36 @@ async def _run_to(historian: HistorianUnit, journal: JournalBatch, *, until: int
     reader = MemoryReader(journal, await historian.restore(), seed=seed, until=until)
     async with _running(historian.read(reader)):
         await _wait(reader.drained.is_set)
+
+
+def test_history_is_written_although_its_window_cannot_be_saved(tmp_path: Path) -> None:
+    """What was saved before stands: a restart goes through more of the journal, and nothing is written twice."""
+
+    async def body() -> None:
+        journal = make_journal(FLEET, minutes=MINUTES, seed=3)
+        historian = _historian(tmp_path, write_rows=300)
+        historian._snapshots = snapshots = _Refusing(LocalFolder(tmp_path / "history"))
+        snapshots.refusals = 2
+        with capture_logs() as logs:
+            await _run_to(historian, journal, until=len(journal) // 2)
+        seen = historian.statistics()
+        assert (snapshots.refusals, seen.snapshots) == (0, seen.writes - 2)
+        assert [e["event"] for e in logs if e["log_level"] == "warning"] == [
+            "window not saved, the next write tries again"
+        ]
+
+        none_at_all = _historian(tmp_path / "none", write_rows=300)
+        none_at_all._snapshots = snapshots = _Refusing(LocalFolder(tmp_path / "none" / "history"))
+        snapshots.refusals = 1 << 30
+        await _run_to(none_at_all, journal, until=len(journal) // 2)
+        assert none_at_all.statistics().rows > 0
+        for folder in (tmp_path, tmp_path / "none"):
+            restarted = _historian(folder, write_rows=300)
+            await _run_to(restarted, journal, until=len(journal))
+            await restarted.close()
+            assert _rows(folder) == TRUTH
+
+    asyncio.run(body())
 
 
 def test_straight_run_writes_every_sample_once(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from shoal.fabric.ownership import Lost, Recalled
 from shoal.telemetry.contract import AGGREGATE, shard_unit
 from shoal.telemetry.merge import ShardConditions, ShardSums
 from shoal.telemetry.setaside import MOST_EVIDENCE
+from shoal.telemetry.shard import SiteLook
 from shoal.telemetry.warmup import warm_up
 from shoal.twin.conditions import Condition
 from shoal.twin.layout import Layout
@@ -267,6 +268,7 @@ class Seeing:
 
     def __init__(self) -> None:
         self.conditions = np.zeros(SITES, dtype=np.uint16)
+        self.lost = np.zeros(SITES, dtype=np.uint32)
         self.ticks = self.takes = 0
         self.faults = 1
 
@@ -276,8 +278,9 @@ class Seeing:
             raise UnavailableError("the database", "it is away")
         self.takes += 1
 
-    def see(self, rows: Any, conditions: Any) -> None:
+    def see(self, rows: Any, conditions: Any, lost: Any) -> None:
         self.conditions[rows] = conditions
+        self.lost[rows] = lost
 
     async def tick(self, t_ns: int, merged: Any, lag_s: dict[int, float]) -> None:
         assert self.takes, "it decides only once it knows what stands"
@@ -301,10 +304,22 @@ def test_watch_hears_of_the_sites_of_every_process(monkeypatch: pytest.MonkeyPat
             assert watch.takes == 1
             number = SHARD_OF[SITES - 1]
             token = (one if number == 0 else other).tenures[shard_unit(number)].token
-            forged = ShardConditions(shard=1, token=token - 1, lag_s=0.0, rows=b"", conditions=b"")
+            rows = one.crew.rows[1]
+            well = SiteLook(rows=rows, conditions=rows.astype(np.uint16) * 0, lost=rows.astype(np.uint32) * 0)
+            forged = ShardConditions.of(well, shard=1, token=token - 1, lag_s=0.0)
             one.service.summing.take_conditions(msgspec.msgpack.encode(forged))
             one.service.summing.take_conditions(b"\xc1")
+            other_fleet = ShardConditions.of(replace(well, rows=rows + 1), shard=1, token=token, lag_s=0.0)
+            one.service.summing.take_conditions(msgspec.msgpack.encode(other_fleet))
+            cut = msgspec.structs.replace(
+                ShardConditions.of(well, shard=1, token=token, lag_s=0.0), conditions=b"x"
+            )
+            one.service.summing.take_conditions(msgspec.msgpack.encode(cut))
             assert watch.conditions.tolist() == silent, "a former owner is not believed"
+            for row in (SHARD_OF.index(0), SHARD_OF.index(1)):
+                plant.say(row, 3, oldest_seq=3)
+            lost = [int(row in (SHARD_OF.index(0), SHARD_OF.index(1))) for row in range(SITES)]
+            await until(lambda: watch.lost.tolist() == lost)
             await one.gain(AGGREGATE)
             await until(lambda: watch.takes == 2)
 
@@ -320,7 +335,7 @@ def test_plant_that_is_behind_asks_its_devices_for_patience(monkeypatch: pytest.
             await one.gain(shard_unit(0), AGGREGATE)
             await until(lambda: len(plant.aggregates()) > 2)
             assert plant.heard("all.pace") == []
-            behind = ShardConditions(shard=1, token=1, lag_s=100.0, rows=b"", conditions=b"")
+            behind = ShardConditions(shard=1, token=1, lag_s=100.0, rows_crc=0, conditions=b"")
             await plant.publish("conditions.1", msgspec.msgpack.encode(behind))
             await until(lambda: bool(plant.heard("all.pace")))
             await until(lambda: one.service.statistics().refreshes > 20)

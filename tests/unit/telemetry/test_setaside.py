@@ -6,8 +6,9 @@ import asyncio
 
 import msgspec
 
+from shoal.domain.interval import NS_PER_S
 from shoal.domain.live import Quarantined, QuarantineState
-from shoal.telemetry.setaside import MOST_EVIDENCE, RECENT, SetAside
+from shoal.telemetry.setaside import MOST_EVIDENCE, RECENT, TELL_EVERY_S, SetAside
 
 
 class Outlet:
@@ -26,7 +27,10 @@ class Outlet:
 
 def make(outlet: Outlet) -> SetAside:
     return SetAside(
-        publish=outlet.publish, state_subject="state", evidence_subject=lambda reason: f"evidence.{reason}"
+        publish=outlet.publish,
+        state_subject="state",
+        evidence_subject=lambda reason: f"evidence.{reason}",
+        member="one",
     )
 
 
@@ -76,5 +80,10 @@ def test_counts_are_told_when_they_change_or_anyway_and_never_when_there_are_non
             (4, 8, {"length": 7, "magic": 1}),
         ]
         assert outlet.evidence() == ["evidence.magic", "evidence.length"]
+        late_ns = 4 + int(TELL_EVERY_S * NS_PER_S)
+        await aside.send(late_ns - 1, anyway=False)
+        await aside.send(late_ns, anyway=False)
+        assert [s.t_ns for s in outlet.states()] == [2, 4, late_ns], "who listens may have begun since"
+        assert {s.member for s in outlet.states()} == {"one"}
 
     asyncio.run(body())

@@ -23,6 +23,7 @@ from shoal.telemetry.decode import Decoder
 from shoal.telemetry.shard import Shard, Snapshot
 from shoal.twin.conditions import Condition
 from shoal.twin.layout import Layout
+from shoal.twin.losses import QUIET_S
 from tests.integration.store.fleets import GRID, make_fleet
 from tests.unit.telemetry.shards import (
     RATES,
@@ -247,10 +248,39 @@ def test_shards_together_sum_to_the_fleet(journal: Journal) -> None:
 
 def test_conditions_tell_who_is_silent(journal: Journal) -> None:
     shard = replay(new_shard(FLEET, np.array([1, 2, 4, 5])), journal)
-    silent = shard.conditions(now_ns=END_NS, fresh_ns=180 * NS_PER_S) & Condition.SILENT
+    silent = shard.look(now_ns=END_NS, fresh_ns=180 * NS_PER_S).conditions & Condition.SILENT
     assert silent.astype(bool).tolist() == [False, False, False, True]
-    silent = shard.conditions(now_ns=END_NS + 180 * NS_PER_S, fresh_ns=180 * NS_PER_S) & Condition.SILENT
+    late_ns = END_NS + 180 * NS_PER_S
+    silent = shard.look(now_ns=late_ns, fresh_ns=180 * NS_PER_S).conditions & Condition.SILENT
     assert silent.all()
+
+
+def test_sites_that_gave_samples_up_are_named_until_they_are_quiet_across_a_restart() -> None:
+    journal = Journal(FLEET)
+    for row in (1, 2):
+        journal.say(row, 1, 2, 3)
+    journal.say(1, 9, oldest_seq=8)  # 4 to 7 will never come
+    journal.say(2, 4)
+    shard = replay(new_shard(FLEET, ROWS), journal)
+    assert shard.statistics().lost == 4
+    last_ns = journal.arrivals_ns[2]
+    quiet_ns = last_ns + int(QUIET_S * NS_PER_S)
+
+    def losing(shard: Shard, now_ns: int) -> dict[int, int]:
+        look = shard.look(now_ns=now_ns, fresh_ns=TIMEOUTS.fresh_ns[0])
+        assert np.array_equal((look.conditions & Condition.LOST) != 0, look.lost > 0)
+        return {int(look.rows[at]): int(look.lost[at]) for at in np.flatnonzero(look.lost)}
+
+    assert losing(shard, last_ns) == {1: 4}
+    again = new_shard(FLEET, ROWS)
+    again.restore(shard.mark(), shard.state())
+    journal.say(1, 20, oldest_seq=20, arrival_ns=quiet_ns - 1)  # neither will 10 to 19, nor 8
+    replay(again, journal)
+    assert losing(again, quiet_ns) == {1: 15}
+    assert losing(shard, quiet_ns) == {}
+    before = {name: array for name, array in shard.state().items() if name != "losses"}
+    again.restore(shard.mark(), before)  # a snapshot that was made before there were losses in it
+    assert again.statistics().lost == 4
 
 
 def grown(fleet: Fleet, name: str) -> Fleet:

@@ -104,4 +104,4 @@ def test_watch_is_not_taken_over_before_its_own_alarms_are_kept(log: AlarmLog) -
 def test_sites_that_the_desk_does_not_know_yet_are_left_out(log: AlarmLog) -> None:
     watch = PlantWatch(make_desk(log))
     rows = np.array([0, len(FLEET.site_ids)])
-    watch.see(rows, np.full(2, Condition.SILENT, dtype=np.uint16))
+    watch.see(rows, np.full(2, Condition.SILENT, dtype=np.uint16), np.zeros(2, dtype=np.uint32))

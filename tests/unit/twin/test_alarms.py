@@ -29,6 +29,7 @@ class Plant:
         self.fleet = fleet or make_forest_fleet()
         self.book = AlarmBook(self.fleet, **options)
         self.conditions = np.zeros(len(self.fleet.site_ids), dtype=np.uint16)
+        self.lost = np.zeros(len(self.fleet.site_ids), dtype=np.uint32)
         self.t_s = 0
 
     def rows(self, *groups: str) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -46,7 +47,17 @@ class Plant:
     ) -> list[AlarmEvent]:
         self.t_s += wait_s
         seen = None if blind else self.conditions.copy()
-        return self.book.step(Observation(t_ns=self.t_s * NS_PER_S, condition_flags=seen, measures=measures))
+        return self.book.step(
+            Observation(
+                t_ns=self.t_s * NS_PER_S, condition_flags=seen, lost=self.lost.copy(), measures=measures
+            )
+        )
+
+    def lose(self, rows: Iterable[int], samples: int) -> None:
+        """Let sites have lost so many samples of late; none at all when they are quiet again."""
+        chosen = np.array(list(rows), dtype=np.int64)
+        self.lost[chosen] = samples
+        self.set(chosen, int(Condition.LOST), on=samples > 0)
 
     def settle(self) -> list[AlarmEvent]:
         """Let everything that is the case now count."""
@@ -317,6 +328,50 @@ def test_low_values_may_be_the_bad_ones() -> None:
     assert not plant.wait(600, coverage(0.82))
     plant.wait(60, coverage(0.9))
     assert said(plant.wait(120, coverage(0.9))) == [("cleared", "r0")]
+
+
+def test_lost_samples_are_raised_with_their_count_updated_and_cleared() -> None:
+    plant = Plant()
+    plant.lose([7], 12)
+    (raised,) = plant.wait()
+    assert (raised.action, raised.alarm.kind, raised.alarm.subject) == (
+        "raised",
+        AlarmKind.SAMPLES_LOST,
+        "site-7",
+    )
+    assert raised.alarm.value == 12
+    plant.lose([7], 14)
+    assert said(plant.wait()) == [("updated", "site-7")]
+    plant.lose([7], 100)
+    assert [one.alarm.value for one in plant.wait()] == [100]
+    plant.lose([7], 105)
+    assert not plant.wait(), "less than a tenth is no event"
+    assert plant.only().value == 105, "but the alarm says it"
+    plant.lose([7], 0)
+    (cleared,) = plant.wait()
+    assert (cleared.action, cleared.alarm.value) == ("cleared", 105)
+    assert not plant.book.active(), "it waits for nobody"
+
+
+def test_lost_samples_of_a_whole_group_are_one_alarm_with_their_sum() -> None:
+    plant = Plant()
+    plant.set([3])
+    plant.lose(plant.rows("r1s2"), 4)
+    plant.settle()
+    of_sites = {one.kind: one for one in plant.book.active()}
+    assert of_sites[AlarmKind.COMMUNICATION_LOSS].value is None
+    lost = of_sites[AlarmKind.SAMPLES_LOST]
+    assert (lost.subject, lost.sites, lost.value) == ("r1s2", 40, 160)
+
+
+def test_book_goes_on_with_the_count_of_a_former_one() -> None:
+    former = Plant()
+    former.lose([5], 50)
+    former.wait()
+    plant = Plant(active=former.book.active())
+    plant.lose([5], 51)
+    assert not plant.wait()
+    assert (plant.only().number, plant.only().value) == (1, 51)
 
 
 def test_sites_that_cannot_be_looked_at_change_nothing() -> None:

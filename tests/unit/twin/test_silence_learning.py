@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.twin.silence import SilenceTable, estimate
+from shoal.twin.silence_default import built_in_table
 from shoal.twin.silence_history import SilenceHistory, grid_samples, pretend_silence, replay
+from shoal.twin.silence_learned import check_table
 from shoal.twin.silence_learning import learn_from, learn_silence
 
 SITES = 120
@@ -172,3 +176,22 @@ def test_pretended_silence_hits_areas_and_single_sites_for_short_and_long() -> N
     per_area = np.stack([silent[:, leaf_group == LEAF].mean(axis=1) for leaf_group in range(1, 7)], axis=1)
     assert (per_area == 1.0).any()
     assert ((per_area > 0.0) & (per_area < 0.2)).any()
+
+
+def test_what_is_seldom_seen_is_lent_and_the_rest_is_its_own() -> None:
+    """Ten days without cars: theirs stay as they were, and quantiles of the rest are learned nevertheless."""
+    lived = make_history(10, seed=4)
+    scale = lived.scale.copy()
+    scale[3, 3:] = 0.0
+    without = replace(lived, scale=scale)
+    built_in = built_in_table()
+    alone, lent = (learn_from(without, provenance="x", fallback=given) for given in (None, built_in))
+    for found in (alone, lent):
+        assert len(found.size_sites) >= 2
+        check_table(found)
+    np.testing.assert_array_equal(lent.weight[:3], alone.weight[:3])
+    np.testing.assert_array_equal(lent.weight[3:], built_in.weight[3:])
+    np.testing.assert_array_equal(lent.z_high[[0, 1, 2, 4]], alone.z_high[[0, 1, 2, 4]])
+    assert (lent.z_high[3] >= built_in.z_high[3].min() - 1e-9).all()
+    assert (lent.z_high[3] <= built_in.z_high[3].max() + 1e-9).all()
+    assert np.allclose(lent.correlation, lent.correlation.T)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from shoal.cli.benches._history_day import DayWritten, query_day, write_day
 from shoal.cli.benches._ingest import loaded_plant
-from shoal.cli.benches._plant import MeasuredPlant
+from shoal.cli.benches._plant import WITH_HISTORY, MeasuredPlant
 from shoal.cli.benches._watch import Latency, wait_until
-from shoal.cli.role import PLANT_ROLES
 from shoal.domain.errors import UnavailableError
+from shoal.domain.interval import NS_PER_HOUR
 from shoal.simulate.load_fleet import LoadPlan
 from shoal.store.history import History
+from shoal.store.history_folder import LocalFolder
+from shoal.store.history_keep import Keeper, KeepOptions
 
 _WRITTEN_TIMEOUT_S: Final = 180.0
-_QUERIES: Final = 5
+_BETWEEN_ROUNDS_S: Final = 1.0
 _WARM_UP_S: Final = 2.0
-_SITE_SQL: Final = "SELECT ts_ns, battery_w, solar_w, load_w FROM telemetry WHERE site_no = ? ORDER BY ts_ns"
-_FLEET_SQL: Final = (
-    "SELECT ts_ns // 300000000000 AS five_minutes, avg(battery_w), avg(solar_w), avg(load_w) "
-    "FROM telemetry GROUP BY five_minutes ORDER BY five_minutes"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,61 +32,99 @@ class HistoryMeasured:
     """What was seen.
 
     Attributes:
+        offered_per_s: Samples a second that were sent.
         rows: Samples in history in the end.
         rows_per_s: Samples a second from the first one's sending until the last one could be read.
-        bytes_a_row: Size of the files.
-        site_ms: Median time of the query for one site.
-        fleet_ms: Median time of the query for the whole fleet.
+        bytes_a_row: Size of the files once they are merged.
         missing: Samples that were sent and are not there, or are there twice.
-        latency: Of live ingest meanwhile.
-        latency_queried: The same while queries run.
+        day_sites: Sites of the day that is queried.
+        day: What writing that day took.
+        site_ms: Median time of the query for a site's day, while ingest runs.
+        fleet_ms: Median time of the query for the fleet's day in means of five minutes, while ingest runs.
+        alone: Latency of live ingest in a plant without history.
+        written: The same while history is written.
+        queried: The same while the day is queried, too.
     """
 
+    offered_per_s: float
     rows: int
     rows_per_s: float
     bytes_a_row: float
+    missing: int
+    day_sites: int
+    day: DayWritten
     site_ms: float
     fleet_ms: float
-    missing: int
-    latency: Latency | None
-    latency_queried: Latency | None
+    alone: Latency | None
+    written: Latency | None
+    queried: Latency | None
 
 
 async def measure_history(
-    *, sites: int, gateways: int, rate_per_s: float, duration_s: float
+    *, sites: int, gateways: int, rate_per_s: float, duration_s: float, day_sites: int
 ) -> HistoryMeasured:
-    """Load a plant, wait until history has everything, and query it while the load goes on.
+    """Load a plant, wait until history has everything, and query a day while the load goes on.
 
     Raises:
-        UnavailableError: when there is no history, or it has not everything within three minutes.
+        UnavailableError: when history has not everything within three minutes.
     """
-    if "history" not in PLANT_ROLES:
-        raise UnavailableError("the role history", "this plant has none")
     plan = LoadPlan(sites=sites, gateways=gateways, samples_per_message=25)
-    async with loaded_plant(plan) as run:
-        await run.pace(rate_per_s, _WARM_UP_S)
-        found = await asyncio.to_thread(_open, run.plant)
-        began_s, before = time.monotonic(), run.load.statistics().samples
-        latency = await run.pace(rate_per_s, duration_s)
-        await _wait_written(found, run.load.statistics().samples)
-        rows_per_s = (run.load.statistics().samples - before) / (time.monotonic() - began_s)
-        querying = asyncio.create_task(asyncio.to_thread(_query, found))
-        latency_queried = await run.pace(rate_per_s, duration_s / 2)
-        site_ms, fleet_ms = await querying
-        await _wait_written(found, run.load.statistics().samples)
-        rows, different = await asyncio.to_thread(found.count_distinct)
-        status = await asyncio.to_thread(found.status)
-        found.close()
-        return HistoryMeasured(
-            rows=rows,
-            rows_per_s=rows_per_s,
-            bytes_a_row=status.tiers["telemetry"].bytes / max(rows, 1),
-            site_ms=site_ms,
-            fleet_ms=fleet_ms,
-            missing=abs(run.load.statistics().samples - rows) + rows - different,
-            latency=latency,
-            latency_queried=latency_queried,
-        )
+    with tempfile.TemporaryDirectory(prefix="shoal-bench-") as directory:
+        day_root = Path(directory)
+        day = await asyncio.to_thread(write_day, day_root, day_sites)
+        async with loaded_plant(plan) as run:
+            await run.pace(rate_per_s, _WARM_UP_S)
+            alone = await run.pace(rate_per_s, duration_s)
+        async with loaded_plant(plan, roles=WITH_HISTORY) as run:
+            await run.pace(rate_per_s, _WARM_UP_S)
+            found = await asyncio.to_thread(_open, run.plant)
+            await _wait_written(found, run.load.statistics().samples)
+            began_s, before = time.monotonic(), run.load.statistics().samples
+            written = await run.pace(rate_per_s, duration_s)
+            await _wait_written(found, run.load.statistics().samples)
+            rows_per_s = (run.load.statistics().samples - before) / (time.monotonic() - began_s)
+            querying = asyncio.create_task(asyncio.to_thread(_query, day_root, day_sites, duration_s / 2))
+            queried = await run.pace(rate_per_s, duration_s / 2)
+            site_ms, fleet_ms = await querying
+            await _wait_written(found, run.load.statistics().samples)
+            rows, different = await asyncio.to_thread(found.count_distinct)
+            found.close()
+            size_bytes = await asyncio.to_thread(_merged_bytes, run.plant)
+            return HistoryMeasured(
+                offered_per_s=rate_per_s,
+                rows=rows,
+                rows_per_s=rows_per_s,
+                bytes_a_row=size_bytes / max(rows, 1),
+                missing=abs(run.load.statistics().samples - rows) + rows - different,
+                day_sites=day_sites,
+                day=day,
+                site_ms=site_ms,
+                fleet_ms=fleet_ms,
+                alone=alone,
+                written=written,
+                queried=queried,
+            )
+
+
+def _query(root: Path, sites: int, for_s: float) -> tuple[float, float]:
+    """Ask again and again for a while; return the medians of the rounds, in ms."""
+    until_s = time.monotonic() + for_s
+    rounds = [query_day(root, sites)]
+    while time.monotonic() < until_s:
+        rounds.append(query_day(root, sites))
+        time.sleep(_BETWEEN_ROUNDS_S)
+    site, fleet = zip(*rounds, strict=True)
+    return statistics.median(site), statistics.median(fleet)
+
+
+def _merged_bytes(plant: MeasuredPlant) -> int:
+    """Merge what was written, and return its size; history's own keeper does the same an hour later."""
+    folder = LocalFolder(plant.settings.data_dir / "history")
+    Keeper(folder, KeepOptions(grace_s=0.0)).run(
+        time.time_ns() + 2 * NS_PER_HOUR, everything=True, retain=False
+    )
+    with closing(History(folder)) as history:
+        return history.status().tiers["telemetry"].bytes
 
 
 def _open(plant: MeasuredPlant) -> History:
@@ -102,18 +141,3 @@ async def _wait_written(found: History, samples: int) -> None:
 
 def _rows(found: History) -> int:
     return int(found.query("SELECT count(*) AS n FROM telemetry")["n"][0].as_py())
-
-
-def _query(found: History) -> tuple[float, float]:
-    """Return the median times of the two queries, in ms."""
-    site = _timed(lambda: found.query(_SITE_SQL, [7]))
-    return site, _timed(lambda: found.query(_FLEET_SQL))
-
-
-def _timed(ask: Callable[[], object]) -> float:
-    took = []
-    for _ in range(_QUERIES):
-        began_s = time.perf_counter()
-        ask()
-        took.append(1e3 * (time.perf_counter() - began_s))
-    return sorted(took)[_QUERIES // 2]

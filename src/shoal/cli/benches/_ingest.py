@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.cli.benches._plant import MeasuredPlant, Usage, allow_many_files, measured_plant
+from shoal.cli.benches._plant import LIVE, MeasuredPlant, Usage, allow_many_files, measured_plant
 from shoal.cli.benches._watch import Applied, Latency, Watch, watch
 from shoal.cli.roles.twins import ask_twins
 from shoal.domain.errors import UnavailableError
@@ -160,11 +160,12 @@ async def loaded_plant(
     *,
     values: Mapping[str, object] | None = None,
     processes: tuple[str, ...] = ("telemetry",),
+    roles: tuple[str, ...] = LIVE,
 ) -> AsyncIterator[Run]:
-    """Run a plant in a temporary directory with the load connected; `processes` hold the shards."""
+    """Run a plant of these roles in a temporary directory with the load connected; `processes` hold the shards."""
     allow_many_files()
     with tempfile.TemporaryDirectory(prefix="shoal-bench-") as directory:
-        async with measured_plant(Path(directory), plan, values=values) as plant:
+        async with measured_plant(Path(directory), plan, roles=roles, values=values) as plant:
             load = await asyncio.to_thread(plant.open_load)
             applied = Applied(plant, processes)
             seen, end_watch = await watch(plant, load.meant_ns)

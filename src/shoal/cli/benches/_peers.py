@@ -1,4 +1,4 @@
-"""The peers of `shoal bench twins`: each is installed once into a virtual environment of its own and run there.
+"""The peers of `shoal bench twins` and of ingest: each is installed once into a virtual environment of its own and run there.
 
 Their pins would conflict with each other and with Shoal's, and none of them is a dependency of Shoal. The environments
 stay under the user's cache directory; a peer that cannot be had or whose sums are wrong is absent, with the reason.
@@ -20,7 +20,11 @@ from typing import Final
 
 import typer
 
-_SCRIPT: Final = Path(__file__).parent / "_peer_scripts" / "run.py"
+SCRIPTS: Final = Path(__file__).parent / "_peer_scripts"
+READER_PINS: Final = ("nats-py==2.16.0", "nkeys==0.2.1", "numpy==2.4.6")
+"""What a peer needs to read the journal."""
+_SOURCE_ONLY: Final = "nkeys"
+"""What is not to be had as a wheel."""
 _MARK: Final = "pinned.txt"
 _INSTALL_TIMEOUT_S: Final = 900.0
 _RUN_TIMEOUT_S: Final = 180.0
@@ -65,7 +69,7 @@ PEERS: Final = (
     Peer(
         name="pykka",
         module="pykka_actors",
-        pins=("pykka==4.5.0",),
+        pins=("pykka==4.5.0", *READER_PINS),
         about="an actor (a thread) a device",
         devices=1_000,
         rounds=40,
@@ -73,7 +77,7 @@ PEERS: Final = (
     Peer(
         name="frequenz-channels",
         module="frequenz_channels",
-        pins=("frequenz-channels==1.12.0",),
+        pins=("frequenz-channels==1.12.0", *READER_PINS),
         about="a channel and a task a device",
         devices=10_000,
         rounds=8,
@@ -81,7 +85,7 @@ PEERS: Final = (
     Peer(
         name="bytewax",
         module="bytewax_flow",
-        pins=("bytewax==0.21.1",),
+        pins=("bytewax==0.21.1", *READER_PINS),
         about="one worker, keyed by device, stateful map",
         devices=10_000,
         rounds=20,
@@ -89,7 +93,7 @@ PEERS: Final = (
     Peer(
         name="ray",
         module="ray_shards",
-        pins=("ray==2.60.0", "numpy==2.4.6"),
+        pins=("ray==2.60.0", *READER_PINS),
         about="2 shard actors in processes of their own, numpy batches of 20,000",
         devices=100_000,
         rounds=30,
@@ -140,7 +144,12 @@ def prepare(peer: Peer, *, install: bool) -> Path | Absent:
     shutil.rmtree(home, ignore_errors=True)
     steps = [[sys.executable, "-m", "venv", *([] if peer.pins else ["--without-pip"]), str(home)]]
     if peer.pins:
-        wheels = ["--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
+        wheels = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            f"--no-binary={_SOURCE_ONLY}",
+        ]
         steps.append([str(python), "-m", "pip", "install", *wheels, *peer.pins])
     for step in steps:
         outcome = _execute(step, _INSTALL_TIMEOUT_S)
@@ -156,7 +165,9 @@ def run_peer(
     """Let a peer take the updates of a stream in its own environment."""
     job = [peer.module, str(stream), str(devices), str(groups), str(repeats)]
     # Ray would leave its sessions behind
-    outcome = _execute([str(python), str(_SCRIPT), *job], _RUN_TIMEOUT_S, RAY_TMPDIR=str(stream.parent))
+    outcome = _execute(
+        [str(python), str(SCRIPTS / "run.py"), *job], _RUN_TIMEOUT_S, RAY_TMPDIR=str(stream.parent)
+    )
     if isinstance(outcome, Absent):
         return Absent(f"it did not finish: {outcome.reason}")
     content = json.loads(outcome.splitlines()[-1])
@@ -169,17 +180,29 @@ def run_peer(
     )
 
 
-def _execute(command: Sequence[str], timeout_s: float, **variables: str) -> str | Absent:
-    """Return what a command printed; nothing of this interpreter's environment reaches it."""
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a peer's process: nothing of this interpreter's reaches it."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
     }
+    return inherited | variables
+
+
+def last_complaint(complaint: str, status: int | None) -> str:
+    """Return the last line of what a process complained, or how it ended; None for one that still runs."""
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    ended = "it still runs" if status is None else f"exit status {status}"
+    return (lines[-1] if lines else ended)[:_MOST_REASON]
+
+
+def _execute(command: Sequence[str], timeout_s: float, **variables: str) -> str | Absent:
+    """Return what a command printed."""
     try:
         with subprocess.Popen(
             command,
-            env=inherited | variables,
+            env=clean_environment(**variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -195,6 +218,5 @@ def _execute(command: Sequence[str], timeout_s: float, **variables: str) -> str 
     except OSError as error:
         return Absent(str(error))
     if process.returncode:
-        lines = [line for line in complaint.splitlines() if line.strip()]
-        return Absent((lines[-1] if lines else f"exit status {process.returncode}")[:_MOST_REASON])
+        return Absent(last_complaint(complaint, process.returncode))
     return printed

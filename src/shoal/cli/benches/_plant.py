@@ -31,8 +31,10 @@ from shoal.simulate.fleet import site_secret
 from shoal.simulate.load import Load
 from shoal.simulate.load_fleet import LoadPlan
 
-MEASURED: Final = ("fabric", "telemetry", "history")
-"""The roles that telemetry runs through."""
+LIVE: Final = ("fabric", "telemetry")
+"""The roles between a device and an aggregate."""
+WITH_HISTORY: Final = (*LIVE, "history")
+"""The same, and the role that writes history beside them."""
 START_TIMEOUT_S: Final = 180.0
 SETTINGS_FILE: Final = "settings.json"
 LISTENERS: Final = ("client_port", "mqtt_port", "websocket_port", "monitor_port")
@@ -132,7 +134,7 @@ async def measured_plant(
     directory: Path,
     plan: LoadPlan,
     *,
-    roles: Sequence[str] = MEASURED,
+    roles: Sequence[str] = LIVE,
     values: Mapping[str, object] | None = None,
 ) -> AsyncIterator[MeasuredPlant]:
     """Run a plant with the fleet of a plan registered; stop it at the end.

@@ -36,12 +36,14 @@ class Recovery:
         took_s: From each kill until the aggregates were current again.
         missing: Sites whose shard has not the last sample that they sent, in the end.
         lost: Samples that the shards gave up.
+        doubled: By how many the samples that were counted as taken differ from those that were sent.
         sent: Samples.
     """
 
     took_s: tuple[float, ...]
     missing: int
     lost: int
+    doubled: int
     sent: int
 
 
@@ -67,11 +69,13 @@ async def measure_recovery(plan: LoadPlan, *, rate_per_s: float, kills: int, see
         await _current(run, run.load.meant_ns(run.load.messages - 1) - _round_ns(plan, rate_per_s))
         behind = await last_seq_of_shards(run.plant) != run.load.last_seq()
         await run.applied.look()
+        sent = run.load.statistics().samples
         return Recovery(
             took_s=tuple(took_s),
             missing=int(behind.sum()),
             lost=run.applied.lost,
-            sent=run.load.statistics().samples,
+            doubled=abs(run.applied.samples + run.applied.lost - sent),
+            sent=sent,
         )
 
 

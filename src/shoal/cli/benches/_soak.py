@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from shoal.cli.benches._ingest import LEAST_WINDOW, WINDOW_S, Account, Run, loaded_plant
+from shoal.cli.benches._plant import WITH_HISTORY
 from shoal.cli.benches._watch import Latency
 from shoal.simulate.load_fleet import LoadPlan
 
@@ -54,7 +55,7 @@ async def measure_soak(
         duration_s: The time that counts.
         part_s: Length of its first and of its last part.
     """
-    async with loaded_plant(plan) as run:
+    async with loaded_plant(plan, roles=WITH_HISTORY) as run:
         rate = await run.sustain(find_s, LEAST_WINDOW)
         rate = await run.sustain(find_s, int(rate / plan.samples_per_message * WINDOW_S))
         await run.pace(LOAD_FRAC * rate, settle_s)

@@ -17,6 +17,7 @@ from shoal.simulate.load_fleet import LoadPlan, Transport
 Better: TypeAlias = Literal["higher", "lower"]
 
 _MQTT_DEVICES: Final = (2_000, 200)
+_PEER_S: Final = (7.0, 1.0)
 
 
 def run(case: str | None, quick: bool) -> list[Result]:
@@ -32,13 +33,14 @@ def run(case: str | None, quick: bool) -> list[Result]:
 def ingest_k1(quick: bool) -> list[Result]:
     """One sample a message, from gateways with many sites each."""
     plan = LoadPlan(sites=1_000, gateways=8) if quick else LoadPlan(sites=100_000)
-    return _ingest("ingest_k1", plan, quick)
+    return _ingest_beside_peers("ingest_k1", plan, quick)
 
 
 def ingest_k25(quick: bool) -> list[Result]:
     """25 samples a message, each of another site behind the gateway."""
     sites, gateways = (1_000, 8) if quick else (100_000, 64)
-    return _ingest("ingest_k25", LoadPlan(sites=sites, gateways=gateways, samples_per_message=25), quick)
+    plan = LoadPlan(sites=sites, gateways=gateways, samples_per_message=25)
+    return _ingest_beside_peers("ingest_k25", plan, quick)
 
 
 def ingest_mqtt_k1(quick: bool) -> list[Result]:
@@ -111,38 +113,80 @@ def recover(quick: bool) -> list[Result]:
         _row("recover", f"{size}: slowest until current", max(seen.took_s), "s", "lower"),
         _row("recover", f"{size}: sites without their last sample", seen.missing, "sites", "lower"),
         _row("recover", f"{size}: given up", seen.lost, "samples", "lower"),
+        _row(
+            "recover",
+            f"{size}: counted twice or not at all, of {seen.sent:,}",
+            seen.doubled,
+            "samples",
+            "lower",
+        ),
     ]
 
 
 def history(quick: bool) -> list[Result]:
-    """Samples written durably beside live ingest, their size, and how fast they are found."""
+    """Samples written durably beside live ingest, their size, how fast they are found, and what ingest notices of it."""
     from shoal.cli.benches._history import measure_history
 
     if quick:
-        seen = asyncio.run(measure_history(sites=1_000, gateways=8, rate_per_s=20_000.0, duration_s=3.0))
+        seen = asyncio.run(
+            measure_history(sites=1_000, gateways=8, rate_per_s=20_000.0, duration_s=3.0, day_sites=20)
+        )
     else:
-        seen = asyncio.run(measure_history(sites=50_000, gateways=64, rate_per_s=450_000.0, duration_s=40.0))
-    size = f"{seen.rows:,} rows beside live ingest"
+        seen = asyncio.run(
+            measure_history(sites=50_000, gateways=64, rate_per_s=450_000.0, duration_s=40.0, day_sites=2_000)
+        )
+    size = f"{seen.rows:,} rows beside live ingest of {seen.offered_per_s:,.0f} samples/s"
+    day = f"a day of {seen.day_sites:,} sites every 10 s, {seen.day.rows:,} rows"
     results = [
         _row("history", size, seen.rows_per_s, "rows/s", "higher"),
-        _row("history", size, seen.bytes_a_row, "B/row", "lower"),
-        _row("history", f"{size}: all samples of one site", seen.site_ms, "ms", "lower"),
-        _row("history", f"{size}: the fleet's mean by five minutes", seen.fleet_ms, "ms", "lower"),
-        _row("history", f"{size}: not in history", seen.missing, "samples", "lower"),
+        _row("history", f"{size}: not in history, or twice", seen.missing, "samples", "lower"),
+        _row("history", f"{size}, merged", seen.bytes_a_row, "B/row", "lower"),
+        _row("history", f"{day}, written on one core", seen.day.written_per_s, "rows/s", "higher"),
+        _row("history", f"{day}, merged", seen.day.bytes_a_row, "B/row", "lower"),
+        _row("history", f"{day}: a site's day, while ingest runs", seen.site_ms, "ms", "lower"),
+        _row(
+            "history",
+            f"{day}: the fleet's in five-minute means, while ingest runs",
+            seen.fleet_ms,
+            "ms",
+            "lower",
+        ),
     ]
-    if seen.latency is not None and seen.latency_queried is not None:
-        results.append(
-            _row(
-                "history",
-                f"{size}: p99 of ingest while it is queried",
-                seen.latency_queried.p99_ms,
-                "ms",
-                "lower",
-                peer="without queries",
-                peer_value=seen.latency.p99_ms,
+    alone = seen.alone
+    for about, latency in (("history is written", seen.written), ("it is queried, too", seen.queried)):
+        if alone is not None and latency is not None:
+            results.append(
+                _row(
+                    "history",
+                    f"{size}: p99 of ingest while {about}",
+                    latency.p99_ms,
+                    "ms",
+                    "lower",
+                    peer="without history",
+                    peer_value=alone.p99_ms,
+                )
             )
-        )
     return results
+
+
+def _ingest_beside_peers(case: str, plan: LoadPlan, quick: bool) -> list[Result]:
+    """Return what the plant takes, and the same value beside what each peer takes from the same engine and load."""
+    from shoal.cli.benches._journal_peers import Followed, measure_peers
+
+    ours = _ingest(case, plan, quick)
+    duration_s = _PEER_S[quick]
+    outcomes = asyncio.run(measure_peers(plan, duration_s, install=not quick))
+    size = f"{len(plan.site_ids):,} sites, {len(plan.devices):,} {plan.transport.upper()} connections"
+    rows: list[Result] = []
+    for one, outcome in outcomes:
+        about = f"{size}; peer for {duration_s:.0f} s, to a sum in memory, nothing judged or kept: {one.peer.about}"
+        if isinstance(outcome, Followed):
+            about = f"{about}; its slowest refresh {outcome.slowest_refresh_ms:.0f} ms"
+            peer_value = outcome.rate_per_s
+        else:
+            about, peer_value = f"{about}; absent: {outcome.reason}", None
+        rows.append(replace(ours[0], size=about, peer=one.label, peer_value=peer_value))
+    return [*ours, *rows]
 
 
 def _ingest(case: str, plan: LoadPlan, quick: bool) -> list[Result]:

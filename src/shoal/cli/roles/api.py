@@ -82,6 +82,7 @@ async def api(host: Host) -> None:
         fleet=fleet,
         ledger=ledger,
         history=history,
+        memberships=host.memberships(),
         model=model,
         hub=hub,
         ask_sites=ask,

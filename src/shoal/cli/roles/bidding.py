@@ -74,6 +74,7 @@ async def bidding(host: Host) -> None:
         ledger=ledger,
         gateway=gateway,
         history=open_history(settings),
+        memberships=host.memberships() if host.has_registry() else None,
         launch=DBOS.launch,
         place=workflow.bring,
         coverage_frac=workflow.coverage_frac,

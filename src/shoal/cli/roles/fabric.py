@@ -14,6 +14,7 @@ import structlog
 from nats.aio.client import Client
 
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.room import JournalRoom, tell_room
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId
@@ -27,6 +28,7 @@ from shoal.fabric.keys import Role
 from shoal.fabric.server import NatsServer
 from shoal.fabric.streams import StreamLimits, ensure_streams
 from shoal.runtime.clock import SystemClock
+from shoal.runtime.room import DiskRoom
 from shoal.store.database import migrate, open_database
 from shoal.store.registry import Registry
 
@@ -57,33 +59,40 @@ async def fabric(host: Host) -> None:
     callout = AuthCallout(keys, verify, verify_many=verify_many, admission=admission)
     host.ops.register("admission", admission.statistics)
     if settings.fabric.url:
-        await _serve(host, callout, admission, registry, settings.fabric.url)
+        await _serve(host, callout, admission, registry, settings.fabric.url, None)
         return
     server = NatsServer(_options(host), keys)
     async with server, asyncio.TaskGroup() as tasks:
         host.ops.register("server", server.statistics)
         tasks.create_task(server.supervise())
-        tasks.create_task(_serve(host, callout, admission, registry, server.url))
+        tasks.create_task(_serve(host, callout, admission, registry, server.url, server))
 
 
 async def _serve(
-    host: Host, callout: AuthCallout, admission: Admission, registry: Registry, url: str
+    host: Host,
+    callout: AuthCallout,
+    admission: Admission,
+    registry: Registry,
+    url: str,
+    server: NatsServer | None,
 ) -> None:
     fabric_settings = host.settings.fabric
+    limits = StreamLimits(
+        telemetry_max_age_s=fabric_settings.journal_max_age_s,
+        telemetry_max_bytes=fabric_settings.store_max_bytes // 2,
+        quarantine_max_bytes=fabric_settings.store_max_bytes // 8,
+        snapshots_max_bytes=fabric_settings.store_max_bytes // 8,
+        owners_max_bytes=fabric_settings.store_max_bytes // 64,
+        replicas=fabric_settings.replicas,
+        shards=host.settings.telemetry.shards,
+    )
+    # of an outside engine the disk cannot be seen from here
+    disk = None if server is None else server.options.store_dir
+    room = DiskRoom("the journal", disk, fabric_settings.min_free_bytes)
+    host.ops.register("room", room.statistics)
     client = await connect(url, seed=host.keys().seed(Role.FABRIC), name="fabric", tls=host.tls())
     try:
-        await _ensure_streams(
-            client,
-            StreamLimits(
-                telemetry_max_age_s=fabric_settings.journal_max_age_s,
-                telemetry_max_bytes=fabric_settings.store_max_bytes // 2,
-                quarantine_max_bytes=fabric_settings.store_max_bytes // 8,
-                snapshots_max_bytes=fabric_settings.store_max_bytes // 8,
-                owners_max_bytes=fabric_settings.store_max_bytes // 64,
-                replicas=fabric_settings.replicas,
-                shards=host.settings.telemetry.shards,
-            ),
-        )
+        await _ensure_streams(client, limits)
         host.ops.register("sign_in", callout.statistics)
         gateways = _Gateways()
         async with asyncio.TaskGroup() as tasks:
@@ -92,6 +101,9 @@ async def _serve(
             tasks.create_task(_guard(host, admission, gateways, url))
             await callout.ready.wait()
             host.ready(url=url)
+            if server is not None:
+                tasks.create_task(JournalRoom(client, limits, room, server).watch())
+                tasks.create_task(tell_room(host, room))
     finally:
         await client.close()
 

@@ -10,21 +10,31 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from shoal.cli.history_store import history_folder, history_keeper, history_writer
+from shoal.cli.history_store import (
+    history_disk,
+    history_folder,
+    history_keeper,
+    history_writer,
+    learn_silence_of,
+)
 from shoal.cli.roles.host import Host
 from shoal.cli.roles.member import membership, take_part
+from shoal.cli.roles.room import tell_room
 from shoal.cli.roles.telemetry import open_reader, telemetry_options
 from shoal.domain.fleet import Fleet
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
+from shoal.fabric.silence_feed import SilenceFeed
 from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.subjects import HISTORY_GROUP
 from shoal.fabric.tenure import Tenure
 from shoal.runtime.clock import ConductedClock
+from shoal.runtime.room import DiskRoom
 from shoal.store.history_folder import Folder
 from shoal.telemetry.contract import shard_number, shard_rows, shard_unit
 from shoal.telemetry.historian import Historian, HistorianOptions
 from shoal.telemetry.historian_unit import HistorianUnit, UnitOptions
 from shoal.telemetry.intake import Intake
+from shoal.telemetry.silence_job import SilenceJob
 from shoal.telemetry.warmup import warm_up_twins
 from shoal.twin.layout import Layout
 
@@ -59,6 +69,8 @@ async def history(host: Host) -> None:
     shards = settings.telemetry.own_shards()
     snapshots = Snapshots(client, group=HISTORY_GROUP)
     units = [shard_unit(number) for number in shards]
+    room = DiskRoom("history", history_disk(settings), settings.history.min_free_bytes)
+    host.ops.register("room", room.statistics)
     try:
         async with membership(host, group=HISTORY_GROUP, units=units) as member:
             historian = Historian(
@@ -69,14 +81,27 @@ async def history(host: Host) -> None:
                 ),
                 clock=host.clock,
                 membership=member,
-                make_unit=partial(_unit, host, newest, folder, snapshots),
+                make_unit=partial(_unit, host, newest, folder, snapshots, room),
                 make_reader=lambda unit, start: open_reader(
                     host, shard_number(unit) or 0, start, eager=not conducted
                 ),
                 keeper=history_keeper(settings, folder),
+                room=room,
             )
             host.ops.register("history", historian.statistics)
             host.ops.register("history_keep", historian.keep_statistics)
+            learning = SilenceJob(
+                clock=host.clock,
+                feed=SilenceFeed(client),
+                learn=lambda now_ns, stop: learn_silence_of(
+                    settings, newest.fleet, newest.layout, now_ns=now_ns, stop=stop
+                ),
+                every_s=settings.history.learn_silence_every_s,
+                is_mine=lambda: historian.owns(shard_unit(0)),
+            )
+            host.ops.register("silence", learning.statistics)
+            # on a conducted clock the same seed gives the same answers: nothing is learned
+            learns = not conducted and settings.history.learn_silence_every_s > 0
             # compiling, or loading what was compiled, takes longer than a lease lasts
             await asyncio.to_thread(warm_up_twins, published.fleet, newest.layout, clock=host.clock)
 
@@ -90,7 +115,11 @@ async def history(host: Host) -> None:
                 member,
                 own=historian.own(),
                 work=work,
-                beside=[_follow_fleet(feed, published, newest, historian)],
+                beside=[
+                    _follow_fleet(feed, published, newest, historian),
+                    tell_room(host, room),
+                    *([learning.run()] if learns else []),
+                ],
                 leave=historian.leave,
             )
     finally:
@@ -102,6 +131,7 @@ def _unit(
     newest: Newest,
     folder: Folder,
     snapshots: Snapshots,
+    room: DiskRoom,
     tenure: Tenure,
     gate: asyncio.Event,
     on_taken: Callable[[], None],
@@ -129,6 +159,7 @@ def _unit(
         snapshots=snapshots,
         gate=gate,
         on_taken=on_taken,
+        room=room,
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from shoal.domain.clock import Clock
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
+from shoal.domain.ids import HierarchyId
 from shoal.fabric.connection import connect
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.keys import Keys
@@ -24,7 +25,9 @@ from shoal.runtime.log import configure_logging
 from shoal.runtime.ops import OpsServer
 from shoal.runtime.settings import Settings
 from shoal.store.database import migrate, open_database
+from shoal.store.group_energy import Memberships
 from shoal.store.registry import Registry
+from shoal.twin.membership import Spans
 
 from nats.aio.client import Client  # isort: skip
 
@@ -94,6 +97,21 @@ class Host:
     def ledger_url(self) -> str:
         """Return the ledger's database."""
         return self.settings.bidding.database_url or sqlite_url(self.settings, "registry.db")
+
+    def has_registry(self) -> bool:
+        """Return whether this machine reaches the registry: by its URL, or as a file in the data directory."""
+        return bool(self.settings.registry.database_url) or (self.settings.data_dir / "registry.db").exists()
+
+    def memberships(self) -> Memberships:
+        """Return what tells, from the registry, who hung from which group of a hierarchy over an interval."""
+
+        def read(hierarchy_id: HierarchyId, start_ns: int, end_ns: int) -> Spans:
+            if not self.has_registry():
+                raise UnavailableError("the registry", "it is on another machine; set registry.database_url")
+            return registry.memberships(hierarchy_id, start_ns, end_ns)
+
+        registry = Registry(open_database(self.registry_url()))
+        return read
 
     async def published_fleet(self, feed: FleetFeed) -> PublishedFleet:
         """Return the fleet as the engine has it, waiting until it has one."""

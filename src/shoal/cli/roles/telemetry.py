@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
 from functools import partial
 
 import msgspec
@@ -22,6 +24,7 @@ from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.journal import JournalReader
 from shoal.fabric.keys import Role
+from shoal.fabric.silence_feed import KeptSilence, SilenceFeed
 from shoal.fabric.snapshots import Snapshots
 from shoal.fabric.subjects import (
     ASK_ALARMS,
@@ -67,7 +70,9 @@ async def telemetry(host: Host) -> None:
     feed = FleetFeed(client)
     published = await host.published_fleet(feed)
     options = telemetry_options(settings, conducted=isinstance(host.clock, ConductedClock))
-    table = built_in_table()
+    silence = SilenceFeed(client)
+    kept = KeptSilence(0, None) if options.conducted else await silence.current()
+    table = kept.learned.table if kept.learned else built_in_table()
     outlets = Outlets(
         publish=_outlet(client),
         durable_subject=lambda site: durable_subject(SiteId(site)),
@@ -82,6 +87,7 @@ async def telemetry(host: Host) -> None:
         publish=outlets.publish,
         state_subject=outlets.quarantine_subject,
         evidence_subject=outlets.evidence_subject,
+        member=f"{os.getpid()}-{secrets.token_hex(4)}",
     )
     await asyncio.to_thread(migrate, host.ledger_url())
     desk = AlarmDesk(
@@ -117,6 +123,7 @@ async def telemetry(host: Host) -> None:
             service.summing.watch = PlantWatch(desk)
             host.ops.register("twins", service.statistics)
             host.ops.register("journal", crew.journal_statistics)
+            host.ops.register("silence", silence.statistics)
             # compiling, or loading what was compiled, takes longer than a lease lasts
             await asyncio.to_thread(
                 warm_up, published.fleet, crew.layout, options=options, clock=host.clock, table=table
@@ -136,7 +143,11 @@ async def telemetry(host: Host) -> None:
                 member,
                 own=crew.own(),
                 work=work,
-                beside=[_follow_fleet(feed, published, service, desk)],
+                beside=[
+                    _follow_fleet(feed, published, service, desk),
+                    # on a conducted clock the same seed gives the same answers: the table stays
+                    *([] if options.conducted else [_follow_silence(silence, kept, service)]),
+                ],
                 to_the_end=[desk.keep()],
                 leave=desk.close,
             )
@@ -237,3 +248,9 @@ async def _follow_fleet(
     async for changed in feed.changes(published):
         await service.crew.follow_fleet(changed.fleet)
         await desk.follow_fleet(changed.fleet)
+
+
+async def _follow_silence(feed: SilenceFeed, kept: KeptSilence, service: Telemetry) -> None:
+    async for learned in feed.changes(kept.seq):
+        service.summing.use_table(learned.table)
+        _log.info("another table of silent sites in use", about=learned.table.provenance)

@@ -26,6 +26,8 @@ describe("alarms in words", () => {
     expect(extent(alarm({ scope: "site", of_sites: 1, sites: 1 }))).toBe("one site");
     expect(extent(alarm({ scope: "part", value: 1234.4, detail: "s" }))).toBe("1,234 s");
     expect(extent(alarm({ scope: "part", value: 0.791, detail: "of the capacity" }))).toBe("0.79 of the capacity");
+    expect(extent(alarm({ kind: "samples_lost", value: 49_000 }))).toBe("49,000 samples, 9,800 of 10,000 sites");
+    expect(extent(alarm({ kind: "samples_lost", scope: "site", of_sites: 1, sites: 1, value: 12 }))).toBe("12 samples, one site");
     expect(extent(alarm({ returned_ms: 5 }))).toBe("over, until acknowledged");
   });
 

@@ -26,6 +26,11 @@ export function what(alarm: Pick<Alarm, "kind">): string {
 export function extent(alarm: Alarm): string {
   if (alarm.returned_ms !== null) return words.returned;
   if (alarm.scope === "part") return alarm.value === null ? "" : measured(alarm.value, alarm.detail);
+  const where = sitesOf(alarm);
+  return alarm.value === null ? where : words.lost(count(alarm.value), where);
+}
+
+function sitesOf(alarm: Alarm): string {
   if (alarm.scope === "site") return words.oneSite;
   const say = alarm.detail === "scattered" ? words.scattered : words.sitesOf;
   return say(count(alarm.sites), count(alarm.of_sites));

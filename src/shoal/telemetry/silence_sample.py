@@ -19,7 +19,6 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.domain.telemetry import SUSPECT
 from shoal.store.history import History
-from shoal.twin.aggregate import signal_scales
 from shoal.twin.layout import Layout
 from shoal.twin.silence import SIGNALS
 from shoal.twin.silence_default import built_in_table
@@ -96,7 +95,7 @@ def choose_sites(fleet: Fleet, layout: Layout, *, sites: int, seed: int) -> Sile
     parent = parents[groups]
     return SilenceSample(
         rows=rows,
-        scale=signal_scales(layout.plates)[layout.plate_of[rows], :4].T.astype(np.float64),
+        scale=layout.scales[layout.plate_of[rows], :4].T.astype(np.float64),
         leaf_group=np.searchsorted(groups, leaf[rows]),
         parent_number=np.where(parent < 0, -1, np.searchsorted(groups, parent)),
         level=levels[groups],

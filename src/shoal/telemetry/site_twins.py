@@ -100,5 +100,5 @@ class SiteTwins:
     @property
     def nbytes(self) -> int:
         """Memory of twins, lookup and layout in bytes."""
-        cells = self.layout.cell_of.nbytes + self.layout.plate_of.nbytes
+        cells = self.layout.cell_of.nbytes + self.layout.plate_of.nbytes + self.layout.kept_bytes
         return self.twins.nbytes + self._directory.nbytes + cells + self.site_no.nbytes

@@ -49,6 +49,40 @@ Int: TypeAlias = int | np.integer[Any]
 """A whole number within a kernel."""
 
 
+# What a good site adds to its cell, on one line of memory: the sums of four signals, then these.
+STORED: Final = 4
+UP: Final = 5
+DOWN: Final = 6
+FLOWS: Final = 8
+
+# Columns of what a cell would have if all of its sites were good: see `at_rest`.
+REST_SITES: Final = 0
+REST_CAPACITY: Final = 1
+REST_SCALE: Final = 2
+RESTS: Final = 6
+
+GOOD: Final = 1 | SOC
+"""Bits of `present` of a battery that is fully known."""
+
+
+@kernel
+def at_rest(
+    cell_of: NDArray[np.integer[Any]],
+    plate_of: NDArray[np.integer[Any]],
+    plates: NDArray[Any],
+    scale_rows: NDArray[np.int64],
+    rest_rows: NDArray[np.int64],
+) -> None:
+    """Add up what does not change while sites are good: how many a cell has, their capacities and scales."""
+    for i in range(cell_of.shape[0]):
+        sums = rest_rows[cell_of[i]]
+        scale = scale_rows[plate_of[i]]
+        sums[REST_SITES] += 1
+        sums[REST_CAPACITY] += plates[plate_of[i]].capacity_wh
+        for signal in range(4):
+            sums[REST_SCALE + signal] += scale[signal]
+
+
 @kernel
 def sum_sites(
     twins: NDArray[Any],
@@ -56,81 +90,128 @@ def sum_sites(
     plate_of: NDArray[np.integer[Any]],
     plates: NDArray[Any],
     scale_rows: NDArray[np.int64],
+    rest_rows: NDArray[np.int64],
     fresh_ns: NDArray[np.int64],
     unknown_ns: NDArray[np.int64],
     now_ns: int,
     edges_ns: NDArray[np.int64],
     first_bins: NDArray[np.int64],
     rate_rows: NDArray[np.float64],
+    flow_rows: NDArray[np.int64],
     cells: NDArray[np.int64],
     oldest_ns: NDArray[np.int64],
     squares: NDArray[np.int64],
 ) -> None:
+    """Sum up the sites: a good one touches one line of its cell; others correct what `rest_rows` take for granted."""
     least_fresh_ns = fresh_ns.min()
     # in variables of their own: a sum in memory would have to wait for itself at every site
     square_0 = square_1 = square_2 = square_3 = np.int64(0)
-    scale_0 = scale_1 = scale_2 = scale_3 = np.int64(0)
     for i in range(twins.shape[0]):
         twin = twins[i]
         cell = cell_of[i]
         plate = plates[plate_of[i]]
         scale = scale_rows[plate_of[i]]
-        sums = cells[cell]
         heard_ns = (np.int64(twin.ms_high) << 32 | np.int64(twin.ms_low)) * NS_PER_MS
         present = np.int64(twin.present)
         suspects = np.int64(twin.flags) >> SUSPECT_SHIFT & 15
         # one that was never heard is as old as time itself
         age_ns = max(now_ns - heard_ns, np.int64(0))
-        oldest_ns[cell] = max(oldest_ns[cell], age_ns)
-        sums[SITES] += 1
-        sums[CAPACITY] += scale[0]
-        if heard_ns != 0 and age_ns <= least_fresh_ns and suspects == 0 and present & IN_PARTS == 0:
-            fresh: Int = present & 15
-            grade: Int = FRESH
-        else:
-            fresh, grade = _fresh_signals(twin, heard_ns, age_ns, present, suspects, fresh_ns, unknown_ns)
-        sums[COUNTS + grade] += 1
-        silent = scale[4] & ~fresh
-        if silent:
-            sums[SILENT] += 1
-            _add_silent(
-                twin, age_ns, present & ~suspects, silent, scale, edges_ns, first_bins, rate_rows, sums
-            )
-        # what a device does not measure is 0 in its twin
-        battery_w = np.int64(twin.battery_w)
-        if fresh & 1:
-            sums[POWER] += battery_w
-            sums[SCALE] += scale[0]
+        if age_ns > oldest_ns[cell]:
+            oldest_ns[cell] = age_ns
+        is_whole = scale[4] & ~present == 0 and (plate.capacity_wh == 0 or present & GOOD == GOOD)
+        in_parts = present & IN_PARTS
+        if heard_ns != 0 and age_ns <= least_fresh_ns and suspects | in_parts == 0 and is_whole:
+            # what a device does not measure is 0 in its twin
+            flow = flow_rows[cell]
+            battery_w = np.int64(twin.battery_w)
+            solar_w = np.int64(twin.solar_w)
+            load_w = np.int64(twin.load_w)
+            ev_w = np.int64(twin.ev_w)
+            flow[0] += battery_w
+            flow[1] += solar_w
+            flow[2] += load_w
+            flow[3] += ev_w
             square_0 += battery_w * battery_w >> 6
-            scale_0 += scale[0] * scale[0] >> 6
-            if present & SOC:
-                stored_wh = (np.int64(twin.soc) - 100) * plate.capacity_wh // 60_000
-                sums[ENERGY] += stored_wh
-                sums[FRESH_CAPACITY] += plate.capacity_wh
-                if plate.capacity_wh - stored_wh > 1:
-                    sums[CHARGE] += max(plate.charge_w - battery_w, 0)
-                if stored_wh - plate.reserve_wh > 1:
-                    sums[DISCHARGE] += max(battery_w + plate.discharge_w, 0)
-        if fresh & 2:
-            value_w = np.int64(twin.solar_w)
-            sums[POWER + 1] += value_w
-            sums[SCALE + 1] += scale[1]
-            square_1 += value_w * value_w >> 6
-            scale_1 += scale[1] * scale[1] >> 6
-        if fresh & 4:
-            value_w = np.int64(twin.load_w)
-            sums[POWER + 2] += value_w
-            sums[SCALE + 2] += scale[2]
-            square_2 += (value_w * value_w >> 6) * scale[2]
-            scale_2 += scale[2]
-        if fresh & 8:
-            value_w = np.int64(twin.ev_w)
-            sums[POWER + 3] += value_w
-            sums[SCALE + 3] += scale[3]
-            square_3 += value_w * value_w >> 6
-            scale_3 += scale[3] * scale[3] >> 6
-    squares[0], squares[1], squares[2], squares[3] = square_0, square_1, square_2, square_3
-    squares[4], squares[5], squares[6], squares[7] = scale_0, scale_1, scale_2, scale_3
+            square_1 += solar_w * solar_w >> 6
+            square_2 += (load_w * load_w >> 6) * scale[2]
+            square_3 += ev_w * ev_w >> 6
+            if plate.capacity_wh:
+                _add_stored(twin, plate, battery_w, flow)
+        else:
+            sums = cells[cell]
+            if heard_ns != 0 and age_ns <= least_fresh_ns and suspects | in_parts == 0:
+                fresh: Int = present & 15
+                grade: Int = FRESH
+            else:
+                fresh, grade = _fresh_signals(twin, heard_ns, age_ns, present, suspects, fresh_ns, unknown_ns)
+            if grade != FRESH:
+                sums[COUNTS + FRESH] -= 1
+                sums[COUNTS + grade] += 1
+            _add_partly(twin, plate, scale, fresh, present, flow_rows[cell], sums, squares)
+            silent = scale[4] & ~fresh
+            if silent:
+                sums[SILENT] += 1
+                usable = present & ~suspects
+                _add_silent(twin, age_ns, usable, silent, scale, edges_ns, first_bins, rate_rows, sums)
+    squares[0] += square_0
+    squares[1] += square_1
+    squares[2] += square_2
+    squares[3] += square_3
+    _put_together(rest_rows, flow_rows, cells)
+
+
+@kernel
+def _add_stored(twin: Any, plate: Any, battery_w: Int, flow: NDArray[np.int64]) -> None:
+    stored_wh = (np.int64(twin.soc) - 100) * plate.capacity_wh // 60_000
+    flow[STORED] += stored_wh
+    if plate.capacity_wh - stored_wh > 1:
+        flow[UP] += max(plate.charge_w - battery_w, 0)
+    if stored_wh - plate.reserve_wh > 1:
+        flow[DOWN] += max(battery_w + plate.discharge_w, 0)
+
+
+@kernel
+def _add_partly(
+    twin: Any,
+    plate: Any,
+    scale: NDArray[np.int64],
+    fresh: Int,
+    present: Int,
+    flow: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+) -> None:
+    """Add the signals that are fresh; take back the scales and the capacity of those that are not."""
+    for signal in range(4):
+        if fresh >> signal & 1:
+            value_w = _value_w(twin, signal)
+            flow[signal] += value_w
+            squares[signal] += (value_w * value_w >> 6) * (scale[2] if signal == 2 else 1)
+        else:
+            sums[SCALE + signal] -= scale[signal]
+            squares[4 + signal] -= scale[2] if signal == 2 else scale[signal] * scale[signal] >> 6
+    if fresh & 1 and present & SOC:
+        _add_stored(twin, plate, np.int64(twin.battery_w), flow)
+    else:
+        sums[FRESH_CAPACITY] -= plate.capacity_wh
+
+
+@kernel
+def _put_together(
+    rest_rows: NDArray[np.int64], flow_rows: NDArray[np.int64], cells: NDArray[np.int64]
+) -> None:
+    for cell in range(cells.shape[0]):
+        sums, flow, still = cells[cell], flow_rows[cell], rest_rows[cell]
+        sums[SITES] += still[REST_SITES]
+        sums[COUNTS + FRESH] += still[REST_SITES]
+        sums[CAPACITY] += still[REST_SCALE]
+        sums[FRESH_CAPACITY] += still[REST_CAPACITY]
+        sums[CHARGE] += flow[UP]
+        sums[DISCHARGE] += flow[DOWN]
+        sums[ENERGY] += flow[STORED]
+        for signal in range(4):
+            sums[POWER + signal] += flow[signal]
+            sums[SCALE + signal] += still[REST_SCALE + signal]
 
 
 @kernel

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
 from shoal.domain.live import Aggregates
-from shoal.domain.telemetry import DeviceType
 from shoal.twin import _sum_kernel
 from shoal.twin.layout import Layout
 from shoal.twin.silence import FleetTrail, SilenceEstimate, SilenceRates, SilenceSums
@@ -165,19 +164,23 @@ def sum_twins(
         )
     cells = np.zeros((layout.cells, len(COLUMNS)), dtype=np.int64)
     oldest_ns = np.full(layout.cells, -1, dtype=np.int64)
+    flows = np.zeros((layout.cells, _sum_kernel.FLOWS), dtype=np.int64)
     squares = np.zeros(8, dtype=np.int64)
+    squares[4:] = layout.scale_squares
     _sum_kernel.sum_sites(
         twins,
         layout.cell_of,
         layout.plate_of,
         layout.plates,
-        signal_scales(layout.plates),
+        layout.scales,
+        layout.rest,
         np.array(timeouts.fresh_ns),
         np.array(timeouts.unknown_ns),
         now_ns,
         rates.edges_ns,
         _first_bins(rates.edges_ns),
         np.stack((rates.gain, rates.drift, rates.share, rates.spread, rates.common), axis=2),
+        flows,
         cells,
         oldest_ns,
         squares,
@@ -189,21 +192,6 @@ def sum_twins(
         whole=cells.sum(axis=0),
         squares=squares,
     )
-
-
-def signal_scales(plates: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return, for each nameplate, the scale of each signal, and as a fifth which of them are not 0, bit by bit.
-
-    The scale is the rated power in watts, and 1 for the load of a household.
-    """
-    kind = plates["device_type"]
-    scales = np.empty((len(plates), 5), dtype=np.int64)
-    scales[:, 0] = np.maximum(plates["charge_w"], plates["discharge_w"])
-    scales[:, 1] = plates["solar_w"]
-    scales[:, 2] = (kind == DeviceType.HOME) | (kind == DeviceType.METER)
-    scales[:, 3] = plates["ev_w"]
-    scales[:, 4] = (scales[:, :4] > 0) @ np.array([1, 2, 4, 8])
-    return scales
 
 
 def _first_bins(edges_ns: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,6 +22,8 @@ from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import Fleet, check_groups
 from shoal.domain.ids import HierarchyId
 from shoal.domain.kernel import kernel
+from shoal.domain.telemetry import DeviceType
+from shoal.twin import _sum_kernel
 
 PLATE: Final = np.dtype(
     [
@@ -120,6 +122,50 @@ class Layout:
             if (parent := self.parent_of[group]) >= 0:
                 level[group] = level[parent] + 1
         return level
+
+    @cached_property
+    def scales(self) -> NDArray[np.int64]:
+        """By nameplate the scale of each signal, and as a fifth which of them are not 0, bit by bit.
+
+        The scale is the rated power in watts, and 1 for the load of a household.
+        """
+        kind = self.plates["device_type"]
+        scales = np.empty((len(self.plates), 5), dtype=np.int64)
+        scales[:, 0] = np.maximum(self.plates["charge_w"], self.plates["discharge_w"])
+        scales[:, 1] = self.plates["solar_w"]
+        scales[:, 2] = (kind == DeviceType.HOME) | (kind == DeviceType.METER)
+        scales[:, 3] = self.plates["ev_w"]
+        scales[:, 4] = (scales[:, :4] > 0) @ np.array([1, 2, 4, 8])
+        return scales
+
+    @property
+    def rest(self) -> NDArray[np.int64]:
+        """By cell what its sites add up to whatever they do: number, capacity in Wh, and the scales of four signals."""
+        return self._rest if self.kept_bytes else self._at_rest()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of what is kept between two sums: `rest`, unless cells are so small that it would be much a site."""
+        size_bytes = self.cells * _sum_kernel.RESTS * 8
+        return size_bytes if size_bytes <= len(self.cell_of) else 0
+
+    @cached_property
+    def _rest(self) -> NDArray[np.int64]:
+        return self._at_rest()
+
+    def _at_rest(self) -> NDArray[np.int64]:
+        rest = np.zeros((self.cells, _sum_kernel.RESTS), dtype=np.int64)
+        _sum_kernel.at_rest(self.cell_of, self.plate_of, self.plates, self.scales, rest)
+        return rest
+
+    @cached_property
+    def scale_squares(self) -> NDArray[np.int64]:
+        """Sums of the squares of all sites' scales by signal, in units of 64 W2; load's scale is plain."""
+        sites = np.bincount(self.plate_of, minlength=len(self.plates))
+        squares = self.scales[:, :4] ** 2 >> 6
+        squares[:, 2] = self.scales[:, 2]
+        total: NDArray[np.int64] = sites @ squares
+        return total
 
     def for_rows(self, rows: NDArray[np.int64]) -> Layout:
         """Return the layout of some of the sites, such as a shard's: the numbers of cells and plates stay."""

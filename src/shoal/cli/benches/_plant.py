@@ -39,7 +39,7 @@ START_TIMEOUT_S: Final = 180.0
 SETTINGS_FILE: Final = "settings.json"
 LISTENERS: Final = ("client_port", "mqtt_port", "websocket_port", "monitor_port")
 _OPS_TIMEOUT_S: Final = 5.0
-REFRESH_S: Final = 0.01
+REFRESH_S: Final = 0.02
 """Between two aggregates: what is visible is seen soon, at some cost of processor time."""
 
 

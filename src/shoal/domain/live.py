@@ -144,6 +144,13 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+class HistoryLag(msgspec.Struct, frozen=True, kw_only=True):
+    """How far history is behind the journal, by unit: the age of the oldest sample that came and is not written, in s."""
+
+    t_ns: int
+    behind_s: dict[str, float]
+
+
 class QuarantineState(msgspec.Struct, frozen=True, kw_only=True):
     """What `member`, a process of the telemetry role, has set aside so far: counters by reason and the latest examples."""
 

@@ -339,6 +339,10 @@ class Historian:
             stalls=self._stalls,
         )
 
+    def behind_s(self) -> dict[str, float]:
+        """Return how far each unit that is owned here is behind the journal, in seconds."""
+        return {name: unit.behind_s() for name, unit in self._units.items()}
+
     def keep_statistics(self) -> KeepStatistics:
         """Return what was done to keep history in shape."""
         return self._keeper.statistics() if self._keeper else KeepStatistics()

@@ -27,7 +27,8 @@ from shoal.store.history_snapshots import SnapshotStore
 from shoal.store.history_write import Samples, Writer
 from shoal.telemetry.intake import Intake, split
 
-COALESCE_S: Final = 0.005
+GATHER_S: Final = 0.05
+"""Pause between two reads, so that messages gather: a batch costs far more than the messages in it."""
 READ_WAIT_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -61,11 +62,13 @@ class UnitOptions:
         write_rows: Samples in memory at which it writes at once.
         write_every_s: How long a sample waits at most, plant time.
         snapshot_every_s: How often the window is saved, plant time.
+        gather_s: Pause between two reads, machine time.
     """
 
     write_rows: int = 1_000_000
     write_every_s: float = 15.0
     snapshot_every_s: float = 900.0
+    gather_s: float = GATHER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,11 @@ class _Buffer:
     parts: list[Samples] = field(default_factory=list)
     rows: int = 0
     since_ns: int = 0
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the first of them came to the journal."""
+        return int(self.parts[0].arrival_ns[0])
 
     def add(self, samples: Samples, now_ns: int) -> None:
         if len(samples):
@@ -164,6 +172,7 @@ class HistorianUnit:
         self._read_to = 0
         self._snapshot_ns = 0
         self._written_ns = 0
+        self._came_ns = self._under_way_ns = 0
         self._reader: Reader | None = None
         self._writing: asyncio.Task[None] | None = None
         self._failed = False
@@ -204,8 +213,7 @@ class HistorianUnit:
                     await self._room.wait()
                 await self.write()
             self._on_taken()
-            # let the next ones gather: a batch costs far more than the messages in it
-            await asyncio.sleep(COALESCE_S)
+            await asyncio.sleep(self._options.gather_s)
 
     def _take(self, batch: JournalBatch) -> None:
         known, new = split(batch, self._state.position)
@@ -215,6 +223,7 @@ class HistorianUnit:
         if new is not None:
             self._buffer.add(self._intake.take(new), self._clock.now_ns())
         self._read_to = max(self._read_to, int(batch.seq[-1]))
+        self._came_ns = int(self._clock.at(batch.timestamp_ns[-1:])[1][0])
 
     async def write(self, *, snapshot: bool = False) -> None:
         """Write all that was read, so that history is complete up to there; a cancelled caller leaves no half write.
@@ -238,6 +247,7 @@ class HistorianUnit:
     async def _write(self, *, snapshot: bool) -> None:
         self._failed = True
         now_ns = self._clock.now_ns()
+        self._under_way_ns = self._buffer.oldest_ns if self._buffer.rows else now_ns
         samples = self._buffer.take() if self._buffer.rows else Samples.none()
         self._under_way = len(samples)
         state = msgspec.structs.replace(self._state, position=self._read_to)
@@ -313,6 +323,18 @@ class HistorianUnit:
             await asyncio.gather(self._writing, return_exceptions=True)
         if not self._failed and (self._room is None or self._room.enough()):
             await self.write(snapshot=True)
+
+    def behind_s(self) -> float:
+        """Return how old the oldest sample is that has come to the journal and is not in history; 0 without one."""
+        statistics = self.statistics()
+        oldest_ns = now_ns = self._clock.now_ns()
+        if self._under_way:
+            oldest_ns = min(oldest_ns, self._under_way_ns)
+        if self._buffer.rows:
+            oldest_ns = min(oldest_ns, self._buffer.oldest_ns)
+        if statistics.pending and self._came_ns:
+            oldest_ns = min(oldest_ns, self._came_ns)
+        return (now_ns - oldest_ns) / NS_PER_S
 
     def statistics(self) -> UnitStatistics:
         """Return the counters."""

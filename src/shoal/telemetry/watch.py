@@ -1,4 +1,4 @@
-"""What is alarmed of the plant itself: how far its shards are behind, who is missing, how much of a resource is heard."""
+"""What is alarmed of the plant itself: how far shards and history are behind, who is missing, how much of a resource is heard."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shoal.domain.alarms import AlarmKind
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S
+from shoal.domain.live import HistoryLag
 from shoal.telemetry.alarms import AlarmDesk
 from shoal.telemetry.merge import Merged
 from shoal.twin.alarm_measures import Measure
@@ -21,6 +22,11 @@ class PlantWatch:
     def __init__(self, desk: AlarmDesk) -> None:
         self._desk = desk
         self._missing_since_ns: dict[int, int] = {}
+        self._history: dict[str, tuple[int, float]] = {}
+
+    def hear_history(self, lag: HistoryLag) -> None:
+        """Take how far some units of history are behind."""
+        self._history.update({unit: (lag.t_ns, behind_s) for unit, behind_s in lag.behind_s.items()})
 
     async def take_over(self) -> None:
         """Go on with the alarms that are kept: another process may have had the watch until now.
@@ -52,6 +58,15 @@ class PlantWatch:
         measures += [
             Measure(kind=AlarmKind.JOURNAL_LAG, subject=f"shard-{number}", value=lag_s.get(number, 0.0))
             for number in shards
+        ]
+        measures += [
+            # of whom nothing is heard falls behind as time goes by
+            Measure(
+                kind=AlarmKind.HISTORY_LAG,
+                subject=unit,
+                value=behind_s + max(t_ns - said_ns, 0) / NS_PER_S,
+            )
+            for unit, (said_ns, behind_s) in sorted(self._history.items())
         ]
         await self._desk.tick(t_ns, [*measures, *coverage(self._desk.fleet, merged)])
 

@@ -13,6 +13,7 @@ import pytest
 from shoal.domain.alarms import AlarmKind
 from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_S
+from shoal.domain.live import HistoryLag
 from shoal.store.alarms import AlarmLog
 from shoal.store.database import migrate, open_database
 from shoal.telemetry.alarms import AlarmDesk
@@ -65,6 +66,23 @@ def test_shard_without_owner_and_lag_are_alarmed_by_their_number(log: AlarmLog) 
     assert {(one.kind, one.subject) for one in log.active()} == {
         (AlarmKind.SHARD_WITHOUT_OWNER, "shard-1"),
         (AlarmKind.JOURNAL_LAG, "shard-2"),
+    }
+
+
+def test_history_that_is_behind_or_no_longer_heard_of_is_alarmed(log: AlarmLog) -> None:
+    async def body() -> None:
+        desk = make_desk(log)
+        watch = PlantWatch(desk)
+        for t_s in range(0, 901, 5):
+            behind_s = {"shard_0": 950.0, "shard_1": 20.0} | ({"shard_2": 20.0} if t_s < 10 else {})
+            watch.hear_history(HistoryLag(t_ns=(1_000 + t_s) * NS_PER_S, behind_s=behind_s))
+            await watch.tick((1_000 + t_s) * NS_PER_S, merged(), {})
+        await kept(desk)
+
+    asyncio.run(body())
+    assert {(one.kind, one.subject) for one in log.active()} == {
+        (AlarmKind.HISTORY_LAG, "shard_0"),
+        (AlarmKind.HISTORY_LAG, "shard_2"),
     }
 
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
+import contextlib
 import tempfile
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from shoal.cli.benches._history_day import DayWritten, query_day, write_day
+from shoal.cli.benches._history_day import DayWritten, query_for, write_day
 from shoal.cli.benches._ingest import loaded_plant
 from shoal.cli.benches._plant import WITH_HISTORY, MeasuredPlant
 from shoal.cli.benches._watch import Latency, wait_until
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_HOUR
 from shoal.simulate.load_fleet import LoadPlan
 from shoal.store.history import History
-from shoal.store.history_folder import LocalFolder
-from shoal.store.history_keep import Keeper, KeepOptions
 
 _WRITTEN_TIMEOUT_S: Final = 180.0
-_BETWEEN_ROUNDS_S: Final = 1.0
 _WARM_UP_S: Final = 2.0
+_LOOK_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +30,7 @@ class HistoryMeasured:
     Attributes:
         offered_per_s: Samples a second that were sent.
         rows: Samples in history in the end.
-        rows_per_s: Samples a second from the first one's sending until the last one could be read.
-        bytes_a_row: Size of the files once they are merged.
+        rows_per_s: Samples a second that became durable, from the end of the first write to that of the last, under load.
         missing: Samples that were sent and are not there, or are there twice.
         day_sites: Sites of the day that is queried.
         day: What writing that day took.
@@ -49,7 +44,6 @@ class HistoryMeasured:
     offered_per_s: float
     rows: int
     rows_per_s: float
-    bytes_a_row: float
     missing: int
     day_sites: int
     day: DayWritten
@@ -79,22 +73,21 @@ async def measure_history(
             await run.pace(rate_per_s, _WARM_UP_S)
             found = await asyncio.to_thread(_open, run.plant)
             await _wait_written(found, run.load.statistics().samples)
-            began_s, before = time.monotonic(), run.load.statistics().samples
+            writes: list[tuple[float, float]] = []
+            following = asyncio.create_task(_follow(run.plant, writes))
             written = await run.pace(rate_per_s, duration_s)
+            following.cancel()
             await _wait_written(found, run.load.statistics().samples)
-            rows_per_s = (run.load.statistics().samples - before) / (time.monotonic() - began_s)
-            querying = asyncio.create_task(asyncio.to_thread(_query, day_root, day_sites, duration_s / 2))
+            querying = asyncio.create_task(query_for(day_root, day_sites, duration_s / 2))
             queried = await run.pace(rate_per_s, duration_s / 2)
             site_ms, fleet_ms = await querying
             await _wait_written(found, run.load.statistics().samples)
             rows, different = await asyncio.to_thread(found.count_distinct)
             found.close()
-            size_bytes = await asyncio.to_thread(_merged_bytes, run.plant)
             return HistoryMeasured(
                 offered_per_s=rate_per_s,
                 rows=rows,
-                rows_per_s=rows_per_s,
-                bytes_a_row=size_bytes / max(rows, 1),
+                rows_per_s=_slope(writes),
                 missing=abs(run.load.statistics().samples - rows) + rows - different,
                 day_sites=day_sites,
                 day=day,
@@ -106,25 +99,19 @@ async def measure_history(
             )
 
 
-def _query(root: Path, sites: int, for_s: float) -> tuple[float, float]:
-    """Ask again and again for a while; return the medians of the rounds, in ms."""
-    until_s = time.monotonic() + for_s
-    rounds = [query_day(root, sites)]
-    while time.monotonic() < until_s:
-        rounds.append(query_day(root, sites))
-        time.sleep(_BETWEEN_ROUNDS_S)
-    site, fleet = zip(*rounds, strict=True)
-    return statistics.median(site), statistics.median(fleet)
+async def _follow(plant: MeasuredPlant, writes: list[tuple[float, float]]) -> None:
+    """Note when history had written how many samples, for ever."""
+    while True:
+        with contextlib.suppress(UnavailableError):
+            rows = (await plant.metrics("history"))["shoal_history_history_rows"]
+            if rows and (not writes or rows > writes[-1][1]):
+                writes.append((time.monotonic(), rows))
+        await asyncio.sleep(_LOOK_S)
 
 
-def _merged_bytes(plant: MeasuredPlant) -> int:
-    """Merge what was written, and return its size; history's own keeper does the same an hour later."""
-    folder = LocalFolder(plant.settings.data_dir / "history")
-    Keeper(folder, KeepOptions(grace_s=0.0)).run(
-        time.time_ns() + 2 * NS_PER_HOUR, everything=True, retain=False
-    )
-    with closing(History(folder)) as history:
-        return history.status().tiers["telemetry"].bytes
+def _slope(writes: list[tuple[float, float]]) -> float:
+    (from_s, first), (to_s, last) = writes[0], writes[-1]
+    return (last - first) / (to_s - from_s) if to_s > from_s else 0.0
 
 
 def _open(plant: MeasuredPlant) -> History:

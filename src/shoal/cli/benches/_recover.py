@@ -22,7 +22,8 @@ from shoal.simulate.load_fleet import LoadPlan
 
 OWNERS: Final = ("telemetry", "telemetry-2")
 SHARDS: Final = 4
-_LONGEST_PAUSE_S: Final = 3.0
+_PAUSE_S: Final = (10.5, 14.0)
+"""Between two kills: a process that dies sooner counts as crashing again and again, and is given up at last."""
 _CURRENT_TIMEOUT_S: Final = 60.0
 _READY_TIMEOUT_S: Final = 120.0
 _FOREVER_S: Final = 86_400.0
@@ -61,7 +62,7 @@ async def measure_recovery(plan: LoadPlan, *, rate_per_s: float, kills: int, see
         await _current(run, time.time_ns())
         took_s = []
         for _ in range(kills):
-            await asyncio.sleep(rng.uniform(0.0, _LONGEST_PAUSE_S))
+            await asyncio.sleep(rng.uniform(*_PAUSE_S))
             took_s.append(await _kill(run, rng.choice(OWNERS)))
             await run.plant.supervisor.wait_ready(*OWNERS, timeout_s=_READY_TIMEOUT_S)
         run.load.stop()

@@ -140,7 +140,6 @@ def history(quick: bool) -> list[Result]:
     results = [
         _row("history", size, seen.rows_per_s, "rows/s", "higher"),
         _row("history", f"{size}: not in history, or twice", seen.missing, "samples", "lower"),
-        _row("history", f"{size}, merged", seen.bytes_a_row, "B/row", "lower"),
         _row("history", f"{day}, written on one core", seen.day.written_per_s, "rows/s", "higher"),
         _row("history", f"{day}, merged", seen.day.bytes_a_row, "B/row", "lower"),
         _row("history", f"{day}: a site's day, while ingest runs", seen.site_ms, "ms", "lower"),

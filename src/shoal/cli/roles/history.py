@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import msgspec
+from nats.aio.client import Client
+
 from shoal.cli.history_store import (
     history_disk,
     history_folder,
@@ -21,18 +24,21 @@ from shoal.cli.roles.host import Host
 from shoal.cli.roles.member import membership, take_part
 from shoal.cli.roles.room import tell_room
 from shoal.cli.roles.telemetry import open_reader, telemetry_options
+from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
+from shoal.domain.live import HistoryLag
+from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.silence_feed import SilenceFeed
 from shoal.fabric.snapshots import Snapshots
-from shoal.fabric.subjects import HISTORY_GROUP
+from shoal.fabric.subjects import HISTORY_GROUP, LIVE_HISTORY
 from shoal.fabric.tenure import Tenure
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.room import DiskRoom
 from shoal.store.history_folder import Folder
 from shoal.telemetry.contract import shard_number, shard_rows, shard_unit
 from shoal.telemetry.historian import Historian, HistorianOptions
-from shoal.telemetry.historian_unit import HistorianUnit, UnitOptions
+from shoal.telemetry.historian_unit import GATHER_S, HistorianUnit, UnitOptions
 from shoal.telemetry.intake import Intake
 from shoal.telemetry.silence_job import SilenceJob
 from shoal.telemetry.warmup import warm_up_twins
@@ -40,6 +46,7 @@ from shoal.twin.layout import Layout
 
 NICENESS: Final = 10
 """Beside the live shards, history gives way: it has the journal to catch up from."""
+TELL_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -118,6 +125,7 @@ async def history(host: Host) -> None:
                 beside=[
                     _follow_fleet(feed, published, newest, historian),
                     tell_room(host, room),
+                    *([] if conducted else [_tell_lag(host, client, historian)]),
                     *([learning.run()] if learns else []),
                 ],
                 leave=historian.leave,
@@ -146,6 +154,7 @@ def _unit(
             write_rows=settings.history.write_rows,
             write_every_s=settings.history.write_every_s,
             snapshot_every_s=settings.history.snapshot_every_s,
+            gather_s=0.0 if isinstance(host.clock, ConductedClock) else GATHER_S,
         ),
         clock=host.clock,
         intake=Intake(
@@ -161,6 +170,15 @@ def _unit(
         on_taken=on_taken,
         room=room,
     )
+
+
+async def _tell_lag(host: Host, client: Client, historian: Historian) -> None:
+    """Tell the alarms how far history is behind, for ever; what the engine does not take is said again."""
+    while True:
+        lag = HistoryLag(t_ns=host.clock.now_ns(), behind_s=historian.behind_s())
+        with contextlib.suppress(UnavailableError), translated(LIVE_HISTORY):
+            await client.publish(LIVE_HISTORY, msgspec.json.encode(lag))
+        await asyncio.sleep(TELL_S)
 
 
 async def _follow_fleet(

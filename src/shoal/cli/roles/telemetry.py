@@ -18,7 +18,7 @@ from shoal.cli.roles.member import membership, take_part
 from shoal.domain.errors import UnavailableError, WireFormatError
 from shoal.domain.ids import SiteId
 from shoal.domain.interval import NS_PER_S
-from shoal.domain.live import ResourceState
+from shoal.domain.live import HistoryLag, ResourceState
 from shoal.domain.negotiate import answer_hello
 from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
@@ -32,6 +32,7 @@ from shoal.fabric.subjects import (
     LIVE_AGGREGATES,
     LIVE_ALARMS,
     LIVE_GROUP,
+    LIVE_HISTORY,
     LIVE_QUARANTINE,
     LIVE_RESOURCES,
     PACE,
@@ -120,7 +121,7 @@ async def telemetry(host: Host) -> None:
                 outlets=outlets,
                 set_aside=set_aside,
             )
-            service.summing.watch = PlantWatch(desk)
+            service.summing.watch = watch = PlantWatch(desk)
             host.ops.register("twins", service.statistics)
             host.ops.register("journal", crew.journal_statistics)
             host.ops.register("silence", silence.statistics)
@@ -131,7 +132,7 @@ async def telemetry(host: Host) -> None:
             with contextlib.suppress(UnavailableError):
                 async with open_reader(host, 0, 1, eager=False) as reader:
                     await reader.last_seq()  # what reads the journal is warm, too
-            await _listen(client, service, desk, settings.shards)
+            await _listen(client, service, desk, watch, settings.shards)
 
             async def work() -> None:
                 if options.conducted:
@@ -204,7 +205,9 @@ def open_reader(host: Host, number: int, start_seq: int, *, eager: bool) -> Jour
     )
 
 
-async def _listen(client: Client, service: Telemetry, desk: AlarmDesk, shards: int) -> None:
+async def _listen(
+    client: Client, service: Telemetry, desk: AlarmDesk, watch: PlantWatch, shards: int
+) -> None:
     """Take questions, the sums of other members, and devices that introduce themselves."""
 
     async def answer(number: int, message: Msg) -> None:
@@ -222,6 +225,9 @@ async def _listen(client: Client, service: Telemetry, desk: AlarmDesk, shards: i
         states = msgspec.json.decode(message.data, type=list[ResourceState])
         service.summing.note_orders(sum(s.commanded for s in states), sum(s.sites for s in states))
 
+    async def take_history(message: Msg) -> None:
+        watch.hear_history(msgspec.json.decode(message.data, type=HistoryLag))
+
     async def hello(message: Msg) -> None:
         try:
             site = site_of_hello_subject(message.subject.encode())
@@ -238,6 +244,7 @@ async def _listen(client: Client, service: Telemetry, desk: AlarmDesk, shards: i
         await client.subscribe(ask_twin_subject(number), cb=partial(answer, number))
     await client.subscribe(SUMS_ALL, cb=take_sums)
     await client.subscribe(LIVE_RESOURCES, cb=take_resources)
+    await client.subscribe(LIVE_HISTORY, cb=take_history)
     await client.subscribe(HELLO_ALL, queue="telemetry", cb=hello)
     await client.flush()
 

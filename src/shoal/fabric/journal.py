@@ -40,6 +40,8 @@ from shoal.fabric.batch import JournalBatch
 from shoal.fabric.connection import addresses
 from shoal.fabric.keys import Identity
 
+MOST_BATCH: Final = 10_000
+"""Messages of a request; larger ones bring nothing more."""
 _SILENCE_S: Final = 6.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 _BACKOFF_S: Final = (0.05, 2.0)
@@ -101,7 +103,7 @@ class JournalReader:
         stream: str,
         filters: Sequence[str] = (),
         start_seq: int,
-        batch: int = 10_000,
+        batch: int = MOST_BATCH,
         depth: int = 2,
         tls: ssl.SSLContext | None = None,
         name: str = "journal-reader",

@@ -27,7 +27,7 @@ from shoal.store.history_snapshots import SnapshotStore
 from shoal.store.history_write import Samples, Writer
 from shoal.telemetry.intake import Intake, split
 
-GATHER_S: Final = 0.05
+GATHER_S: Final = 0.005
 """Pause between two reads, so that messages gather: a batch costs far more than the messages in it."""
 READ_WAIT_S: Final = 1.0
 

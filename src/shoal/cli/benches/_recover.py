@@ -64,7 +64,6 @@ async def measure_recovery(plan: LoadPlan, *, rate_per_s: float, kills: int, see
         for _ in range(kills):
             await asyncio.sleep(rng.uniform(*_PAUSE_S))
             took_s.append(await _kill(run, rng.choice(OWNERS)))
-            await run.plant.supervisor.wait_ready(*OWNERS, timeout_s=_READY_TIMEOUT_S)
         run.load.stop()
         await sending
         await _current(run, run.load.meant_ns(run.load.messages - 1) - _round_ns(plan, rate_per_s))
@@ -81,13 +80,29 @@ async def measure_recovery(plan: LoadPlan, *, rate_per_s: float, kills: int, see
 
 
 async def _kill(run: Run, owner: str) -> float:
-    """Kill a process and return the seconds until the aggregates are current again."""
-    pid = run.plant.supervisor.state(owner).pid
+    """Kill a process that owns its share of the shards; return the seconds until the aggregates are current again."""
+    supervisor = run.plant.supervisor
+
+    async def owns() -> bool:
+        return (await run.plant.metrics(owner)).get("shoal_telemetry_twins_shards", 0.0) >= SHARDS / len(
+            OWNERS
+        )
+
+    if not await wait_until(owns, _READY_TIMEOUT_S):
+        raise UnavailableError(owner, "it does not get its share of the shards")
+    pid = supervisor.state(owner).pid
     if pid is None:
         raise UnavailableError(owner, "it does not run")
     killed_ns = time.time_ns()
     os.kill(pid, signal.SIGKILL)
-    return (await _current(run, killed_ns) - killed_ns) / 1e9
+    took_s = (await _current(run, killed_ns) - killed_ns) / 1e9
+
+    async def noticed() -> bool:
+        return supervisor.state(owner).pid != pid
+
+    await wait_until(noticed, _READY_TIMEOUT_S)
+    await supervisor.wait_ready(*OWNERS, timeout_s=_READY_TIMEOUT_S)
+    return took_s
 
 
 async def _current(run: Run, since_ns: int) -> int:

@@ -47,6 +47,8 @@ from shoal.twin.layout import Layout
 NICENESS: Final = 10
 """Beside the live shards, history gives way: it has the journal to catch up from."""
 TELL_S: Final = 5.0
+READ_BATCH: Final = 500
+"""Messages of a request. Few, so that what history asks for after a pause does not keep the live shards waiting."""
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ async def history(host: Host) -> None:
                 membership=member,
                 make_unit=partial(_unit, host, newest, folder, snapshots, room),
                 make_reader=lambda unit, start: open_reader(
-                    host, shard_number(unit) or 0, start, eager=not conducted
+                    host, shard_number(unit) or 0, start, eager=not conducted, batch=READ_BATCH
                 ),
                 keeper=history_keeper(settings, folder),
                 room=room,

@@ -22,7 +22,7 @@ from shoal.domain.live import HistoryLag, ResourceState
 from shoal.domain.negotiate import answer_hello
 from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
-from shoal.fabric.journal import JournalReader
+from shoal.fabric.journal import MOST_BATCH, JournalReader
 from shoal.fabric.keys import Role
 from shoal.fabric.silence_feed import KeptSilence, SilenceFeed
 from shoal.fabric.snapshots import Snapshots
@@ -192,13 +192,16 @@ def _outlet(client: Client) -> Publish:
     return publish
 
 
-def open_reader(host: Host, number: int, start_seq: int, *, eager: bool) -> JournalReader:
+def open_reader(
+    host: Host, number: int, start_seq: int, *, eager: bool, batch: int = MOST_BATCH
+) -> JournalReader:
     """Return a reader of the journal of one shard, from a position on."""
     return JournalReader(
         host.fabric_url(),
         seed=host.keys().seed(Role.JOURNAL),
         stream=telemetry_stream(number),
         start_seq=start_seq,
+        batch=batch,
         tls=host.tls(),
         name=f"shard-{number}",
         eager=eager,

@@ -87,6 +87,7 @@ class FabricOptions:
             for a network that something else encrypts.
         sync_interval_s: Time between fsyncs of the journal, in seconds; 0 syncs each write. Killing the server
             loses nothing either way; a power cut may lose this much.
+        processors: How many processors the server uses at once; 0 for all.
         server_name: Shown in monitoring; each server of a cluster has one of its own.
         cluster_name: The same on each server of a cluster; empty for a server that stands alone.
         cluster_port: Where the other servers of the cluster connect, on the address `host`.
@@ -108,6 +109,7 @@ class FabricOptions:
     websocket_tls: TlsFiles | None = None
     plain_text_beyond_loopback: bool = False
     sync_interval_s: float = 10.0
+    processors: int = 0
     server_name: str = "shoal"
     cluster_name: str = ""
     cluster_port: int = 6222

@@ -248,6 +248,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=complaint,
                 stderr=complaint,
+                env={**os.environ, **({"GOMAXPROCS": str(options.processors)} if options.processors else {})},
                 start_new_session=True,
             )
         self._starts += 1

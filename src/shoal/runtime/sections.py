@@ -73,6 +73,7 @@ class Fabric(Section):
         low=0,
     )
     sync_always: bool = key(False, "whether every journal write reaches the disk before it is acknowledged")
+    processors: int = key(0, "processors that the embedded engine uses at once; 0 for all", low=0, high=1_024)
     tls_cert: str = key("", "file of the engine's certificate (PEM); empty serves without TLS")
     tls_key: str = key("", "file of the certificate's private key (PEM)")
     tls_ca: str = key("", "file of the authority (PEM) that the engine's certificate is checked against")

@@ -182,6 +182,16 @@ def test_division_of_telemetry_stays_and_an_unfinished_one_is_finished(tmp_path:
     asyncio.run(body())
 
 
+def test_server_uses_as_many_processors_as_it_is_given(tmp_path: Path) -> None:
+    plant = Plant.make(tmp_path, processors=1)
+
+    async def body() -> None:
+        async with plant.server as server:
+            assert (await server.monitoring("varz"))["gomaxprocs"] == 1
+
+    asyncio.run(body())
+
+
 def test_monitoring_answers_on_loopback(tmp_path: Path) -> None:
     plant = Plant.make(tmp_path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from shoal.runtime.settings import Settings
 from shoal.runtime.supervisor import Supervisor
 from shoal.simulate.fleet import site_secret
 from shoal.simulate.load import Load
-from shoal.simulate.load_fleet import LoadPlan
+from shoal.simulate.load_fleet import LoadPlan, Transport
 
 LIVE: Final = ("fabric", "telemetry")
 """The roles between a device and an aggregate."""
@@ -39,6 +40,7 @@ START_TIMEOUT_S: Final = 180.0
 SETTINGS_FILE: Final = "settings.json"
 LISTENERS: Final = ("client_port", "mqtt_port", "websocket_port", "monitor_port")
 _OPS_TIMEOUT_S: Final = 5.0
+_FEW_PROCESSORS: Final = 2
 REFRESH_S: Final = 0.02
 """Between two aggregates: what is visible is seen soon, at some cost of processor time."""
 
@@ -154,6 +156,7 @@ async def measured_plant(
             "data_dir": directory.absolute(),
             **ports,
             "telemetry.refresh_every_s": REFRESH_S,
+            "fabric.processors": _engine_processors(plan),
             "fabric.device_messages_per_s": 0,  # the generator's devices are to talk as much as they can
             **(values or {}),
         },
@@ -169,6 +172,11 @@ async def measured_plant(
                 start_role(supervisor, role, data_dir=directory, settings_file=settings_file)
         await supervisor.wait_ready(timeout_s=START_TIMEOUT_S)
         yield MeasuredPlant(plan=plan, fleet=fleet, settings=settings, supervisor=supervisor, master=master)
+
+
+def _engine_processors(plan: LoadPlan) -> int:
+    """Return how many processors an operator would give the engine: beside gateways on two, one (docs/operate.md)."""
+    return 1 if plan.transport == Transport.NATS and (os.cpu_count() or 1) <= _FEW_PROCESSORS else 0
 
 
 def start_again(plant: MeasuredPlant, role: str, name: str) -> None:

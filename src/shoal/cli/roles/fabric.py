@@ -208,6 +208,7 @@ def _options(host: Host) -> FabricOptions:
         mqtt_tls=tls,
         websocket_tls=tls,
         sync_interval_s=0.0 if settings.sync_always else 10.0,
+        processors=settings.processors,
         server_name=settings.server_name,
         cluster_name=settings.cluster_name,
         cluster_port=settings.cluster_port,

@@ -9,10 +9,14 @@ from shoal.cli.bench import measure
 
 @pytest.mark.parametrize("case", ["ingest_k1", "ingest_k25"])
 def test_bench_ingest_accounts_for_every_sample(case: str) -> None:
-    results = measure("telemetry", case, quick=True)["results"]
+    rows = measure("telemetry", case, quick=True)["results"]
+    results = [row for row in rows if row["peer"] is None]
     rate, missing, p50, p99 = (row["value"] for row in results)
-    assert {row["case"] for row in results} == {case}
+    assert {row["case"] for row in rows} == {case}
     assert [row["unit"] for row in results] == ["samples/s", "samples", "ms", "ms"]
+    beside = [row for row in rows if row["peer"] is not None]
+    assert len(beside) == 5
+    assert all(row["value"] == rate and (row["peer_value"] or "absent" in row["size"]) for row in beside)
     assert rate > 0
     assert missing == 0
     assert 0 < p50 <= p99

@@ -145,9 +145,13 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryLag(msgspec.Struct, frozen=True, kw_only=True):
-    """How far history is behind the journal, by unit: the age of the oldest sample that came and is not written, in s."""
+    """How far history is behind the journal, by unit: the age of the oldest sample that came and is not written, in s.
+
+    It is said every `every_s` of plant time, which a fast clock makes long.
+    """
 
     t_ns: int
+    every_s: float
     behind_s: dict[str, float]
 
 

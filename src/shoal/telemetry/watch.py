@@ -22,11 +22,12 @@ class PlantWatch:
     def __init__(self, desk: AlarmDesk) -> None:
         self._desk = desk
         self._missing_since_ns: dict[int, int] = {}
-        self._history: dict[str, tuple[int, float]] = {}
+        self._history: dict[str, tuple[int, float]] = {}  # until when a word holds, and what it says
 
     def hear_history(self, lag: HistoryLag) -> None:
         """Take how far some units of history are behind."""
-        self._history.update({unit: (lag.t_ns, behind_s) for unit, behind_s in lag.behind_s.items()})
+        until_ns = lag.t_ns + int(2 * lag.every_s * NS_PER_S)
+        self._history.update({unit: (until_ns, behind_s) for unit, behind_s in lag.behind_s.items()})
 
     async def take_over(self) -> None:
         """Go on with the alarms that are kept: another process may have had the watch until now.
@@ -64,9 +65,9 @@ class PlantWatch:
             Measure(
                 kind=AlarmKind.HISTORY_LAG,
                 subject=unit,
-                value=behind_s + max(t_ns - said_ns, 0) / NS_PER_S,
+                value=behind_s + max(t_ns - until_ns, 0) / NS_PER_S,
             )
-            for unit, (said_ns, behind_s) in sorted(self._history.items())
+            for unit, (until_ns, behind_s) in sorted(self._history.items())
         ]
         await self._desk.tick(t_ns, [*measures, *coverage(self._desk.fleet, merged)])
 

@@ -73,9 +73,9 @@ def test_history_that_is_behind_or_no_longer_heard_of_is_alarmed(log: AlarmLog) 
     async def body() -> None:
         desk = make_desk(log)
         watch = PlantWatch(desk)
-        for t_s in range(0, 901, 5):
+        for t_s in range(0, 951, 5):
             behind_s = {"shard_0": 950.0, "shard_1": 20.0} | ({"shard_2": 20.0} if t_s < 10 else {})
-            watch.hear_history(HistoryLag(t_ns=(1_000 + t_s) * NS_PER_S, behind_s=behind_s))
+            watch.hear_history(HistoryLag(t_ns=(1_000 + t_s) * NS_PER_S, every_s=5.0, behind_s=behind_s))
             await watch.tick((1_000 + t_s) * NS_PER_S, merged(), {})
         await kept(desk)
 
@@ -84,6 +84,21 @@ def test_history_that_is_behind_or_no_longer_heard_of_is_alarmed(log: AlarmLog) 
         (AlarmKind.HISTORY_LAG, "shard_0"),
         (AlarmKind.HISTORY_LAG, "shard_2"),
     }
+
+
+def test_history_on_a_fast_clock_is_not_late_between_two_words(log: AlarmLog) -> None:
+    async def body() -> None:
+        desk = make_desk(log)
+        watch = PlantWatch(desk)
+        for hour in range(5):
+            t_ns = (1_000 + 3_600 * hour) * NS_PER_S
+            watch.hear_history(HistoryLag(t_ns=t_ns, every_s=3_600.0, behind_s={"shard_0": 60.0}))
+            for after_s in (1_200, 3_500):
+                await watch.tick(t_ns + after_s * NS_PER_S, merged(), {})
+        await kept(desk)
+
+    asyncio.run(body())
+    assert log.active() == []
 
 
 def test_watch_that_is_taken_over_goes_on_with_the_alarms_that_stand(log: AlarmLog) -> None:

@@ -26,6 +26,7 @@ from shoal.cli.roles.room import tell_room
 from shoal.cli.roles.telemetry import open_reader, telemetry_options
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
+from shoal.domain.interval import NS_PER_S
 from shoal.domain.live import HistoryLag
 from shoal.fabric.connection import translated
 from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
@@ -176,11 +177,15 @@ def _unit(
 
 async def _tell_lag(host: Host, client: Client, historian: Historian) -> None:
     """Tell the alarms how far history is behind, for ever; what the engine does not take is said again."""
+    last_ns = host.clock.now_ns()
     while True:
-        lag = HistoryLag(t_ns=host.clock.now_ns(), behind_s=historian.behind_s())
+        await asyncio.sleep(TELL_S)
+        now_ns = host.clock.now_ns()
+        every_s = (now_ns - last_ns) / NS_PER_S
+        lag = HistoryLag(t_ns=now_ns, every_s=every_s, behind_s=historian.behind_s())
+        last_ns = now_ns
         with contextlib.suppress(UnavailableError), translated(LIVE_HISTORY):
             await client.publish(LIVE_HISTORY, msgspec.json.encode(lag))
-        await asyncio.sleep(TELL_S)
 
 
 async def _follow_fleet(

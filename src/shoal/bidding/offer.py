@@ -9,19 +9,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.interval import Interval
-from shoal.market.rules import DayAheadMarket
-from shoal.market.types import AwardedInterval, Order
+from shoal.market.types import AwardedInterval, Order, Side
 from shoal.optimise.envelope import removable_orders
 from shoal.optimise.storage import Storage, StoragePlan, plan_storage
 
 KW_PER_MW: Final = 1e3
 LEAST_PREFERRED: Final = -1e12
+
+
+class OrderRules(Protocol):
+    """What an auction says of orders: `shoal.market.rules.DayAheadMarket`, or one product of a market."""
+
+    def price_limits(self, delivery_date: date) -> tuple[float, float]:
+        """Return the floor and the cap in force on a delivery day."""
+        ...
+
+    def clip_price(self, price_per_mwh: float, *, delivery_date: date, side: Side) -> float:
+        """Return the nearest limit price that the market takes."""
+        ...
+
+    def round_quantity_mw(self, quantity_mw: float) -> float:
+        """Return the quantity rounded down to the step, 0 below the minimum."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +72,7 @@ def carry_forward(storage: Storage, commitments: list[AwardedInterval], *, now_n
 
 def make_offer(
     *,
-    market: DayAheadMarket,
+    market: OrderRules,
     delivery_date: date,
     intervals: tuple[Interval, ...],
     expected_price_per_mwh: NDArray[np.float64],
@@ -121,7 +136,7 @@ def make_offer(
 
 
 def _whole_lots(
-    market: DayAheadMarket, plan: StoragePlan, storage: Storage, hours: int, interval_h: float
+    market: OrderRules, plan: StoragePlan, storage: Storage, hours: int, interval_h: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Round the plan to tradable quantities (buying positive) such that the stored energy stays within limits."""
     quantity_mw = np.zeros(hours)

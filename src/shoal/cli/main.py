@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 import shoal
-from shoal.cli import alarms, bench, config, doctor, fleet, history, twin
+from shoal.cli import alarms, bench, config, doctor, feeds, fleet, history, twin
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 running.register(app)
 doctor.register(app)
 bench.register(app)
+feeds.register(app)
 app.add_typer(config.app, name="config")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(twin.app, name="twin")

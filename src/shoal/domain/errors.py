@@ -3,6 +3,7 @@
     ShoalError
     ├── InvalidInputError        a value that somebody can mend: field, value, fix
     │   ├── SettingsError        a key or value of the configuration
+    │   ├── FeedError            a document of a feed, or a request for one
     │   └── WireFormatError      a message that is not what its version says
     ├── UnknownIdError           an id that the registry does not have
     ├── GateClosedError          a bid after its gate

@@ -1,1 +1,1 @@
-"""Market rules: one module a market, all of them pure; the words they share are in `types`."""
+"""Market rules, all of them pure: one module a market, what any market must do in `contract`, their names in `registry`."""

@@ -13,18 +13,15 @@ Errors are ``{"reason": code, "detail": text}``. The state is in `MarketBook`; h
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 
 from shoal.domain.clock import Clock
 from shoal.domain.errors import InvalidInputError
@@ -32,10 +29,8 @@ from shoal.domain.outcome import Rejected
 from shoal.market.rules import DayAheadMarket
 from shoal.market.types import Bid
 from shoal.simulate import draws
+from shoal.simulate.doors import RefusalError, Tokens, add_refusals, json_answer, submitted
 from shoal.simulate.market_book import KeyConflict, MarketBook, RegisteredResource
-
-_MAX_KEY: Final = 200
-_MAX_BODY_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +54,6 @@ class MarketFaults:
             raise InvalidInputError(
                 field="faults", value=self, fix="give shares from 0 up that together do not pass 1"
             )
-
-
-class _RefusalError(Exception):
-    """A request that is answered with an error; it becomes the answer's status and body."""
-
-    def __init__(self, status: int, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.status = status
-        self.reason = reason
-        self.detail = detail
 
 
 def create_app(
@@ -112,8 +97,7 @@ def create_app(
     app.add_api_route("/market", doors.rules, methods=["GET"])
     app.add_api_route("/summary", doors.summary, methods=["GET"])
     app.add_api_route("/healthz", doors.health, methods=["GET"])
-    app.add_exception_handler(_RefusalError, _refused)
-    app.add_exception_handler(RequestValidationError, _malformed)
+    add_refusals(app)
     return app
 
 
@@ -131,7 +115,7 @@ class _Doors:
         self._market = market
         self._clock = clock
         self._book = book
-        self._tokens = {token.encode(): participant for token, participant in tokens.items()}
+        self._tokens = Tokens(tokens)
         self._faults = faults
         self._fault_key = draws.keys([market.market_id], faults.seed, "market-faults")
         self._requests = count()
@@ -139,17 +123,7 @@ class _Doors:
     async def submit(self, request: Request) -> Response:
         """Take a bid."""
         participant = self._participant(request)
-        body = await request.body()
-        if len(body) > _MAX_BODY_BYTES:
-            raise _RefusalError(413, "too_large", f"a bid has at most {_MAX_BODY_BYTES} bytes")
-        try:
-            bid = msgspec.json.decode(body, type=Bid)
-        except msgspec.DecodeError as error:
-            raise _RefusalError(400, "malformed", str(error)) from error
-        if not 1 <= len(bid.idempotency_key) <= _MAX_KEY:
-            raise _RefusalError(400, "idempotency_key", f"give a key of 1 to {_MAX_KEY} characters")
-        if request.headers.get("Idempotency-Key") != bid.idempotency_key:
-            raise _RefusalError(400, "idempotency_key", "header Idempotency-Key and body must agree")
+        bid: Bid = await submitted(request, Bid)
         # The instant of arrival is that of the complete message; nothing waits between here and the book.
         answer = self._book.submit(bid, participant=participant, received_ns=self._clock.now_ns())
         if isinstance(answer, KeyConflict):
@@ -170,7 +144,7 @@ class _Doors:
         try:
             day = date.fromisoformat(delivery_date)
         except ValueError as error:
-            raise _RefusalError(400, "delivery_date", "give a date as YYYY-MM-DD") from error
+            raise RefusalError(400, "delivery_date", "give a date as YYYY-MM-DD") from error
         found = self._book.award(resource_id, day, now_ns=self._clock.now_ns())
         if isinstance(found, Rejected):
             return await self._answer({"reason": found.reason, "detail": found.detail}, status=404)
@@ -184,7 +158,7 @@ class _Doors:
                 settlement_point, from_ns=from_ns, to_ns=to_ns, now_ns=self._clock.now_ns()
             )
         except InvalidInputError as error:
-            raise _RefusalError(400, error.field, str(error)) from error
+            raise RefusalError(400, error.field, str(error)) from error
         return await self._answer(found)
 
     async def rules(self, request: Request) -> Response:
@@ -192,7 +166,7 @@ class _Doors:
         self._participant(request)
         market = self._market
         day, gate_ns = market.next_gate(self._clock.now_ns())
-        return _json(
+        return json_answer(
             {
                 "market_id": market.market_id,
                 "name": market.name,
@@ -215,19 +189,14 @@ class _Doors:
     async def summary(self, request: Request) -> Response:
         """Read the market's own account."""
         self._participant(request)
-        return _json(self._book.summary(now_ns=self._clock.now_ns()))
+        return json_answer(self._book.summary(now_ns=self._clock.now_ns()))
 
     async def health(self) -> Response:
         """Say that the market is up."""
-        return _json({"status": "ok", "now_ns": self._clock.now_ns()})
+        return json_answer({"status": "ok", "now_ns": self._clock.now_ns()})
 
     def _participant(self, request: Request) -> str:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # Every token is compared, in constant time, so that the time taken says nothing.
-        matches = [name for token, name in self._tokens.items() if hmac.compare_digest(token, given.encode())]
-        if scheme.lower() != "bearer" or not matches:
-            raise _RefusalError(401, "unauthorised", "give a bearer token that this market knows")
-        return matches[0]
+        return self._tokens.participant(request)
 
     async def _answer(self, content: Any, *, status: int = 200) -> Response:
         """Answer a request that has been processed, with the faults of the day."""
@@ -235,28 +204,7 @@ class _Doors:
             number = self._clock.now_ns() + next(self._requests)
             drawn = float(draws.uniform(self._fault_key, number)[0])
             if drawn < self._faults.unknown_frac:
-                raise _RefusalError(503, "unavailable", "the outcome is unknown; read back")
+                raise RefusalError(503, "unavailable", "the outcome is unknown; read back")
             if drawn < self._faults.unknown_frac + self._faults.late_frac:
                 await asyncio.sleep(self._faults.late_s)
-        return _json(content, status=status)
-
-
-def _json(content: Any, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/json")
-
-
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, _RefusalError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return Response(
-        msgspec.json.encode({"reason": error.reason, "detail": error.detail}),
-        status_code=error.status,
-        media_type="application/json",
-        headers=headers,
-    )
-
-
-async def _malformed(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return _json({"reason": "malformed", "detail": detail}, status=400)
+        return json_answer(content, status=status)

@@ -1,0 +1,1 @@
+"""The cycle of a gate: trigger, gather, forecast, optimise, build, validate, submit, confirm, award, plan."""

@@ -1,0 +1,114 @@
+"""Down the ladder of a gate: the best rung that decides in time holds; the last needs neither time nor a process.
+
+Whatever a rung raises, or its overrunning its budget, is the reason for the next. The rung that held is recorded with
+the reasons of those above it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from shoal.bidding.cycle.decision import STANDING, Decision, GateStrategy, decide, standing_decision
+from shoal.bidding.cycle.known import Known, Situation
+
+
+class Deciding(Protocol):
+    """Where rungs are decided: `shoal.bidding.cycle.solver.Solver`, or in place for a back-test."""
+
+    def decide(self, known: Known, rung: str, *, budget_s: float) -> Decision:
+        """Return the decision of a rung, or raise why there is none."""
+        ...
+
+
+class InPlace:
+    """Decides where it is asked, however long it takes: for back-tests and replays."""
+
+    def decide(self, known: Known, rung: str, *, budget_s: float) -> Decision:
+        """Return the decision of a rung."""
+        return decide(known, rung)
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """One rung that was tried: how long it took, and ``ok`` or why it did not hold."""
+
+    rung: str
+    took_s: float
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climbed:
+    """What came of a ladder.
+
+    Attributes:
+        decision: What holds.
+        tried: Every rung tried, in order; the last one is that of `decision`.
+        known: What it was decided from; None when not even that could be gathered.
+    """
+
+    decision: Decision
+    tried: tuple[Tried, ...]
+    known: Known | None
+
+    @property
+    def reason(self) -> str:
+        """Why the rungs above the one that held did not; empty for the best one."""
+        return "; ".join(f"{one.rung}: {one.outcome}" for one in self.tried[:-1])
+
+
+def climb(
+    situation: Situation,
+    strategy: GateStrategy,
+    gather: Callable[[], Known],
+    solver: Deciding,
+    rung_s: tuple[float, ...],
+    *,
+    acceptable: Callable[[Decision], str] = lambda _decision: "",
+) -> Climbed:
+    """Return the decision of the best rung that holds.
+
+    Args:
+        situation: What is decided about.
+        strategy: Whose rungs.
+        gather: Returns what is known; what it raises is the reason for `STANDING`.
+        solver: Where rungs are decided.
+        rung_s: The budget of each rung; one without is left out.
+        acceptable: Why a decision must not be sent (the market's own validation), empty when it may.
+    """
+    tried: list[Tried] = []
+    try:
+        known = gather()
+    except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
+        tried.append(Tried(rung="gather", took_s=0.0, outcome=_said(error)))
+        return _standing(situation, tried, None)
+    for rung, budget_s in zip(strategy.rungs, rung_s, strict=True):
+        if budget_s <= 0:
+            tried.append(Tried(rung=rung.name, took_s=0.0, outcome="no time was left for it"))
+            continue
+        started_s = time.perf_counter()
+        try:
+            decision = solver.decide(known, rung.name, budget_s=budget_s)
+            outcome = acceptable(decision)
+        except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
+            outcome = _said(error)
+        took_s = time.perf_counter() - started_s
+        if outcome:
+            tried.append(Tried(rung=rung.name, took_s=took_s, outcome=outcome))
+            continue
+        tried.append(Tried(rung=rung.name, took_s=took_s, outcome="ok"))
+        return Climbed(decision=decision, tried=tuple(tried), known=known)
+    return _standing(situation, tried, known)
+
+
+def _standing(situation: Situation, tried: list[Tried], known: Known | None) -> Climbed:
+    tried.append(Tried(rung=STANDING, took_s=0.0, outcome="ok"))
+    return Climbed(decision=standing_decision(situation), tried=tuple(tried), known=known)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,246 @@
+"""The keeper of gates: at every tick, whatever the calendars ask for and is not done yet.
+
+The cycle is level-triggered. A gate that comes near and has no bid of its own is given to a workflow; an outcome that
+is not known is read back; a bid that waits for a person goes as soon as the person has spoken; facts that came late,
+and capacity that went silent, lead to a better bid while there is time. So a restart, a takeover or a market that was
+away need no special case.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from shoal.bidding.cycle.known import GateRef, gate_ref
+from shoal.bidding.cycle.ports import Bidder
+from shoal.bidding.cycle.workflow import Done, Order, Plant, send_if_allowed
+from shoal.domain.errors import ShoalError
+from shoal.domain.interval import NS_PER_S
+from shoal.market.contract import Market
+from shoal.store.cycles import MarketBidRecord
+
+OPEN_STATES: Final = ("draft", "submitted", "unknown")
+MOST_AGAIN: Final = 5
+"""So often is tried again for one gate after an order failed or its bid was refused."""
+SILENCE_STEP_FRAC: Final = 0.02
+"""A change of silent capacity by so much leads to another bid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperStatistics:
+    """Counters since the start."""
+
+    gates_seen: int
+    orders_given: int
+    accepted: int
+    rejected: int
+    unknown: int
+    standing: int
+    withdrawn: int
+    waiting: int
+    failed: int
+    rungs: dict[str, int]
+    reasons: dict[str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Handled:
+    """What became of a gate so far."""
+
+    gate: GateRef
+    orders: int = 0
+    again: int = 0
+    running: Future[Done] | None = None
+    done: Done | None = None
+    facts_no: int = 0
+    silent_frac: float = 0.0
+    order: Order | None = None
+
+
+def gates_between(market: Market, market_id: str, *, from_ns: int, to_ns: int) -> Iterator[GateRef]:
+    """Yield the gates of all products that close in ``[from_ns, to_ns)``, one of each instant and span, in order.
+
+    Products that close together over the same span are bid for together: the first of them gives the gate its name.
+    """
+    seen: dict[tuple[int, int, int], GateRef] = {}
+    day, last = market.delivery_date(from_ns), market.delivery_date(to_ns) + timedelta(days=2)
+    while day <= last:
+        for product in market.products(day):
+            for gate in market.gates(product.product_id, day):
+                if from_ns <= gate.closes_ns < to_ns:
+                    key = (gate.closes_ns, gate.covers.start_ns, gate.covers.end_ns)
+                    seen.setdefault(key, gate_ref(market_id, day.isoformat(), gate))
+        day += timedelta(days=1)
+    yield from (seen[key] for key in sorted(seen))
+
+
+class Keeper:
+    """Gives orders for gates and follows them.
+
+    Args:
+        plant: What workflows work with.
+        bring: Carries out an order durably; blocks until it ends.
+        facts_no: Returns a number that grows with every fact recorded.
+        again_s: How much wall time must be left to a gate for a better bid.
+        workers: Orders carried out side by side.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        *,
+        bring: Callable[[Order], Done],
+        facts_no: Callable[[], int],
+        again_s: float = 5.0,
+        workers: int = 4,
+    ) -> None:
+        self._plant = plant
+        self._bring = bring
+        self._facts_no = facts_no
+        self._again_s = again_s
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="gate")
+        self._gates: dict[tuple[str, str], _Handled] = {}
+        self._seen_to_ns: dict[str, int] = {}
+        self._finishing: dict[str, Future[None]] = {}
+        self._count: Counter[str] = Counter()
+        self._rungs: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def cycle(self, now_ns: int) -> None:
+        """Do what is due; returns at once, whatever asks others runs in the background."""
+        bidders = dict(self._plant.bidders)
+        for bidder in bidders.values():
+            self._open_gates(bidder, now_ns)
+        for key, handled in list(self._gates.items()):
+            bidder_of = bidders.get(key[0])
+            if bidder_of is not None:
+                self._follow(bidder_of, handled, now_ns)
+            if handled.running is None and (bidder_of is None or handled.gate.closes_ns <= now_ns):
+                del self._gates[key]
+        self._finish_open(bidders)
+
+    def _open_gates(self, bidder: Bidder, now_ns: int) -> None:
+        to_ns = now_ns + int(bidder.lead_s * NS_PER_S)
+        from_ns = max(self._seen_to_ns.get(bidder.resource_id, now_ns), now_ns)
+        if to_ns <= from_ns:
+            return
+        market = self._plant.market(bidder.market_id)
+        for gate in gates_between(market, bidder.market_id, from_ns=from_ns, to_ns=to_ns):
+            self._gates.setdefault((bidder.resource_id, gate.key), _Handled(gate=gate))
+            self._count["gates_seen"] += 1
+        self._seen_to_ns[bidder.resource_id] = to_ns
+
+    def _follow(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
+        if handled.running is not None:
+            if not handled.running.done():
+                return
+            self._note(handled, handled.running)
+            handled.running = None
+        if handled.gate.closes_ns <= now_ns:
+            return
+        if handled.orders == 0:
+            self._give(bidder, handled, "schedule", "the gate comes near", now_ns)
+        elif handled.done is None or handled.done.state == "rejected":
+            if handled.again < MOST_AGAIN:
+                handled.again += 1
+                self._give(bidder, handled, "again", "the order before it failed", now_ns)
+        elif handled.done.state in {"waiting", "unknown"} and handled.order is not None:
+            return
+        elif self._plant.left_s(handled.gate.closes_ns) >= self._again_s:
+            self._better(bidder, handled, now_ns)
+
+    def _better(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
+        """Give another order when more is known than the last one knew."""
+        newest = self._facts_no()
+        if newest != handled.facts_no:
+            self._give(bidder, handled, "late", "newer data arrived", now_ns)
+            return
+        silent = self._plant.measure(bidder.resource_id, handled.gate, now_ns).silent_frac
+        if abs(silent - handled.silent_frac) >= SILENCE_STEP_FRAC:
+            handled.silent_frac = silent
+            self._give(bidder, handled, "coverage", f"{silent:.0%} of the capacity does not report", now_ns)
+
+    def _give(self, bidder: Bidder, handled: _Handled, trigger: str, why: str, now_ns: int) -> None:
+        order = Order(
+            resource_id=bidder.resource_id,
+            gate=handled.gate,
+            trigger=trigger,
+            why=why,
+            event_ns=now_ns,
+            number=handled.orders,
+        )
+        handled.orders += 1
+        handled.order = order
+        handled.facts_no = self._facts_no()
+        self._count["orders_given"] += 1
+        handled.running = self._pool.submit(self._bring, order)
+
+    def _note(self, handled: _Handled, running: Future[Done]) -> None:
+        try:
+            done = running.result()
+        except ShoalError as error:
+            self._count["failed"] += 1
+            self._reasons[f"{type(error).__name__}"] += 1
+            handled.done = None
+            return
+        handled.done = done
+        self._count[done.state] += 1
+        self._rungs[done.rung] += 1
+        if done.reason:
+            self._reasons[done.reason] += 1
+
+    def _finish_open(self, bidders: Mapping[str, Bidder]) -> None:
+        """Send what a person has let go meanwhile, and read back what is not known; each by itself."""
+        busy = {
+            one.order.name
+            for one in self._gates.values()
+            if one.order is not None and one.running is not None
+        }
+        self._finishing = {key: future for key, future in self._finishing.items() if not future.done()}
+        for record in self._plant.cycles.bids(states=OPEN_STATES):
+            key = record.bid.idempotency_key
+            if key not in busy and key not in self._finishing and record.bid.resource_id in bidders:
+                self._finishing[key] = self._pool.submit(self._finish, record)
+
+    def _finish(self, record: MarketBidRecord) -> None:
+        key = record.bid.idempotency_key
+        try:
+            if record.state == "draft":
+                send_if_allowed(self._plant, key)
+            else:
+                self._plant.submission(record.bid.market_id).resolve(key)
+        except ShoalError:
+            self._count["failed"] += 1
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing runs; return whether that came about in time."""
+        waiting: list[Future[Any]] = list(self._finishing.values())
+        waiting += [one.running for one in self._gates.values() if one.running is not None]
+        return not wait(waiting, timeout=timeout_s).not_done
+
+    def statistics(self) -> KeeperStatistics:
+        """Return the counters."""
+        names = (
+            "gates_seen",
+            "orders_given",
+            "accepted",
+            "rejected",
+            "unknown",
+            "standing",
+            "withdrawn",
+            "waiting",
+            "failed",
+        )
+        return KeeperStatistics(
+            **{name: self._count[name] for name in names},
+            rungs=dict(self._rungs),
+            reasons=dict(self._reasons),
+        )
+
+    def close(self) -> None:
+        """Wait for nothing: what runs is durable and goes on elsewhere."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,103 @@
+"""What the cycle needs from outside, so that it runs alike against a market over HTTP, in a back-test and in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from shoal.bidding.cycle.known import GateRef, Slice
+from shoal.domain.facts import Facts, SeriesId
+from shoal.market.awards import MarketAward, MarketReceipt
+from shoal.market.bids import MarketBid
+from shoal.market.exchange import PublishedPrice
+from shoal.optimise.storage import Storage
+
+
+class Exchange(Protocol):
+    """The way to a market."""
+
+    def submit(self, bid: MarketBid, *, timeout_s: float) -> MarketReceipt:
+        """Send a bid; `UnavailableError` when the outcome is unknown."""
+        ...
+
+    def receipt(self, idempotency_key: str, *, timeout_s: float) -> MarketReceipt | None:
+        """Read back what became of a bid, None when it never arrived."""
+        ...
+
+    def awards(self, resource_id: str, delivery_date: str) -> list[MarketAward]:
+        """Return every version of an award."""
+        ...
+
+    def prices(
+        self, settlement_point: str, product: str, *, from_ns: int, to_ns: int, since_ns: int = 0
+    ) -> list[PublishedPrice]:
+        """Return prices of intervals in a span that came out at or after an instant, corrections too."""
+        ...
+
+
+class FactReader(Protocol):
+    """The store of facts."""
+
+    def as_of(
+        self,
+        series_ids: Iterable[SeriesId],
+        from_ns: int,
+        to_ns: int,
+        as_of_ns: int,
+        *,
+        up_to_record: int | None = None,
+    ) -> Mapping[SeriesId, Slice]:
+        """Return what was known at an instant, of what had been recorded by then."""
+        ...
+
+    def last_record(self) -> int:
+        """Return the number of the last record."""
+        ...
+
+
+class FactKeeper(FactReader, Protocol):
+    """The store of facts for who adds to it, too."""
+
+    def record(self, facts: Facts) -> object:
+        """Keep a publication."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A resource as it stands: what reports, as one storage, and the share of capacity that does not."""
+
+    storage: Storage
+    silent_frac: float
+
+
+class Measuring(Protocol):
+    """The twins."""
+
+    def __call__(self, resource_id: str, gate: GateRef, as_of_ns: int, /) -> Measured:
+        """Return the resource as measured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bidder:
+    """How one resource bids in one market.
+
+    Attributes:
+        resource_id: The resource.
+        market_id: The market.
+        settlement_point: Where it is priced.
+        strategy: The strategy that bids.
+        shadows: Strategies that decide beside it and send nothing.
+        settings: What the strategies are set to.
+        lead_s: How long before a gate its bid is made.
+    """
+
+    resource_id: str
+    market_id: str
+    settlement_point: str
+    strategy: str
+    shadows: tuple[str, ...] = ()
+    settings: Mapping[str, float] | None = None
+    lead_s: float = 240.0

@@ -1,0 +1,155 @@
+"""One bidder process: the resources whose slots it holds, their gates, what their markets publish, and whoever else died.
+
+Three loops beside each other, none of which waits for another: the beat (it lives, and takes over whoever does not),
+the collector (prices and awards), and the keeper (gates). Each turn of each is level-triggered, so an error costs a
+turn and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shoal.bidding.cycle.collector import Collector, CollectorStatistics
+from shoal.bidding.cycle.keeper import Keeper, KeeperStatistics
+from shoal.bidding.cycle.ports import Bidder, Exchange
+from shoal.bidding.cycle.takeover import Watch, take_free
+from shoal.bidding.cycle.workflow import Plant
+from shoal.domain.clock import Clock
+from shoal.domain.errors import FencedOutError, ShoalError, UnavailableError
+from shoal.store.slots import Slots
+
+BEAT_S: Final = 0.5
+DEAD_AFTER_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutobidderStatistics:
+    """Counters since the start."""
+
+    slots_held: int
+    taken_over: int
+    resumed: int
+    fenced_out: int
+    turns_failed: int
+    keeper: KeeperStatistics
+    collector: CollectorStatistics
+
+
+class Autobidder:
+    """The bidding of every resource whose slot this process holds.
+
+    Args:
+        bidders: Every resource that may be bid for, by resource.
+        plant_for: Returns what workflows work with, for the resources that are held.
+        keeper_for: Returns a keeper for a plant.
+        exchanges: The way to each market.
+        collector: Fetches what markets publish.
+        slots: Who bids for what.
+        resume: Goes on with the workflows that a dead holder left for a resource; returns how many.
+        clock: The plant's clock.
+        holder: The name of this process, another one at every start.
+        turn_s: Seconds of wall time between turns of collector and keeper.
+        beat_s: Seconds between beats.
+        dead_after_s: How long a count must stand still.
+    """
+
+    def __init__(
+        self,
+        *,
+        bidders: Mapping[str, Bidder],
+        plant_for: Callable[[Mapping[str, Bidder]], Plant],
+        keeper_for: Callable[[Plant], Keeper],
+        exchanges: Mapping[str, Exchange],
+        collector: Collector,
+        slots: Slots,
+        resume: Callable[[str, str], int],
+        clock: Clock,
+        holder: str,
+        turn_s: float = 1.0,
+        beat_s: float = BEAT_S,
+        dead_after_s: float = DEAD_AFTER_S,
+    ) -> None:
+        self._bidders = dict(bidders)
+        self._held: dict[str, Bidder] = {}
+        self._plant = plant_for(self._held)  # the mapping itself: it changes as slots are won and lost
+        self._keeper = keeper_for(self._plant)
+        self._exchanges = exchanges
+        self._collector = collector
+        self._slots = slots
+        self._resume = resume
+        self._clock = clock
+        self._holder = holder
+        self._watch = Watch(holder=holder, dead_after_s=dead_after_s)
+        self._turn_s = turn_s
+        self._beat_s = beat_s
+        self._count: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Bid until cancelled; gives its slots back at an orderly end."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._every(self._beat_s, self._beat))
+                group.create_task(self._every(self._turn_s, self._collect))
+                group.create_task(self._every(self._turn_s, self._keep))
+        finally:
+            self._keeper.close()
+            try:
+                await asyncio.to_thread(self._slots.release, sorted(self._held), holder=self._holder)
+            except UnavailableError:
+                self._count["turns_failed"] += 1  # whoever comes next waits until they look dead
+
+    async def _every(self, every_s: float, turn: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            started_s = time.monotonic()
+            try:
+                await turn()
+            except ShoalError:
+                self._count["turns_failed"] += 1
+            await asyncio.sleep(max(every_s - (time.monotonic() - started_s), 0.0))
+
+    async def _beat(self) -> None:
+        if self._held:
+            try:
+                await asyncio.to_thread(self._slots.beat, sorted(self._held), holder=self._holder)
+            except FencedOutError:
+                # somebody took this process for dead: what it held is theirs now
+                self._held.clear()
+                self._count["fenced_out"] += 1
+        won = await asyncio.to_thread(
+            take_free, self._slots, self._watch, sorted(self._bidders), now_s=time.monotonic()
+        )
+        for resource_id, before in won.items():
+            self._held[resource_id] = self._bidders[resource_id]
+            if before:
+                self._count["taken_over"] += 1
+                self._count["resumed"] += await asyncio.to_thread(self._resume, before, resource_id)
+
+    async def _collect(self) -> None:
+        for bidder in list(self._held.values()):
+            await asyncio.to_thread(
+                self._collector.collect,
+                bidder,
+                self._plant.market(bidder.market_id),
+                self._exchanges[bidder.market_id],
+                now_ns=self._clock.now_ns(),
+            )
+
+    async def _keep(self) -> None:
+        await asyncio.to_thread(self._keeper.cycle, self._clock.now_ns())
+
+    def statistics(self) -> AutobidderStatistics:
+        """Return the counters."""
+        return AutobidderStatistics(
+            slots_held=len(self._held),
+            taken_over=self._count["taken_over"],
+            resumed=self._count["resumed"],
+            fenced_out=self._count["fenced_out"],
+            turns_failed=self._count["turns_failed"],
+            keeper=self._keeper.statistics(),
+            collector=self._collector.statistics(),
+        )

@@ -1,0 +1,134 @@
+"""Bringing a bid to the market once: written before it is sent, and read back whenever its outcome is not known.
+
+The state in the store says how far it is. ``submitted`` and ``unknown`` both mean that the market may have it, so
+whoever finds a bid there, after a time-out or in a new process, reads back first. Only what the market does not have
+is sent again, and the revision, drawn in the store, makes even a copy that arrives late a thing that the market
+refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from shoal.bidding.cycle.ports import Exchange
+from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
+from shoal.flow.retry import Backoff, Retry
+from shoal.market.awards import MarketReceipt, SubmissionState
+from shoal.store.cycles import Cycles, MarketBidRecord
+
+_BACKOFF: Final = Backoff(first_s=0.05, cap_s=1.0)
+_MAY_BE_THERE: Final = frozenset({"submitted", "unknown"})
+LEAST_EXCHANGE_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """Sends bids.
+
+    Attributes:
+        cycles: Where bids are kept.
+        exchange: The way to the market.
+        now_ns: The plant's clock.
+        left_s: Wall seconds until an instant of the plant's clock.
+        by: The executor's name.
+        exchange_s: How long one exchange with the market may take.
+    """
+
+    cycles: Cycles
+    exchange: Exchange
+    now_ns: Callable[[], int]
+    left_s: Callable[[int], float]
+    by: str
+    exchange_s: float
+
+    def bring(self, idempotency_key: str, *, budget_s: float) -> MarketBidRecord:
+        """Send a bid unless the market has it, and return how it stands then; ``unknown`` when that could not be learned.
+
+        A bid whose gate closes before it could be sent is withdrawn.
+
+        Raises:
+            UnknownIdError: when there is no such bid.
+        """
+        self._record(idempotency_key)
+        retry = Retry(backoff=_BACKOFF, budget_s=max(budget_s, 0.0))
+        try:
+            return retry.call_blocking(lambda: self._once(idempotency_key))
+        except UnavailableError:
+            return self.resolve(idempotency_key)
+
+    def resolve(self, idempotency_key: str) -> MarketBidRecord:
+        """Read back a bid whose outcome is not known, once; nothing is sent.
+
+        Raises:
+            UnknownIdError: when there is no such bid.
+        """
+        record = self._record(idempotency_key)
+        if record.state not in _MAY_BE_THERE:
+            return record
+        try:
+            receipt = self.exchange.receipt(idempotency_key, timeout_s=self.exchange_s)
+        except UnavailableError as error:
+            return self._unknown(record, str(error))
+        if receipt is not None:
+            return self._settled(record, receipt, "read back")
+        if self.now_ns() >= record.closes_ns:
+            self._move(record, "unknown", "")
+            self._move(record, "draft", "read back: it never arrived")
+            return self._move(record, "withdrawn", "the gate closed before it arrived")
+        return self._unknown(record, "read back: it has not arrived")
+
+    def _once(self, key: str) -> MarketBidRecord:
+        """One round: read back if it may be there, send if it is not."""
+        record = self._record(key)
+        if record.state in _MAY_BE_THERE:
+            receipt = self.exchange.receipt(key, timeout_s=self._timeout_s(record))
+            if receipt is not None:
+                return self._settled(record, receipt, "read back")
+            if record.state == "submitted":
+                self._unknown(record, "read back: it has not arrived")
+            record = self._move(record, "draft", "read back: it never arrived")
+        if record.state != "draft":
+            return record
+        if self.now_ns() >= record.closes_ns:
+            return self._move(record, "withdrawn", "the gate closed before it was sent")
+        if not self.cycles.begin_sending(key, at_ns=self.now_ns(), by=self.by):
+            return self._record(key)  # somebody else is sending it
+        try:
+            receipt = self.exchange.submit(record.bid, timeout_s=self._timeout_s(record))
+        except UnavailableError as error:
+            self._unknown(record, str(error))
+            raise
+        except InvalidInputError as error:
+            return self._move(record, "rejected", str(error))
+        return self._settled(record, receipt, "")
+
+    def _timeout_s(self, record: MarketBidRecord) -> float:
+        return max(min(self.exchange_s, self.left_s(record.closes_ns)), LEAST_EXCHANGE_S)
+
+    def _record(self, key: str) -> MarketBidRecord:
+        record = self.cycles.bid(key)
+        if record is None:
+            raise UnknownIdError("bid", key)
+        return record
+
+    def _settled(self, record: MarketBidRecord, receipt: MarketReceipt, said: str) -> MarketBidRecord:
+        stands = receipt.state in {"accepted", "superseded"}
+        refused = f"{receipt.reason}: {receipt.field} {receipt.value}; {receipt.fix}"
+        return self.cycles.move_bid(
+            record.bid.idempotency_key,
+            "accepted" if stands else "rejected",
+            at_ns=self.now_ns(),
+            by=self.by,
+            said=f"{said} {receipt.bid_id if stands else refused}".strip(),
+            receipt=receipt,
+        )
+
+    def _unknown(self, record: MarketBidRecord, said: str) -> MarketBidRecord:
+        return self._move(record, "unknown", said)
+
+    def _move(self, record: MarketBidRecord, state: SubmissionState, said: str) -> MarketBidRecord:
+        return self.cycles.move_bid(
+            record.bid.idempotency_key, state, at_ns=self.now_ns(), by=self.by, said=said
+        )

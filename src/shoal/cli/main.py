@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 import shoal
-from shoal.cli import alarms, bench, config, doctor, feeds, fleet, history, twin
+from shoal.cli import alarms, bench, config, doctor, feeds, fleet, history, knowledge, twin
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
 
@@ -31,6 +31,7 @@ running.register(app)
 doctor.register(app)
 bench.register(app)
 feeds.register(app)
+knowledge.register(app)
 app.add_typer(config.app, name="config")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(twin.app, name="twin")

@@ -49,6 +49,8 @@ DECISION: Final = Table(
     Column("known_digest", _DIGEST, nullable=False),
     Column("tried", Text, nullable=False),
     Column("decision", Text, nullable=False),
+    # Digests by series and day: they name what differs when a replay finds other facts.
+    Column("known_parts", Text, nullable=False),
     Index(None, "resource_id", "closes_ns"),
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, Row, Select, func, select, update
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.market.awards import (
@@ -58,6 +58,7 @@ class DecisionRecord:
         known_digest: Of the situation and the facts; empty when nothing could be gathered.
         tried: Every rung that was tried.
         decision: What was decided, byte for byte.
+        known_parts: Digests of the facts by series and day, to name what differs; empty when they were not kept.
     """
 
     decision_id: str
@@ -76,6 +77,7 @@ class DecisionRecord:
     known_digest: str
     tried: str
     decision: str
+    known_parts: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,19 +147,25 @@ class Cycles:
         self, resource_id: str, *, from_ns: int, to_ns: int, shadow: bool | None = False
     ) -> list[DecisionRecord]:
         """Return the decisions for gates that close in ``[from_ns, to_ns)``, by gate; shadow ones, or both when None."""
-        query = (
-            select(DECISION)
-            .where(
-                DECISION.c.resource_id == resource_id,
-                DECISION.c.closes_ns >= from_ns,
-                DECISION.c.closes_ns < to_ns,
-            )
-            .order_by(DECISION.c.closes_ns, DECISION.c.as_of_ns, DECISION.c.decision_id)
-        )
-        if shadow is not None:
-            query = query.where(DECISION.c.shadow == shadow)
+        query = _for_gates(select(DECISION), resource_id, from_ns=from_ns, to_ns=to_ns, shadow=shadow)
         with reading(self._engine) as connection:
             return [DecisionRecord(**row._asdict()) for row in connection.execute(query)]
+
+    def decision_ids(
+        self, resource_id: str | None = None, *, from_ns: int, to_ns: int, shadow: bool | None = False
+    ) -> list[str]:
+        """Return the names of what `decisions` returns, of one resource or of all: a decision itself may be large."""
+        query = select(DECISION.c.decision_id)
+        query = _for_gates(query, resource_id, from_ns=from_ns, to_ns=to_ns, shadow=shadow)
+        with reading(self._engine) as connection:
+            return list(connection.execute(query).scalars())
+
+    def resources(self) -> list[str]:
+        """Return every resource for which something was decided or bid."""
+        decided = select(DECISION.c.resource_id)
+        query = decided.union(select(MARKET_BID.c.resource_id)).order_by("resource_id")
+        with reading(self._engine) as connection:
+            return list(connection.execute(query).scalars())
 
     # ── bids ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,6 +319,19 @@ class Cycles:
         with reading(self._engine) as connection:
             return [_bid_record(row) for row in connection.execute(query)]
 
+    def highest_revision(
+        self, resource_id: str, market_id: str, delivery_date: str, *, states: Sequence[str]
+    ) -> int:
+        """Return the highest revision of a day among bids in some states; 0 when there is none."""
+        query = select(func.max(MARKET_BID.c.revision)).where(
+            MARKET_BID.c.resource_id == resource_id,
+            MARKET_BID.c.market_id == market_id,
+            MARKET_BID.c.delivery_date == delivery_date,
+            MARKET_BID.c.state.in_(states),
+        )
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def steps(self, idempotency_key: str) -> list[BidStep]:
         """Return every step of a bid, in order."""
         query = (
@@ -392,6 +413,16 @@ class Cycles:
         )
         with reading(self._engine) as connection:
             return list(connection.execute(query))
+
+
+def _for_gates(
+    query: Select[Any], resource_id: str | None, *, from_ns: int, to_ns: int, shadow: bool | None
+) -> Select[Any]:
+    query = query.where(DECISION.c.closes_ns >= from_ns, DECISION.c.closes_ns < to_ns)
+    query = query.order_by(DECISION.c.closes_ns, DECISION.c.as_of_ns, DECISION.c.decision_id)
+    if resource_id is not None:
+        query = query.where(DECISION.c.resource_id == resource_id)
+    return query if shadow is None else query.where(DECISION.c.shadow == shadow)
 
 
 def _bid_row(connection: Connection, idempotency_key: str) -> Row[Any] | None:

@@ -1,4 +1,4 @@
-"""What was known when: prices with their revisions, and forecasts as they were issued.
+"""What was known when: prices, which are facts of series of their own, and forecasts as they were issued.
 
 Nothing here is ever changed. A question carries the instant as of which it is asked, and the query cannot see a
 fact that became known later, so a back-test cannot look ahead.
@@ -13,15 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from shoal.domain.errors import InvalidInputError
+from shoal.domain.facts import SeriesId
 from shoal.market.types import ClearingPrice
-from shoal.store.database import bulk_insert, column_parts, insert_into, reading, writing
+from shoal.store.database import insert_into, reading, writing
+from shoal.store.facts import FactStore
+from shoal.store.facts_records import FactBatch
 from shoal.store.records import ForecastRecord
-from shoal.store.schema import FORECAST, PRICE
+from shoal.store.schema import FORECAST
 
-_BATCH: Final = 20_000
-_PRICE_COLUMNS: Final = ("settlement_point", "source", "start_ns", "known_ns", "end_ns", "price_per_mwh")
 _FORECAST_COLUMNS: Final = tuple(ForecastRecord.__dataclass_fields__)
+
+
+def price_series(settlement_point: str, source: str) -> SeriesId:
+    """Return the series of a settlement point's prices from one source."""
+    return SeriesId(f"price/{source}/{settlement_point}")
+
+
+def _batch(settlement_point: str, prices: Sequence[ClearingPrice], source: str) -> FactBatch:
+    instants = np.array([(item.start_ns, item.end_ns, item.published_ns) for item in prices], dtype=np.int64)
+    return FactBatch(
+        series_id=price_series(settlement_point, source),
+        source=source,
+        known_ns=instants[:, 2],
+        revision=np.zeros(len(prices), dtype=np.int64),
+        start_ns=instants[:, 0],
+        end_ns=instants[:, 1],
+        value=np.array([[item.price_per_mwh] for item in prices], dtype=np.float64),
+    )
 
 
 class Knowledge:
@@ -33,7 +51,8 @@ class Knowledge:
     def record_prices(self, prices: Sequence[ClearingPrice], *, source: str = "market") -> int:
         """Keep published prices; those already kept are left alone.
 
-        A price published later for the same interval is a revision, kept beside the first.
+        A price published later for the same interval is a revision, kept beside the first; one that says again what
+        was known is not.
 
         Returns:
             How many were new.
@@ -41,31 +60,12 @@ class Knowledge:
         Raises:
             InvalidInputError: when a price differs from one kept with the same interval and time of publication.
         """
-        new = {
-            (item.settlement_point, source, item.start_ns, item.published_ns): (
-                item.end_ns,
-                item.price_per_mwh,
-            )
-            for item in prices
-        }
-        if not new:
-            return 0
-        starts = [key[2] for key in new]
-        query = select(*(PRICE.c[name] for name in _PRICE_COLUMNS)).where(
-            PRICE.c.source == source, PRICE.c.start_ns.between(min(starts), max(starts))
-        )
-        with writing(self._engine, lock="prices") as connection:
-            for row in connection.execute(query):
-                kept = new.pop(tuple(row[:4]), None)
-                if kept is not None and kept != tuple(row[4:]):
-                    raise InvalidInputError(
-                        field=f"price of {row[0]} at {row[2]}",
-                        value=kept[1],
-                        fix=f"give a revision its own time of publication; {row[5]} is already known",
-                    )
-            rows = [(*key, *value) for key, value in new.items()]
-            bulk_insert(connection, PRICE, _PRICE_COLUMNS, rows, batch=_BATCH)
-        return len(new)
+        by_point: dict[str, list[ClearingPrice]] = {}
+        for item in prices:
+            by_point.setdefault(item.settlement_point, []).append(item)
+        batches = [_batch(point, some, source) for point, some in sorted(by_point.items())]
+        done = FactStore(self._engine).record_all(batches, strict=True)
+        return sum(one.kept for one in done)
 
     def prices(
         self, settlement_point: str, from_ns: int, to_ns: int, as_of_ns: int, *, source: str = "market"
@@ -76,25 +76,9 @@ class Knowledge:
             The starts of the intervals in ns, ascending, and currency per MWh: each the latest revision that was
             known. An interval of which nothing was known is absent.
         """
-        query = (
-            select(PRICE.c.start_ns, PRICE.c.price_per_mwh)
-            .where(
-                PRICE.c.settlement_point == settlement_point,
-                PRICE.c.source == source,
-                PRICE.c.start_ns >= from_ns,
-                PRICE.c.start_ns < to_ns,
-                PRICE.c.known_ns <= as_of_ns,
-            )
-            .order_by(PRICE.c.start_ns, PRICE.c.known_ns)
-        )
-        latest: dict[int, float] = {}
-        with reading(self._engine) as connection:
-            for starts, values in column_parts(connection, query):
-                latest.update(zip(starts, values, strict=True))
-        return (
-            np.fromiter(latest.keys(), dtype=np.int64, count=len(latest)),
-            np.fromiter(latest.values(), dtype=np.float64, count=len(latest)),
-        )
+        series_id = price_series(settlement_point, source)
+        known = FactStore(self._engine).as_of([series_id], from_ns, to_ns, as_of_ns)[series_id]
+        return known.start_ns, known.value[:, 0]
 
     def record_forecast(self, forecast: ForecastRecord) -> None:
         """Keep a forecast; the same workflow, resource and model is the same forecast, and the first stays."""

@@ -165,18 +165,6 @@ DEVICE_CREDENTIAL: Final = Table(
 
 # -- ledger
 
-PRICE: Final = Table(
-    "price",
-    METADATA,
-    Column("settlement_point", _ID, primary_key=True),
-    Column("source", _NAME, primary_key=True),
-    Column("start_ns", BigInteger, primary_key=True, autoincrement=False),
-    Column("known_ns", BigInteger, primary_key=True, autoincrement=False),
-    Column("end_ns", BigInteger, nullable=False),
-    Column("price_per_mwh", Double, nullable=False),
-    CheckConstraint("end_ns > start_ns", name="ends_after_start"),
-)
-
 FORECAST: Final = Table(
     "forecast",
     METADATA,
@@ -319,4 +307,61 @@ WEATHER_ALERT: Final = Table(
     Column("until_ns", BigInteger, nullable=False),
     Column("alert", Text, nullable=False),
     Index(None, "until_ns"),
+)
+
+# -- facts: what was said of every series, about which intervals, and when it was known; see `shoal.store.facts`
+
+FACT_SERIES: Final = Table(
+    "fact_series",
+    METADATA,
+    Column("series_no", Integer, primary_key=True, autoincrement=False),
+    Column("series_id", String(300), nullable=False, unique=True),
+    # JSON; NULL for a series without one.
+    Column("contract", Text, nullable=True),
+    # Values a fact, and how much time a part of the series covers: fixed by the contract or the first fact.
+    Column("width", Integer, nullable=True),
+    Column("span_ns", BigInteger, nullable=True),
+    Column("facts", BigInteger, nullable=False),
+    Column("latest_start_ns", BigInteger, nullable=True),
+    Column("latest_end_ns", BigInteger, nullable=True),
+    Column("latest_known_ns", BigInteger, nullable=True),
+    Column("last_record", BigInteger, nullable=False, index=True),
+)
+
+FACT_SOURCE: Final = Table(
+    "fact_source",
+    METADATA,
+    Column("source_no", Integer, primary_key=True, autoincrement=False),
+    Column("name", _NAME, nullable=False, unique=True),
+)
+
+FACT_BLOCK: Final = Table(
+    "fact_block",
+    METADATA,
+    Column("series_no", Integer, ForeignKey("fact_series.series_no"), primary_key=True, autoincrement=False),
+    Column("part_no", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_no", BigInteger, primary_key=True, autoincrement=False),
+    Column("facts", Integer, nullable=False),
+    Column("first_start_ns", BigInteger, nullable=False),
+    Column("last_start_ns", BigInteger, nullable=False),
+    Column("first_known_ns", BigInteger, nullable=False),
+    Column("first_record", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+FACT_QUARANTINE: Final = Table(
+    "fact_quarantine",
+    METADATA,
+    Column("series_no", Integer, ForeignKey("fact_series.series_no"), primary_key=True, autoincrement=False),
+    Column("start_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    # Of what was said and by whom: the same broken word is kept once, however often it is repeated.
+    Column("digest", String(16), primary_key=True),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("known_ns", BigInteger, nullable=False),
+    Column("source_no", Integer, ForeignKey("fact_source.source_no"), nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Index(None, "known_ns"),
 )

@@ -6,6 +6,8 @@ the reasons of those above it.
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import msgspec
 
 from shoal.bidding.cycle.decision import STANDING, Decision, GateStrategy, decide, standing_decision
 from shoal.bidding.cycle.known import Known, Situation
+from shoal.domain.errors import DeadlineExceededError
 
 
 class Deciding(Protocol):
@@ -26,11 +29,14 @@ class Deciding(Protocol):
 
 
 class InPlace:
-    """Decides where it is asked, however long it takes: for back-tests and replays."""
+    """Decides where it is asked, however long it takes: for back-tests and replays.
+
+    A decision goes through its JSON as one from another process does, so that the bytes are the same wherever it was made.
+    """
 
     def decide(self, known: Known, rung: str, *, budget_s: float) -> Decision:
         """Return the decision of a rung."""
-        return decide(known, rung)
+        return msgspec.json.decode(decide(known, rung).content(), type=Decision)
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +74,13 @@ def climb(
     solver: Deciding,
     rung_s: tuple[float, ...],
     *,
+    gather_s: float | None = None,
     acceptable: Callable[[Decision], str] = lambda _decision: "",
 ) -> Climbed:
     """Return the decision of the best rung that holds.
+
+    What gathering takes beyond its budget, and a rung beyond its own, is missing from the rungs below: the time that is
+    set aside for sending is never touched.
 
     Args:
         situation: What is decided about.
@@ -78,15 +88,22 @@ def climb(
         gather: Returns what is known; what it raises is the reason for `STANDING`.
         solver: Where rungs are decided.
         rung_s: The budget of each rung; one without is left out.
+        gather_s: The budget of gathering; one that hangs is left behind. None waits for it.
         acceptable: Why a decision must not be sent (the market's own validation), empty when it may.
     """
     tried: list[Tried] = []
+    started_s = time.perf_counter()
     try:
-        known = gather()
+        known = gather() if gather_s is None else _within(gather, gather_s)
     except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
-        tried.append(Tried(rung="gather", took_s=0.0, outcome=_said(error)))
+        took_s = time.perf_counter() - started_s
+        tried.append(Tried(rung="gather", took_s=took_s, outcome=_said(error)))
         return _standing(situation, tried, None)
-    for rung, budget_s in zip(strategy.rungs, rung_s, strict=True):
+    if gather_s is None:
+        gather_s = time.perf_counter() - started_s
+    until_s = started_s + gather_s + sum(rung_s)
+    for rung, planned_s in zip(strategy.rungs, rung_s, strict=True):
+        budget_s = min(planned_s, until_s - time.perf_counter())
         if budget_s <= 0:
             tried.append(Tried(rung=rung.name, took_s=0.0, outcome="no time was left for it"))
             continue
@@ -108,6 +125,30 @@ def climb(
 def _standing(situation: Situation, tried: list[Tried], known: Known | None) -> Climbed:
     tried.append(Tried(rung=STANDING, took_s=0.0, outcome="ok"))
     return Climbed(decision=standing_decision(situation), tried=tuple(tried), known=known)
+
+
+def _within(gather: Callable[[], Known], budget_s: float) -> Known:
+    """Return what is gathered in time; a thread that hangs in a driver cannot be ended, so it is left behind.
+
+    Raises:
+        DeadlineExceededError: it took longer.
+    """
+    answer: queue.SimpleQueue[Known | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answer.put(gather())
+        except Exception as error:  # noqa: BLE001 - it is raised again where it is waited for
+            answer.put(error)
+
+    threading.Thread(target=run, name="gather", daemon=True).start()
+    try:
+        found = answer.get(timeout=max(budget_s, 0.0))
+    except queue.Empty:
+        raise DeadlineExceededError("gather", budget_s) from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _said(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """What comes back from a market: published prices with their corrections as facts, awards in every version.
 
 The collector asks from where it stopped, with some overlap: what is known already adds nothing. What comes is known from
-the instant at which it came; only the past before the first turn, in which nothing was decided, is known from when it
-was published. A market that is away is asked again at the next turn.
+the instant at which it came; only the past before the very first turn, in which nothing was decided, is known from when
+it was published. A collector that starts again goes on from what is known. A market that is away is asked again at the
+next turn.
 """
 
 from __future__ import annotations
@@ -74,8 +75,10 @@ class Collector:
 
     def _prices(self, bidder: Bidder, product_id: str, exchange: Exchange, now_ns: int) -> int:
         key = (bidder.market_id, bidder.settlement_point, product_id)
-        since_ns = self._since_ns.get(key)
         from_ns = now_ns - self.first_days * _DAY_NS
+        since_ns = self._since_ns.get(key)
+        if since_ns is None:
+            since_ns = self._known_since_ns(bidder, product_id, from_ns=from_ns, now_ns=now_ns)
         published = exchange.prices(
             bidder.settlement_point,
             product_id,
@@ -89,6 +92,12 @@ class Collector:
         self._since_ns[key] = max(since_ns or 0, newest_ns - OVERLAP_NS)
         self._count["prices"] += len(published)
         return len(published)
+
+    def _known_since_ns(self, bidder: Bidder, product_id: str, *, from_ns: int, now_ns: int) -> int | None:
+        """Return from when on to ask after a new start; None when nothing is known, and the past is to be fetched."""
+        series_id = price_series(bidder.market_id, bidder.settlement_point, product_id)
+        found = self.facts.as_of([series_id], from_ns, now_ns + AHEAD_DAYS * _DAY_NS, now_ns)[series_id]
+        return int(found.known_ns.max()) - OVERLAP_NS if len(found.known_ns) else None
 
     def _awards(self, bidder: Bidder, day: date, exchange: Exchange, now_ns: int) -> int:
         found = exchange.awards(bidder.resource_id, day.isoformat())

@@ -1,7 +1,8 @@
 """Who may let a bid go: modes, approvals and manual bids, as rules over what was said by whom.
 
-A resource is ``automatic`` (bids go by themselves), ``advisory`` (a person approves each), or ``off`` (nothing goes;
-what stands in the market stays). Four-eyes asks for two different people; who wrote a manual bid is one of them.
+A resource is ``automatic`` (bids of the machine go by themselves), ``advisory`` (a person approves each), or ``off``
+(nothing goes; what stands in the market stays). Four-eyes asks for two different people where a person has a say: for
+every bid of an advisory resource, and for a manual one of an automatic one. Who wrote a manual bid is one of them.
 Everything said is kept with who said it and when; the newest word that was known counts.
 """
 
@@ -106,16 +107,16 @@ def may_go(
         return Rejected(
             reason="refused", detail=f"refused by {', '.join(refused)}: {newest[refused[0]].reason}"
         )
-    approving = {who for who in newest if who != author}
-    needed = FOUR_EYES if mode.four_eyes else 1 if mode.mode == "advisory" else 0
     # who wrote a bid by hand is the first pair of eyes
-    have = len(approving) + (1 if author and mode.four_eyes else 0)
-    if have >= needed:
+    eyes = sorted({*newest, author} - {""})
+    people = mode.mode == "advisory" or bool(author)
+    needed = 0 if not people else FOUR_EYES if mode.four_eyes else 1
+    if len(eyes) >= needed:
         return Accepted()
-    if have:
+    if eyes:
         return Rejected(
             reason="second_approval_missing",
-            detail=f"approved by {', '.join(sorted(approving)) or author}; one more is needed",
+            detail=f"{eyes[0]} has seen it; four eyes are wanted, so somebody else has to approve it",
         )
     return Rejected(
         reason="approval_missing",
@@ -126,9 +127,16 @@ def may_go(
 def manual_for(
     said: Sequence[ManualBid], gate: GateRef, resource_id: str, *, as_of_ns: int
 ) -> tuple[ManualBid, ...]:
-    """Return the manual bids in force as of an instant, the earliest first; the newest word on each counts."""
+    """Return the manual bids in force as of an instant, the earliest first; the newest word on each counts.
+
+    One is in force until it is taken back, or the last span of its power is over.
+    """
     newest: dict[str, ManualBid] = {}
     for one in sorted(said, key=lambda one: one.at_ns):
         if one.at_ns <= as_of_ns and one.resource_id == resource_id and one.market_id == gate.market_id:
             newest[one.manual_id] = one
-    return tuple(one for one in newest.values() if not one.withdrawn)
+    return tuple(
+        one
+        for one in newest.values()
+        if not one.withdrawn and (not one.fixed or any(span.end_ns > as_of_ns for span in one.fixed))
+    )

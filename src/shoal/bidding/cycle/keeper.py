@@ -83,6 +83,7 @@ class Keeper:
 
     Args:
         plant: What workflows work with.
+        held: The resources that this process bids for now; it changes as slots are won and lost.
         bring: Carries out an order durably; blocks until it ends.
         facts_no: Returns a number that grows with every fact recorded.
         again_s: How much wall time must be left to a gate for a better bid.
@@ -93,12 +94,14 @@ class Keeper:
         self,
         plant: Plant,
         *,
+        held: Mapping[str, Bidder],
         bring: Callable[[Order], Done],
         facts_no: Callable[[], int],
         again_s: float = 5.0,
         workers: int = 4,
     ) -> None:
         self._plant = plant
+        self._held = held
         self._bring = bring
         self._facts_no = facts_no
         self._again_s = again_s
@@ -112,7 +115,7 @@ class Keeper:
 
     def cycle(self, now_ns: int) -> None:
         """Do what is due; returns at once, whatever asks others runs in the background."""
-        bidders = dict(self._plant.bidders)
+        bidders = dict(self._held)
         for bidder in bidders.values():
             self._open_gates(bidder, now_ns)
         for key, handled in list(self._gates.items()):
@@ -182,9 +185,9 @@ class Keeper:
     def _note(self, handled: _Handled, running: Future[Done]) -> None:
         try:
             done = running.result()
-        except ShoalError as error:
+        except Exception as error:  # noqa: BLE001 - whatever ended the workflow, another order is given
             self._count["failed"] += 1
-            self._reasons[f"{type(error).__name__}"] += 1
+            self._reasons[f"workflow: {type(error).__name__}"] += 1
             handled.done = None
             return
         handled.done = done
@@ -214,7 +217,7 @@ class Keeper:
             else:
                 self._plant.submission(record.bid.market_id).resolve(key)
         except ShoalError:
-            self._count["failed"] += 1
+            self._count["failed"] += 1  # the next turn finds it again
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing runs; return whether that came about in time."""

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.facts import SeriesId
-from shoal.domain.interval import Interval, iso
+from shoal.domain.interval import NS_PER_HOUR, Interval, iso
 from shoal.market.awards import AwardedQuantity
 from shoal.market.bids import MarketBid
 from shoal.market.contract import Gate
 from shoal.optimise.storage import Storage
 
 _COLUMNS: Final = ("start_ns", "end_ns", "value", "known_ns", "revision")
+_DAY_NS: Final = 24 * NS_PER_HOUR
 
 
 class GateRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,11 +150,15 @@ class Series:
 
 
 def series_of(found: Slice) -> Series:
-    """Return an answer of the store as plain contiguous columns, which travel between processes."""
+    """Return an answer of the store as plain contiguous columns, which travel between processes.
+
+    An empty one has one column, however wide the series is: how wide it would become was not known before its first fact.
+    """
+    value = found.value if len(found.start_ns) else np.empty((0, 1))
     return Series(
         start_ns=np.ascontiguousarray(found.start_ns, dtype=np.int64),
         end_ns=np.ascontiguousarray(found.end_ns, dtype=np.int64),
-        value=np.ascontiguousarray(found.value, dtype=np.float64),
+        value=np.ascontiguousarray(value, dtype=np.float64),
         known_ns=np.ascontiguousarray(found.known_ns, dtype=np.int64),
         revision=np.ascontiguousarray(found.revision, dtype=np.int64),
     )
@@ -175,6 +180,34 @@ class Known:
             for name in _COLUMNS:
                 found.update(np.ascontiguousarray(getattr(series, name)).tobytes())
         return found.hexdigest()
+
+    def parts(self) -> dict[str, dict[str, str]]:
+        """Return, by series and UTC day, how many intervals are known and a short digest of them: ``288 1f3a...``.
+
+        They say nothing that the digest does not; they name the place when a replay finds something else.
+        """
+        return {
+            str(series_id): {day: part_digest(series, rows) for day, rows in days_of(series).items()}
+            for series_id, series in sorted(self.facts.items())
+        }
+
+
+def days_of(series: Series) -> dict[str, slice]:
+    """Return the rows of each UTC day in which an interval starts, by its date."""
+    day_no, first = np.unique(series.start_ns // _DAY_NS, return_index=True)
+    ends = [*first[1:].tolist(), len(series.start_ns)]
+    return {
+        iso(day * _DAY_NS)[:10]: slice(start, end)
+        for day, start, end in zip(day_no.tolist(), first.tolist(), ends, strict=True)
+    }
+
+
+def part_digest(series: Series, rows: slice | NDArray[np.int64]) -> str:
+    """Return the count of some rows and the first 16 hexadecimal digits of their SHA-256."""
+    found = hashlib.sha256()
+    for name in _COLUMNS:
+        found.update(np.ascontiguousarray(getattr(series, name)[rows]).tobytes())
+    return f"{len(series.start_ns[rows])} {found.hexdigest()[:16]}"
 
 
 def canonical(content: object) -> bytes:

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from shoal.bidding.cycle.collector import Collector, CollectorStatistics
 from shoal.bidding.cycle.keeper import Keeper, KeeperStatistics
 from shoal.bidding.cycle.ports import Bidder, Exchange
@@ -23,8 +25,12 @@ from shoal.domain.clock import Clock
 from shoal.domain.errors import FencedOutError, ShoalError, UnavailableError
 from shoal.store.slots import Slots
 
+_log = structlog.get_logger(__name__)
+
 BEAT_S: Final = 0.5
 DEAD_AFTER_S: Final = 2.0
+STOP_S: Final = 5.0
+"""At an orderly end orders that run may take so long; what is not done then goes on elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +50,8 @@ class Autobidder:
     """The bidding of every resource whose slot this process holds.
 
     Args:
-        bidders: Every resource that may be bid for, by resource.
-        plant_for: Returns what workflows work with, for the resources that are held.
-        keeper_for: Returns a keeper for a plant.
+        plant: What workflows work with; its bidders are every resource that may be bid for.
+        keeper_for: Returns a keeper of the resources that are held, a mapping that changes.
         exchanges: The way to each market.
         collector: Fetches what markets publish.
         slots: Who bids for what.
@@ -61,9 +66,8 @@ class Autobidder:
     def __init__(
         self,
         *,
-        bidders: Mapping[str, Bidder],
-        plant_for: Callable[[Mapping[str, Bidder]], Plant],
-        keeper_for: Callable[[Plant], Keeper],
+        plant: Plant,
+        keeper_for: Callable[[Mapping[str, Bidder]], Keeper],
         exchanges: Mapping[str, Exchange],
         collector: Collector,
         slots: Slots,
@@ -74,10 +78,10 @@ class Autobidder:
         beat_s: float = BEAT_S,
         dead_after_s: float = DEAD_AFTER_S,
     ) -> None:
-        self._bidders = dict(bidders)
+        self._bidders = dict(plant.bidders)
         self._held: dict[str, Bidder] = {}
-        self._plant = plant_for(self._held)  # the mapping itself: it changes as slots are won and lost
-        self._keeper = keeper_for(self._plant)
+        self._plant = plant
+        self._keeper = keeper_for(self._held)
         self._exchanges = exchanges
         self._collector = collector
         self._slots = slots
@@ -97,6 +101,7 @@ class Autobidder:
                 group.create_task(self._every(self._turn_s, self._collect))
                 group.create_task(self._every(self._turn_s, self._keep))
         finally:
+            await asyncio.to_thread(self._keeper.wait_idle, STOP_S)
             self._keeper.close()
             try:
                 await asyncio.to_thread(self._slots.release, sorted(self._held), holder=self._holder)
@@ -108,9 +113,15 @@ class Autobidder:
             started_s = time.monotonic()
             try:
                 await turn()
-            except ShoalError:
-                self._count["turns_failed"] += 1
+            except ShoalError as error:
+                self._failed(turn, error)
+            except Exception as error:  # noqa: BLE001 - this is the supervisor of the turns: the next one begins afresh
+                self._failed(turn, error)
             await asyncio.sleep(max(every_s - (time.monotonic() - started_s), 0.0))
+
+    def _failed(self, turn: Callable[[], Awaitable[None]], error: Exception) -> None:
+        self._count["turns_failed"] += 1
+        _log.warning("turn_failed", turn=turn.__name__, error=f"{type(error).__name__}: {error}")
 
     async def _beat(self) -> None:
         if self._held:

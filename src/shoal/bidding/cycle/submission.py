@@ -20,6 +20,7 @@ from shoal.store.cycles import Cycles, MarketBidRecord
 
 _BACKOFF: Final = Backoff(first_s=0.05, cap_s=1.0)
 _MAY_BE_THERE: Final = frozenset({"submitted", "unknown"})
+_GONE: Final = ("submitted", "unknown", "accepted", "superseded")
 LEAST_EXCHANGE_S: Final = 0.05
 
 
@@ -93,6 +94,12 @@ class Submission:
             return record
         if self.now_ns() >= record.closes_ns:
             return self._move(record, "withdrawn", "the gate closed before it was sent")
+        newer = self.cycles.highest_revision(
+            record.bid.resource_id, record.bid.market_id, record.bid.delivery_date, states=_GONE
+        )
+        if newer > record.bid.revision:
+            # the market takes no lower revision after a higher one: to send it would be to send a duplicate
+            return self._move(record, "withdrawn", f"revision {newer} of the day has gone already")
         if not self.cycles.begin_sending(key, at_ns=self.now_ns(), by=self.by):
             return self._record(key)  # somebody else is sending it
         try:

@@ -1,16 +1,30 @@
 """Taking over from a dead bidder: a slot whose count stands still for long enough is taken by exactly one other.
 
 Whoever holds the slot of a resource bids for it. Another that has seen the count stand still, by its own clock, takes
-the slot with a compare-and-set and goes on with the workflows that the dead one left. One that comes back to life
-finds itself replaced and stops; what it may still send is harmless, since a key repeats and a revision is drawn once.
+the slot with a compare-and-set and goes on with the workflows that the dead one left. Time in which the watcher could
+not look, because the database was away for it as for the holder, hardly counts. One that comes back to life finds
+itself replaced and stops; what it may still send is harmless, since a key repeats and a revision is drawn once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from shoal.store.slots import Held, Slots
+
+LOOK_COUNTS_FRAC: Final = 0.25
+"""However long ago the look before was, the time since then counts for at most this share of the wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was last seen of a slot, when, and for how long it has stood still."""
+
+    held: Held
+    at_s: float
+    still_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,12 +34,12 @@ class Watch:
     Attributes:
         holder: Its own name.
         dead_after_s: How long a count must stand still.
-        seen: For each slot of another what was last seen, and since when, on the watcher's clock.
+        seen: What was last seen of each slot of another, on the watcher's clock.
     """
 
     holder: str
     dead_after_s: float
-    seen: dict[str, tuple[Held, float]] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
 
     def free(
         self, held: Mapping[str, Held], wanted: Sequence[str], *, now_s: float
@@ -45,11 +59,15 @@ class Watch:
                 self.seen.pop(slot, None)
                 continue
             if now_held.holder == self.holder:
+                self.seen.pop(slot, None)
                 continue
-            known = self.seen.get(slot)
-            if known is None or known[0] != now_held:
-                self.seen[slot] = (now_held, now_s)
-            elif now_s - known[1] >= self.dead_after_s:
+            before = self.seen.get(slot)
+            still_s = 0.0
+            if before is not None and before.held == now_held:
+                most_s = self.dead_after_s * LOOK_COUNTS_FRAC
+                still_s = before.still_s + min(now_s - before.at_s, most_s)
+            self.seen[slot] = Seen(held=now_held, at_s=now_s, still_s=still_s)
+            if still_s >= self.dead_after_s:
                 found[slot] = now_held
         return found
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
+from shoal.store.cycle_schema import MARKET_BID
 from shoal.store.database import open_database
-from shoal.store.schema import METADATA
 
 
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=METADATA,
+        target_metadata=MARKET_BID.metadata,
         # SQLite cannot alter a constraint in place; later revisions rebuild the table.
         render_as_batch=connection.dialect.name == "sqlite",
     )

@@ -1,0 +1,205 @@
+"""Bids that people make: read from a file, judged by the market's own rules, and the power that they come to.
+
+What a person offers is sent as it is; everything else is planned around the power that it is expected to come to. Where
+that does not follow from the offers alone (a price decides which side is taken) the person says it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from shoal.bidding.cycle.consent import ManualBid
+from shoal.bidding.cycle.known import FixedPower, canonical
+from shoal.domain.errors import InvalidInputError
+from shoal.domain.outcome import Rejected
+from shoal.market.bids import (
+    BandOffer,
+    Blocks,
+    LoadTarget,
+    MarketBid,
+    Offer,
+    Orders,
+    RebidCategory,
+    RebidReason,
+)
+from shoal.market.contract import Market
+
+_KW_PER_MW: Final = 1e3
+_REASON_LENGTH: Final = 120
+_ID_LENGTH: Final = 10
+
+
+class FixedSpan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The power that a manual bid is expected to come to in a span; charging positive."""
+
+    start_ns: int
+    end_ns: int
+    power_kw: float
+
+
+class ManualFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person writes: the offers, and whatever of a bid does not follow from the resource.
+
+    Attributes:
+        market_id: In which market.
+        delivery_date: The market's day, ``YYYY-MM-DD``.
+        offers: As they are to be sent.
+        settlement_point: Where it is priced; empty for that of the resource's other bids.
+        fixed: The power that the offers are expected to come to; None where it follows from them.
+        category: Of the reason, where the market asks for one.
+    """
+
+    market_id: str
+    delivery_date: str
+    offers: tuple[Offer, ...]
+    settlement_point: str = ""
+    fixed: tuple[FixedSpan, ...] | None = None
+    category: RebidCategory = "financial"
+
+
+def read_manual(content: bytes, *, name: str) -> ManualFile:
+    """Return what a file holds.
+
+    Args:
+        content: JSON.
+        name: Of the file, for the message.
+
+    Raises:
+        InvalidInputError: it is not what a manual bid looks like; the message names the field.
+    """
+    try:
+        return msgspec.json.decode(content, type=ManualFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(field=name, value="not a bid", fix=str(error)) from error
+
+
+def manual_bid(file: ManualFile, *, resource_id: str, by: str, at_ns: int, reason: str) -> ManualBid:
+    """Return the manual bid that a person makes; its name is a function of what it says, who says it, and when.
+
+    Raises:
+        InvalidInputError: see `fixed_power`.
+    """
+    spans = fixed_power(file.offers) if file.fixed is None else list(file.fixed)
+    why = f"manual bid of {by}: {reason}"
+    named = canonical((resource_id, file.market_id, file.offers, by, at_ns))
+    return ManualBid(
+        manual_id=f"manual-{hashlib.sha256(named).hexdigest()[:_ID_LENGTH]}",
+        resource_id=resource_id,
+        market_id=file.market_id,
+        offers=file.offers,
+        fixed=tuple(
+            FixedPower(start_ns=one.start_ns, end_ns=one.end_ns, power_kw=one.power_kw, reason=why)
+            for one in spans
+        ),
+        by=by,
+        at_ns=at_ns,
+        reason=reason,
+    )
+
+
+def check_manual(
+    file: ManualFile,
+    manual: ManualBid,
+    market: Market,
+    *,
+    settlement_point: str,
+    standing: MarketBid | None,
+    now_ns: int,
+) -> MarketBid:
+    """Return the bid as it would be sent now, judged by the market's own rules.
+
+    Args:
+        file: What the person wrote.
+        manual: The bid that was made of it.
+        market: The market.
+        settlement_point: Where it is priced.
+        standing: The whole that stands for the day.
+        now_ns: When it would arrive.
+
+    Raises:
+        InvalidInputError: the market would refuse it; or nothing is offered.
+    """
+    if not manual.offers:
+        raise InvalidInputError(field="offers", value="none", fix="offer something")
+    rebid = None
+    if standing is not None and market.rules.rebid.reason_required:
+        rebid = RebidReason(
+            category=file.category,
+            reason=manual.reason[:_REASON_LENGTH],
+            event_ns=manual.at_ns,
+            aware_ns=manual.at_ns,
+            decision_ns=manual.at_ns,
+        )
+    bid = MarketBid(
+        idempotency_key=manual.manual_id,
+        resource_id=manual.resource_id,
+        market_id=manual.market_id,
+        settlement_point=settlement_point,
+        delivery_date=file.delivery_date,
+        revision=1 if standing is None else standing.revision + 1,
+        offers=manual.offers,
+        rebid=rebid,
+    )
+    verdict = market.validate(bid, received_ns=now_ns, standing=standing)
+    if isinstance(verdict, Rejected):
+        raise InvalidInputError(field=verdict.field, value=verdict.value, fix=verdict.fix)
+    return bid
+
+
+def fixed_power(offers: Sequence[Offer]) -> list[FixedSpan]:
+    """Return the power that offers come to when all of them is taken, by span; charging positive.
+
+    Raises:
+        InvalidInputError: an interval is offered on both sides, or by a curve, so that a price decides.
+    """
+    bought: dict[tuple[int, int], float] = {}
+    sold: dict[tuple[int, int], float] = {}
+    for offer in offers:
+        for start_ns, end_ns, power_mw in _powers_mw(offer):
+            side = bought if power_mw > 0 else sold
+            side[start_ns, end_ns] = side.get((start_ns, end_ns), 0.0) + power_mw
+    for span in bought:
+        other = next((one for one in sold if one[0] < span[1] and span[0] < one[1] and sold[one] != 0), None)
+        if other is not None:
+            raise InvalidInputError(
+                field="fixed",
+                value="both sides are offered",
+                fix="say in `fixed` what power you expect of it: [{start_ns, end_ns, power_kw}, ...]",
+            )
+    every = {span: sold.get(span, 0.0) + bought.get(span, 0.0) for span in {*bought, *sold}}
+    return [
+        FixedSpan(start_ns=start_ns, end_ns=end_ns, power_kw=power_mw * _KW_PER_MW)
+        for (start_ns, end_ns), power_mw in sorted(every.items())
+    ]
+
+
+def _powers_mw(offer: Offer) -> Iterator[tuple[int, int, float]]:
+    """Yield spans and powers of what an offer adds up to, charging positive."""
+    match offer:
+        case Orders():
+            for order in offer.orders:
+                sign = 1.0 if order.side == "buy" else -1.0
+                yield order.start_ns, order.end_ns, sign * order.quantity_mw
+        case Blocks():
+            for block in offer.blocks:
+                sign = 1.0 if block.side == "buy" else -1.0
+                for part in block.intervals:
+                    yield part.start_ns, part.end_ns, sign * part.quantity_mw
+        case BandOffer():
+            sign = 1.0 if offer.side == "load" else -1.0
+            for one in offer.intervals:
+                if one.trapezium is None:
+                    yield one.start_ns, one.end_ns, sign * min(one.max_avail_mw, sum(one.band_avail_mw))
+        case LoadTarget():
+            for target in offer.intervals:
+                yield target.start_ns, target.end_ns, target.load_mw
+        case _:
+            raise InvalidInputError(
+                field="fixed",
+                value="a curve is offered",
+                fix="say in `fixed` what power you expect of it: [{start_ns, end_ns, power_kw}, ...]",
+            )

@@ -1,10 +1,10 @@
-"""Compiled kernels of the storage plan: dynamic programming on slopes, with branch and bound on top.
+"""Compiled kernel of the storage plan: dynamic programming on slopes, kept as a list of segments.
 
-The value of stored energy is concave and piecewise linear, so it is kept as a list of segments of falling
-slope. One step back in time shifts the segments above the charge slope left by what a charge can reach, those
-below the discharge slope right by what a discharge can reach, and fills both gaps. The optimal action is then
-two numbers an interval: charge up to the first, discharge down to the second. Energies are kWh stored, slopes
-currency per kWh stored, and a step releases ``x`` kWh (negative: charges).
+The value of stored energy is concave and piecewise linear, so it is kept as segments of falling slope. One step
+back in time shifts the segments above the charge slope left by what a charge can reach, those below the discharge
+slope right by what a discharge can reach, fills both gaps, and cuts what leaves the energy limits. The optimal
+action is then two levels an interval: charge up to the first, discharge down to the second. Energies are kWh
+stored, slopes currency per kWh stored, and a step releases ``x`` kWh (negative: charges).
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from shoal.domain.kernel import kernel
 
 Floats = NDArray[np.float64]
 
+# Limits that miss each other by less than this share of the widest range do so by rounding.
+SLACK_FRAC = 1e-9
+# Above this many segments a bisection is faster than a count.
+_COUNTED = 48
+
 
 @kernel
-def _count_above(slopes: Floats, size: int, slope: float, or_equal: bool) -> int:
-    """Return how many of the first `size` falling slopes are above `slope`."""
-    low, high = 0, size
+def _count_above(slopes: Floats, first: int, size: int, slope: float, or_equal: bool) -> int:
+    """Return where the falling slopes from `first` to `size` stop being above `slope`."""
+    low, high = first, size
     while low < high:
         middle = (low + high) // 2
         if slopes[middle] > slope or (or_equal and slopes[middle] == slope):
@@ -31,13 +36,42 @@ def _count_above(slopes: Floats, size: int, slope: float, or_equal: bool) -> int
 
 
 @kernel
-def _append(ends: Floats, slopes: Floats, size: int, end: float, slope: float) -> int:
-    """Add a segment and return the new size; an equal slope lengthens the last one (prices repeat)."""
-    if size > 0 and slopes[size - 1] == slope:
-        ends[size - 1] = end
+def _trim(ends: Floats, size: int, least_kwh: float, most_kwh: float) -> tuple[int, int]:
+    """Return the first and the number of the segments within the range; the last one ends at its end."""
+    first = 0
+    while first < size - 1 and ends[first] <= least_kwh:
+        first += 1
+    while size - 1 > first and ends[size - 2] >= most_kwh:
+        size -= 1
+    ends[size - 1] = most_kwh
+    return first, size
+
+
+@kernel
+def _raise_below(
+    ends: Floats,
+    slopes: Floats,
+    first: int,
+    size: int,
+    least_kwh: float,
+    level_kwh: float,
+    cost_per_kwh: float,
+) -> int:
+    """Raise the slopes below a level and return the new number of segments: what is missing there costs."""
+    if level_kwh <= least_kwh or cost_per_kwh == 0.0:
         return size
-    ends[size], slopes[size] = end, slope
-    return size + 1
+    for k in range(first, size):
+        if ends[k] > level_kwh:
+            start = ends[k - 1] if k > first else least_kwh
+            if start < level_kwh:
+                for j in range(size, k, -1):
+                    ends[j], slopes[j] = ends[j - 1], slopes[j - 1]
+                ends[k] = level_kwh
+                slopes[k] += cost_per_kwh
+                size += 1
+            return size
+        slopes[k] += cost_per_kwh
+    return size
 
 
 @kernel
@@ -46,43 +80,94 @@ def thresholds(
     lower_per_kwh: Floats,
     charge_reach_kwh: Floats,
     discharge_reach_kwh: Floats,
-    capacity_kwh: float,
-    terminal_per_kwh: float,
+    low_kwh: Floats,
+    high_kwh: Floats,
+    end_kwh: Floats,
+    end_per_kwh: Floats,
+    ramp_kwh: Floats,
+    ramp_per_kwh: Floats,
+    lists: Floats,
     charge_to_kwh: Floats,
     discharge_to_kwh: Floats,
-) -> None:
+    least_kwh: Floats,
+    most_kwh: Floats,
+) -> int:
     """Fill the optimal levels; a release is worth `upper` where negative and `lower` where positive.
 
-    ``upper_per_kwh >= lower_per_kwh`` throughout. Segments are kept as their right ends, from 0 to the
-    capacity.
+    ``upper_per_kwh >= lower_per_kwh`` throughout. `low_kwh` and `high_kwh` bound the energy at the T + 1 instants;
+    `least_kwh` and `most_kwh` become the part of that range from which all later bounds can be kept. `end_kwh` and
+    `end_per_kwh` are the right ends and slopes of the terminal value, from 0 on. Row r of `ramp_kwh` charges
+    `ramp_per_kwh` for every kWh below it. `lists` (at least four rows) is room to work in; the segments at the
+    start are left in its first two rows.
+
+    Returns:
+        How many segments there are at the start; -1 when the bounds cannot be kept.
     """
     steps = upper_per_kwh.shape[0]
-    ends, slopes = np.empty(2 * steps + 2), np.empty(2 * steps + 2)
-    new_ends, new_slopes = np.empty(2 * steps + 2), np.empty(2 * steps + 2)
-    ends[0], slopes[0], size = capacity_kwh, terminal_per_kwh, 1
+    ramps = ramp_kwh.shape[0]
+    ends, slopes, new_ends, new_slopes = lists[0], lists[1], lists[2], lists[3]
+    size = end_kwh.shape[0]
+    for k in range(size):
+        ends[k], slopes[k] = end_kwh[k], end_per_kwh[k]
+    slack = SLACK_FRAC * end_kwh[size - 1]
+    least, most = float(low_kwh[steps]), float(min(high_kwh[steps], end_kwh[size - 1]))
+    if least > most + slack:
+        return -1
+    most = max(least, most)
+    least_kwh[steps], most_kwh[steps] = least, most
+    first, size = _trim(ends, size, least, most)
+    for r in range(ramps):
+        size = _raise_below(ends, slopes, first, size, least, ramp_kwh[r, steps], ramp_per_kwh[r, steps])
     for t in range(steps - 1, -1, -1):
-        charge_count = _count_above(slopes, size, upper_per_kwh[t], False)
-        keep_count = _count_above(slopes, size, lower_per_kwh[t], True)
-        charge_to = ends[charge_count - 1] if charge_count > 0 else 0.0
-        discharge_to = ends[keep_count - 1] if keep_count > 0 else 0.0
+        upper, lower = upper_per_kwh[t], lower_per_kwh[t]
+        if size - first > _COUNTED:
+            charged = _count_above(slopes, first, size, upper, False)
+            kept = _count_above(slopes, charged, size, lower, True)
+        else:
+            charged, kept = first, first
+            for k in range(first, size):
+                charged += slopes[k] > upper
+                kept += slopes[k] >= lower
+        charge_to = ends[charged - 1] if charged > first else least
+        discharge_to = ends[kept - 1] if kept > first else least
         charge_to_kwh[t], discharge_to_kwh[t] = charge_to, discharge_to
-        up, down, n = charge_reach_kwh[t], discharge_reach_kwh[t], 0
-        for k in range(charge_count):
-            if ends[k] > up:
-                n = _append(new_ends, new_slopes, n, ends[k] - up, slopes[k])
-        if up > 0.0 and charge_to > 0.0:
-            n = _append(new_ends, new_slopes, n, charge_to, upper_per_kwh[t])
-        for k in range(charge_count, keep_count):
-            n = _append(new_ends, new_slopes, n, ends[k], slopes[k])
-        start = discharge_to + down
-        if down > 0.0 and discharge_to < capacity_kwh:
-            n = _append(new_ends, new_slopes, n, min(start, capacity_kwh), lower_per_kwh[t])
-        for k in range(keep_count, size):
-            if start >= capacity_kwh:
-                break
-            start = ends[k] + down
-            n = _append(new_ends, new_slopes, n, min(start, capacity_kwh), slopes[k])
-        ends, new_ends, slopes, new_slopes, size = new_ends, ends, new_slopes, slopes, n
+        up, down = charge_reach_kwh[t], discharge_reach_kwh[t]
+        n = charged - first
+        for k in range(n):
+            new_ends[k] = ends[first + k] - up
+            new_slopes[k] = slopes[first + k]
+        if up > 0.0:
+            new_ends[n], new_slopes[n] = charge_to, upper
+            n += 1
+        for k in range(kept - charged):
+            new_ends[n + k] = ends[charged + k]
+            new_slopes[n + k] = slopes[charged + k]
+        n += kept - charged
+        if down > 0.0:
+            new_ends[n], new_slopes[n] = discharge_to + down, lower
+            n += 1
+        for k in range(size - kept):
+            new_ends[n + k] = ends[kept + k] + down
+            new_slopes[n + k] = slopes[kept + k]
+        n += size - kept
+        least, most = max(low_kwh[t], least - up), min(high_kwh[t], most + down)
+        if least > most:
+            if least > most + slack:
+                return -1
+            most = least
+        least_kwh[t], most_kwh[t] = least, most
+        first, size = _trim(new_ends, n, least, most)
+        if t > 0:
+            for r in range(ramps):
+                size = _raise_below(
+                    new_ends, new_slopes, first, size, least, ramp_kwh[r, t], ramp_per_kwh[r, t]
+                )
+        ends, new_ends, slopes, new_slopes = new_ends, ends, new_slopes, slopes
+    size -= first
+    # The two pairs of rows may be the same memory: a copy to the left is safe in rising order.
+    for k in range(size):
+        lists[0][k], lists[1][k] = ends[first + k], slopes[first + k]
+    return size
 
 
 @kernel
@@ -91,6 +176,8 @@ def follow(
     discharge_reach_kwh: Floats,
     charge_to_kwh: Floats,
     discharge_to_kwh: Floats,
+    least_kwh: Floats,
+    most_kwh: Floats,
     mixed: NDArray[np.bool_],
     energy_kwh: Floats,
 ) -> None:
@@ -99,119 +186,16 @@ def follow(
         now, floor, ceiling = energy_kwh[t], charge_to_kwh[t], discharge_to_kwh[t]
         highest, lowest = now + charge_reach_kwh[t], now - discharge_reach_kwh[t]
         if mixed[t] and floor <= lowest <= ceiling:
-            energy_kwh[t + 1] = lowest
+            target = lowest
         elif mixed[t] and floor <= highest <= ceiling:
-            energy_kwh[t + 1] = highest
+            target = highest
         elif now < floor:
-            energy_kwh[t + 1] = min(floor, highest)
+            target = min(floor, highest)
         elif now > ceiling:
-            energy_kwh[t + 1] = max(ceiling, lowest)
+            target = max(ceiling, lowest)
         else:
-            energy_kwh[t + 1] = now
-
-
-@kernel
-def _assess(
-    charge_per_kwh: Floats,
-    discharge_per_kwh: Floats,
-    charge_reach_kwh: Floats,
-    chord_per_kwh: Floats,
-    mixed: NDArray[np.bool_],
-    terminal_per_kwh: float,
-    energy_kwh: Floats,
-) -> tuple[float, float, int]:
-    """Return a path's true value, relaxed value, and the interval where they differ most (or -1)."""
-    steps = charge_per_kwh.shape[0]
-    value = float(terminal_per_kwh * energy_kwh[steps])
-    bound, widest, at = float(value), 0.0, -1
-    for t in range(steps):
-        released = energy_kwh[t] - energy_kwh[t + 1]
-        truth = released * (charge_per_kwh[t] if released < 0.0 else discharge_per_kwh[t])
-        relaxed = truth
-        if mixed[t]:
-            full_charge = (chord_per_kwh[t] - charge_per_kwh[t]) * charge_reach_kwh[t]
-            relaxed = max(truth, chord_per_kwh[t] * released + full_charge)
-            if relaxed - truth > widest:
-                widest, at = relaxed - truth, t
-        value += truth
-        bound += relaxed
-    return value, bound, at
-
-
-@kernel
-def branch_and_bound(
-    charge_per_kwh: Floats,
-    discharge_per_kwh: Floats,
-    charge_reach_kwh: Floats,
-    discharge_reach_kwh: Floats,
-    capacity_kwh: float,
-    initial_energy_kwh: float,
-    terminal_per_kwh: float,
-    tolerance: float,
-    node_limit: int,
-    best_energy_kwh: Floats,
-) -> tuple[float, int, bool]:
-    """Find the best path that never charges and discharges in one interval; return (bound, nodes, exact).
-
-    Only an interval in which charging while discharging would pay (``charge_per_kwh < discharge_per_kwh``: a
-    very negative price) makes the problem non-concave. The relaxation replaces its two rays by their chord; a
-    branch holds one such interval to one direction, depth first. The path found is left in `best_energy_kwh`.
-    """
-    steps = charge_per_kwh.shape[0]
-    upper, lower, chord = charge_per_kwh.copy(), discharge_per_kwh.copy(), np.zeros(steps)
-    up_reach, down_reach = charge_reach_kwh.copy(), discharge_reach_kwh.copy()
-    mixed = np.zeros(steps, np.bool_)
-    for t in range(steps):
-        if charge_per_kwh[t] < discharge_per_kwh[t]:
-            up, down = charge_reach_kwh[t], discharge_reach_kwh[t]
-            mixed[t] = up > 0.0 and down > 0.0
-            # Of an interval that can only go one way, either slope alone is the whole truth.
-            share = up / (up + down) if mixed[t] else (1.0 if up > 0.0 else 0.0)
-            chord[t] = share * charge_per_kwh[t] + (1.0 - share) * discharge_per_kwh[t]
-            upper[t], lower[t] = chord[t], chord[t]
-    charge_to, discharge_to, energy_kwh = np.empty(steps), np.empty(steps), np.empty(steps + 1)
-    energy_kwh[0] = initial_energy_kwh
-    branched, both_tried = np.empty(steps, np.int64), np.empty(steps, np.bool_)
-    depth, nodes, best, root_bound = 0, 0, -np.inf, np.inf
-    while True:
-        thresholds(
-            upper, lower, up_reach, down_reach, capacity_kwh, terminal_per_kwh, charge_to, discharge_to
-        )
-        follow(up_reach, down_reach, charge_to, discharge_to, mixed, energy_kwh)
-        value, bound, at = _assess(
-            charge_per_kwh, discharge_per_kwh, charge_reach_kwh, chord, mixed, terminal_per_kwh, energy_kwh
-        )
-        nodes += 1
-        if nodes == 1:
-            root_bound = bound
-        if value > best:
-            best = value
-            best_energy_kwh[:] = energy_kwh
-        if at >= 0 and bound > best + tolerance:
-            if nodes >= node_limit:
-                return root_bound, nodes, False
-            branched[depth], both_tried[depth] = at, False
-            depth += 1
-            charge = energy_kwh[at + 1] > energy_kwh[at]
-        else:
-            while depth > 0 and both_tried[depth - 1]:
-                depth -= 1
-                t = branched[depth]
-                mixed[t] = True
-                upper[t], lower[t] = chord[t], chord[t]
-                up_reach[t], down_reach[t] = charge_reach_kwh[t], discharge_reach_kwh[t]
-            if depth == 0:
-                return min(root_bound, best + tolerance), nodes, True
-            if nodes >= node_limit:
-                return root_bound, nodes, False
-            both_tried[depth - 1] = True
-            at = branched[depth - 1]
-            charge = up_reach[at] == 0.0
-        mixed[at] = False
-        slope = charge_per_kwh[at] if charge else discharge_per_kwh[at]
-        upper[at], lower[at] = slope, slope
-        up_reach[at] = charge_reach_kwh[at] if charge else 0.0
-        down_reach[at] = 0.0 if charge else discharge_reach_kwh[at]
+            target = now
+        energy_kwh[t + 1] = min(max(target, least_kwh[t + 1]), most_kwh[t + 1])
 
 
 @kernel
@@ -220,8 +204,12 @@ def marginal_slopes(
     discharge_per_kwh: Floats,
     charge_reach_kwh: Floats,
     discharge_reach_kwh: Floats,
-    capacity_kwh: float,
-    terminal_per_kwh: float,
+    low_kwh: Floats,
+    high_kwh: Floats,
+    end_kwh: Floats,
+    end_per_kwh: Floats,
+    ramp_kwh: Floats,
+    ramp_per_kwh: Floats,
     energy_kwh: Floats,
     gain_per_kwh: Floats,
     loss_per_kwh: Floats,
@@ -232,11 +220,20 @@ def marginal_slopes(
     two. A missing kWh is either not released or not kept: the loss is the lesser of the two.
     """
     steps = charge_per_kwh.shape[0]
-    close = 1e-9 * capacity_kwh
-    gain, loss = terminal_per_kwh, terminal_per_kwh
+    last = end_kwh.shape[0] - 1
+    close = SLACK_FRAC * end_kwh[last]
+    k = 0
+    while k < last and end_kwh[k] <= energy_kwh[steps] + close:
+        k += 1
+    gain = end_per_kwh[k]
+    k = 0
+    while k < last and end_kwh[k] < energy_kwh[steps] - close:
+        k += 1
+    loss = end_per_kwh[k]
     for t in range(steps, -1, -1):
+        now = energy_kwh[t]
         if t < steps:
-            x = energy_kwh[t] - energy_kwh[t + 1]
+            x = now - energy_kwh[t + 1]
             if x < -close:
                 gain = max(gain, charge_per_kwh[t])
             elif x < discharge_reach_kwh[t] - close:
@@ -245,8 +242,14 @@ def marginal_slopes(
                 loss = min(loss, discharge_per_kwh[t])
             elif x > close - charge_reach_kwh[t]:
                 loss = min(loss, charge_per_kwh[t])
-        if energy_kwh[t] >= capacity_kwh - close:
+        if t > 0:
+            for r in range(ramp_kwh.shape[0]):
+                if now < ramp_kwh[r, t] - close:
+                    gain += ramp_per_kwh[r, t]
+                if now <= ramp_kwh[r, t] + close:
+                    loss += ramp_per_kwh[r, t]
+        if now >= high_kwh[t] - close:
             gain = -np.inf
-        if energy_kwh[t] <= close:
+        if now <= low_kwh[t] + close:
             loss = np.inf
         gain_per_kwh[t], loss_per_kwh[t] = gain, loss

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from datetime import date
 
 import numpy as np
@@ -20,7 +22,7 @@ SHORT_DAY = date(2021, 3, 14)
 
 def storage(**values: float) -> Storage:
     """Return a battery of 1 MW and 2 MWh, half full, with 5 % lost each way, unless `values` say otherwise."""
-    plain = {
+    plain: dict[str, Any] = {
         "charge_limit_kw": 1_000.0,
         "discharge_limit_kw": 1_000.0,
         "charge_efficiency_frac": 0.95,

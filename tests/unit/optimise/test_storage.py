@@ -242,7 +242,7 @@ def test_plan_value_refuses_a_schedule_that_cannot_be_followed(
 )
 def test_storage_refuses_a_field_out_of_range(field: str, value: float) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        dataclasses.replace(BATTERY, **{field: value})
+        dataclasses.replace(BATTERY, **{field: value})  # type: ignore[arg-type]
     assert caught.value.field == field
 
 

@@ -107,6 +107,7 @@ class Keeper:
         self._again_s = again_s
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="gate")
         self._gates: dict[tuple[str, str], _Handled] = {}
+        self._coming: dict[tuple[str, str], GateRef] = {}
         self._seen_to_ns: dict[str, int] = {}
         self._finishing: dict[str, Future[None]] = {}
         self._count: Counter[str] = Counter()
@@ -127,15 +128,19 @@ class Keeper:
         self._finish_open(bidders)
 
     def _open_gates(self, bidder: Bidder, now_ns: int) -> None:
-        to_ns = now_ns + int(bidder.lead_s * NS_PER_S)
-        from_ns = max(self._seen_to_ns.get(bidder.resource_id, now_ns), now_ns)
-        if to_ns <= from_ns:
-            return
+        longest_s = max(bidder.lead_s, bidder.daily_lead_s)
         market = self._plant.market(bidder.market_id)
-        for gate in gates_between(market, bidder.market_id, from_ns=from_ns, to_ns=to_ns):
-            self._gates.setdefault((bidder.resource_id, gate.key), _Handled(gate=gate))
-            self._count["gates_seen"] += 1
-        self._seen_to_ns[bidder.resource_id] = to_ns
+        to_ns = now_ns + int(longest_s * NS_PER_S)
+        seen_ns = self._seen_to_ns.get(bidder.resource_id, now_ns)
+        for gate in gates_between(market, bidder.market_id, from_ns=max(seen_ns, now_ns), to_ns=to_ns):
+            self._coming.setdefault((bidder.resource_id, gate.key), gate)
+        self._seen_to_ns[bidder.resource_id] = max(seen_ns, to_ns)
+        for key, gate in list(self._coming.items()):
+            lead_s = bidder.lead_s if gate.kind == "interval" else bidder.daily_lead_s
+            if key[0] == bidder.resource_id and gate.closes_ns <= now_ns + int(lead_s * NS_PER_S):
+                del self._coming[key]
+                self._gates.setdefault(key, _Handled(gate=gate))
+                self._count["gates_seen"] += 1
 
     def _follow(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
         if handled.running is not None:

@@ -77,13 +77,15 @@ def read_manual(content: bytes, *, name: str) -> ManualFile:
         raise InvalidInputError(field=name, value="not a bid", fix=str(error)) from error
 
 
-def manual_bid(file: ManualFile, *, resource_id: str, by: str, at_ns: int, reason: str) -> ManualBid:
+def manual_bid(
+    file: ManualFile, market: Market, *, resource_id: str, by: str, at_ns: int, reason: str
+) -> ManualBid:
     """Return the manual bid that a person makes; its name is a function of what it says, who says it, and when.
 
     Raises:
         InvalidInputError: see `fixed_power`.
     """
-    spans = fixed_power(file.offers) if file.fixed is None else list(file.fixed)
+    spans = fixed_power(file.offers, market) if file.fixed is None else list(file.fixed)
     why = f"manual bid of {by}: {reason}"
     named = canonical((resource_id, file.market_id, file.offers, by, at_ns))
     return ManualBid(
@@ -150,15 +152,18 @@ def check_manual(
     return bid
 
 
-def fixed_power(offers: Sequence[Offer]) -> list[FixedSpan]:
-    """Return the power that offers come to when all of them is taken, by span; charging positive.
+def fixed_power(offers: Sequence[Offer], market: Market) -> list[FixedSpan]:
+    """Return the power that offers of energy come to when all of them is taken, by span; charging positive.
 
     Raises:
+        UnknownIdError: the market has no such product.
         InvalidInputError: an interval is offered on both sides, or by a curve, so that a price decides.
     """
     bought: dict[tuple[int, int], float] = {}
     sold: dict[tuple[int, int], float] = {}
     for offer in offers:
+        if market.product(offer.product).kind != "energy":
+            continue
         for start_ns, end_ns, power_mw in _powers_mw(offer):
             side = bought if power_mw > 0 else sold
             side[start_ns, end_ns] = side.get((start_ns, end_ns), 0.0) + power_mw
@@ -192,8 +197,7 @@ def _powers_mw(offer: Offer) -> Iterator[tuple[int, int, float]]:
         case BandOffer():
             sign = 1.0 if offer.side == "load" else -1.0
             for one in offer.intervals:
-                if one.trapezium is None:
-                    yield one.start_ns, one.end_ns, sign * min(one.max_avail_mw, sum(one.band_avail_mw))
+                yield one.start_ns, one.end_ns, sign * min(one.max_avail_mw, sum(one.band_avail_mw))
         case LoadTarget():
             for target in offer.intervals:
                 yield target.start_ns, target.end_ns, target.load_mw

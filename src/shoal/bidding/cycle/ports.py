@@ -91,7 +91,8 @@ class Bidder:
         strategy: The strategy that bids.
         shadows: Strategies that decide beside it and send nothing.
         settings: What the strategies are set to.
-        lead_s: How long before a gate its bid is made.
+        lead_s: How long before the gate of an interval its bid is made.
+        daily_lead_s: The same for gates of whole days, where a bid that is late by a second is late for all of it.
     """
 
     resource_id: str
@@ -101,3 +102,4 @@ class Bidder:
     shadows: tuple[str, ...] = ()
     settings: Mapping[str, float] | None = None
     lead_s: float = 240.0
+    daily_lead_s: float = 4 * 3_600.0

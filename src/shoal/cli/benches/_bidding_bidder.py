@@ -29,6 +29,7 @@ from shoal.store.cycles import Cycles
 from shoal.store.database import open_database
 
 TURN_S = 0.1
+DAILY_LEAD_S = 3 * 3_600.0
 
 
 class PaperBattery:
@@ -59,7 +60,7 @@ async def main(plan: Plan, name: str) -> None:
     clock = plan.clock()
     engine = open_database(plan.database_url)
     cycles = Cycles(engine)
-    exchange = HttpExchange(url=f"http://127.0.0.1:{plan.port}", token=plan.token, timeout_s=0.5)
+    exchange = HttpExchange(url=f"http://127.0.0.1:{plan.port}", token=plan.token, timeout_s=5.0)
     opened = open_autobidder(
         engine=engine,
         workflows_url=plan.workflows_url,
@@ -70,6 +71,7 @@ async def main(plan: Plan, name: str) -> None:
                 settlement_point=POINT,
                 strategy=NAME if plan.hostile else "markov",
                 lead_s=plan.lead_s,
+                daily_lead_s=DAILY_LEAD_S,
             )
         },
         exchanges={"nem": exchange},

@@ -74,8 +74,8 @@ def read_plan(path: Path) -> Plan:
 
 
 def origin_ns(*, gate_ns: int) -> int:
-    """Return where a run begins so that it has a quarter of an hour until its first gate."""
-    return gate_ns - 15 * NS_PER_MINUTE
+    """Return where a run begins so that it has some hours until its first gate."""
+    return gate_ns - 4 * NS_PER_HOUR
 
 
 def price_tape(plan: Plan) -> Tape:

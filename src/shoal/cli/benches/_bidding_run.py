@@ -117,7 +117,7 @@ def run_gates(*, gates: int, speed: float, hostile: bool, seed: int = 1) -> Seen
 
 def _drive(stack: ExitStack, plan: Plan, file: Path, last_ns: int, database: str) -> Seen:
     rng = np.random.default_rng(plan.seed)
-    # the first gate is a quarter of an hour of plant time away from when the processes are likely to be up
+    # the first gate is some hours of plant time away from when the processes are likely to be up
     plan = msgspec.structs.replace(plan, since_ns=time.time_ns() + int(START_S * NS_PER_S))
     file.write_bytes(msgspec.json.encode(plan))
     market = stack.enter_context(_process("_bidding_market", file))
@@ -296,7 +296,7 @@ def _compared(
         tried = msgspec.json.decode(one.tried.encode(), type=list[Tried])
         took.append(tried[-1].took_s)
         for failed in tried[:-1]:
-            reasons[failed.outcome.split(":")[0][:60]] += 1
+            reasons[f"{failed.rung}: {failed.outcome[:110]}"] += 1
     taken = 0
     for name in bidders.names:
         file = Path(plan.folder) / f"{name}.json"

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -26,6 +26,10 @@ class Deciding(Protocol):
     def decide(self, known: Known, rung: str, *, budget_s: float) -> Decision:
         """Return the decision of a rung, or raise why there is none."""
         ...
+
+
+GATHER: Final = "gather"
+"""The step before the rungs, as it is named among those that were tried."""
 
 
 class InPlace:
@@ -54,12 +58,12 @@ class Climbed:
     Attributes:
         decision: What holds.
         tried: Every rung tried, in order; the last one is that of `decision`.
-        known: What it was decided from; None when not even that could be gathered.
+        known: What it was decided from; without facts when they could not be gathered.
     """
 
     decision: Decision
     tried: tuple[Tried, ...]
-    known: Known | None
+    known: Known
 
     @property
     def reason(self) -> str:
@@ -85,31 +89,38 @@ def climb(
     Args:
         situation: What is decided about.
         strategy: Whose rungs.
-        gather: Returns what is known; what it raises is the reason for `STANDING`.
-        solver: Where rungs are decided.
-        rung_s: The budget of each rung; one without is left out.
+        gather: Returns what is known; after what it raises only light rungs can hold, without facts.
+        solver: Where rungs are decided that are not light.
+        rung_s: The budget of each rung; one without is left out unless it is light.
         gather_s: The budget of gathering; one that hangs is left behind. None waits for it.
         acceptable: Why a decision must not be sent (the market's own validation), empty when it may.
     """
     tried: list[Tried] = []
+    declined = strategy.declines(situation)
+    if declined:
+        tried.append(Tried(rung="declined", took_s=0.0, outcome=declined))
+        return _standing(situation, tried, Known(situation=situation, facts={}))
     started_s = time.perf_counter()
     try:
         known = gather() if gather_s is None else _within(gather, gather_s)
     except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
         took_s = time.perf_counter() - started_s
-        tried.append(Tried(rung="gather", took_s=took_s, outcome=_said(error)))
-        return _standing(situation, tried, None)
+        tried.append(Tried(rung=GATHER, took_s=took_s, outcome=_said(error)))
+        known = Known(situation=situation, facts={})  # only rungs that need no facts can hold
     if gather_s is None:
         gather_s = time.perf_counter() - started_s
     until_s = started_s + gather_s + sum(rung_s)
+    in_place = InPlace()
     for rung, planned_s in zip(strategy.rungs, rung_s, strict=True):
         budget_s = min(planned_s, until_s - time.perf_counter())
-        if budget_s <= 0:
-            tried.append(Tried(rung=rung.name, took_s=0.0, outcome="no time was left for it"))
+        if not rung.light and (budget_s <= 0 or (tried and tried[0].rung == GATHER)):
+            outcome = "no time was left for it" if budget_s <= 0 else "it needs what could not be gathered"
+            tried.append(Tried(rung=rung.name, took_s=0.0, outcome=outcome))
             continue
         started_s = time.perf_counter()
         try:
-            decision = solver.decide(known, rung.name, budget_s=budget_s)
+            decide_at: Deciding = in_place if rung.light else solver
+            decision = decide_at.decide(known, rung.name, budget_s=budget_s)
             outcome = acceptable(decision)
         except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
             outcome = _said(error)
@@ -122,7 +133,7 @@ def climb(
     return _standing(situation, tried, known)
 
 
-def _standing(situation: Situation, tried: list[Tried], known: Known | None) -> Climbed:
+def _standing(situation: Situation, tried: list[Tried], known: Known) -> Climbed:
     tried.append(Tried(rung=STANDING, took_s=0.0, outcome="ok"))
     return Climbed(decision=standing_decision(situation), tried=tuple(tried), known=known)
 

@@ -18,17 +18,19 @@ import numpy as np
 
 from shoal.bidding.cycle.ports import Bidder, Exchange, FactKeeper
 from shoal.domain.errors import UnavailableError
-from shoal.domain.facts import Facts
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.market.contract import Market
 from shoal.market.exchange import PublishedPrice
 from shoal.market.series import price_series
 from shoal.store.cycles import Cycles
+from shoal.store.facts_records import FactBatch
 
 FIRST_DAYS: Final = 120
 """How far back prices are fetched at the first turn."""
 AHEAD_DAYS: Final = 3
 OVERLAP_NS: Final = NS_PER_HOUR
+SLEEP_NS: Final = NS_PER_HOUR
+"""A product of which nothing was ever published here is asked for again after so long."""
 _DAY_NS: Final = 24 * NS_PER_HOUR
 
 
@@ -55,6 +57,7 @@ class Collector:
     cycles: Cycles
     first_days: int = FIRST_DAYS
     _since_ns: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _asleep_to_ns: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _count: Counter[str] = field(default_factory=Counter)
 
     def collect(self, bidder: Bidder, market: Market, exchange: Exchange, *, now_ns: int) -> int:
@@ -75,6 +78,8 @@ class Collector:
 
     def _prices(self, bidder: Bidder, product_id: str, exchange: Exchange, now_ns: int) -> int:
         key = (bidder.market_id, bidder.settlement_point, product_id)
+        if now_ns < self._asleep_to_ns.get(key, now_ns):
+            return 0
         from_ns = now_ns - self.first_days * _DAY_NS
         since_ns = self._since_ns.get(key)
         if since_ns is None:
@@ -86,8 +91,11 @@ class Collector:
             to_ns=now_ns + AHEAD_DAYS * _DAY_NS,
             since_ns=0 if since_ns is None else since_ns,
         )
-        for facts in facts_of(bidder.market_id, published, known_ns=None if since_ns is None else now_ns):
-            self.facts.record(facts)
+        if not published and since_ns is None:
+            self._asleep_to_ns[key] = now_ns + SLEEP_NS
+            return 0
+        for batch in facts_of(bidder.market_id, published, known_ns=None if since_ns is None else now_ns):
+            self.facts.load(batch)
         newest_ns = max((one.published_ns for one in published), default=now_ns)
         self._since_ns[key] = max(since_ns or 0, newest_ns - OVERLAP_NS)
         self._count["prices"] += len(published)
@@ -112,8 +120,8 @@ class Collector:
         )
 
 
-def facts_of(market_id: str, published: list[PublishedPrice], *, known_ns: int | None) -> list[Facts]:
-    """Return published prices as facts, one publication for each series, instant and revision.
+def facts_of(market_id: str, published: list[PublishedPrice], *, known_ns: int | None) -> list[FactBatch]:
+    """Return published prices as facts, one batch for each series, in the order in which they came out.
 
     Args:
         market_id: The market.
@@ -121,23 +129,19 @@ def facts_of(market_id: str, published: list[PublishedPrice], *, known_ns: int |
         known_ns: When the plant got them; None takes the instants of publication, for a past in which nothing was decided.
     """
 
-    def place(one: PublishedPrice) -> tuple[str, str, int, int]:
-        return (
-            one.product,
-            one.settlement_point,
-            one.published_ns if known_ns is None else known_ns,
-            one.revision,
-        )
+    def place(one: PublishedPrice) -> tuple[str, str]:
+        return one.product, one.settlement_point
 
-    found: list[Facts] = []
-    for (product, point, at_ns, revision), group in groupby(sorted(published, key=place), key=place):
-        rows = sorted(group, key=lambda one: one.start_ns)
+    found: list[FactBatch] = []
+    for (product, point), group in groupby(sorted(published, key=place), key=place):
+        rows = sorted(group, key=lambda one: (one.published_ns, one.revision, one.start_ns))
+        known = [one.published_ns if known_ns is None else known_ns for one in rows]
         found.append(
-            Facts(
+            FactBatch(
                 series_id=price_series(market_id, point, product),
                 source=market_id,
-                known_ns=at_ns,
-                revision=revision,
+                known_ns=np.array(known, dtype=np.int64),
+                revision=np.array([one.revision for one in rows], dtype=np.int64),
                 start_ns=np.array([one.start_ns for one in rows], dtype=np.int64),
                 end_ns=np.array([one.end_ns for one in rows], dtype=np.int64),
                 value=np.array([[one.price_per_mwh] for one in rows]),

@@ -132,6 +132,15 @@ def simple(known: Known) -> Decision:
     return _decision(situation, mean[[to_datetime(int(t), zone).hour for t in _hours(situation)]], "simple")
 
 
+def idle(known: Known) -> Decision:
+    """Bid without orders: valid, never wrong, earns nothing; raises when anything stands already."""
+    situation = known.situation
+    if situation.standing is not None:
+        raise InvalidInputError(field="standing", value="a bid", fix="it is better left as it is")
+    orders = Orders(product=situation.gate.product_id, orders=())
+    return Decision(rung="idle", offers=(orders,), reasons=("nothing could be planned: no orders",))
+
+
 def _decision(situation: Situation, hourly_per_mwh: NDArray[np.float64], rung: str) -> Decision:
     """Return the orders of the day on expected prices of the hours from its start on."""
     if not np.isfinite(hourly_per_mwh).all():
@@ -245,6 +254,7 @@ DAY_AHEAD: Final = register(
             RungOf(name="fresh", decide=fresh, share=0.6),
             RungOf(name="older_forecast", decide=older, share=0.6),
             RungOf(name="simple", decide=simple, share=1.0),
+            RungOf(name="idle", decide=idle, share=1.0, light=True),
         ),
         leaves=leaves,
     )

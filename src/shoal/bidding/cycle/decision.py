@@ -73,11 +73,14 @@ class RungOf:
         name: Of the rung.
         decide: A pure function; what it raises is the reason for the next rung.
         share: Of the time left for deciding that it may take at most, in (0, 1].
+        light: Whether it takes a few milliseconds and cannot hang: then it is decided in place, whatever became of the
+            solver's processes, and even when no time was left.
     """
 
     name: str
     decide: Callable[[Known], Decision]
     share: float
+    light: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,7 @@ class GateStrategy:
         questions: What it wants to know, given the situation.
         rungs: The best first; `STANDING` comes below them by itself.
         leaves: Facts that a decision leaves for later ones, such as its forecast.
+        declines: Why there is nothing to decide in a situation; empty when there is.
     """
 
     name: str
@@ -99,6 +103,7 @@ class GateStrategy:
     questions: Callable[[Situation], tuple[Question, ...]]
     rungs: tuple[RungOf, ...]
     leaves: Callable[[Situation, Decision], tuple[Facts, ...]] = lambda _situation, _decision: ()
+    declines: Callable[[Situation], str] = lambda _situation: ""
 
     def rung(self, name: str) -> RungOf:
         """Return a rung by name.

@@ -42,6 +42,8 @@ THRESHOLD_DAYS: Final = 7
 BUY_BELOW: Final = 0.2
 SELL_ABOVE: Final = 0.8
 """Quantiles of the last days between which the simple rung stands still."""
+IDLE_BANDS_PER_MWH: Final = (-50.0, 0.0, 30.0, 60.0, 90.0, 120.0, 200.0, 300.0, 1_000.0, 5_000.0)
+"""Prices of a day of which nothing is known."""
 _KW_PER_MW: Final = 1e3
 _PLANS_KEPT: Final = 8
 
@@ -55,6 +57,13 @@ def questions(situation: Situation) -> tuple[Question, ...]:
     """Ask for the prices of the last months."""
     from_ns = situation.as_of_ns - HISTORY_DAYS * 24 * NS_PER_HOUR
     return (Question(series_id=series_of(situation), from_ns=from_ns, to_ns=situation.gate.covers_end_ns),)
+
+
+def declines(situation: Situation) -> str:
+    """Decline an interval of a day for which no prices were given in time: quantities need prices that stand."""
+    if situation.gate.kind == "interval" and situation.standing is None:
+        return "the day was not bid for before its gate, so none of its intervals can be"
+    return ""
 
 
 def markov(known: Known) -> Decision:
@@ -99,6 +108,20 @@ def thresholds(known: Known) -> Decision:
         f"sells from {high:.2f} up and buys up to {low:.2f}, as prices of the last {THRESHOLD_DAYS} days were"
     )
     return _decision(situation, bands, offer, storage, "simple", (said,))
+
+
+def idle(known: Known) -> Decision:
+    """Offer nothing at the usual prices, so that quantities can be given later; raises when anything stands already."""
+    situation = known.situation
+    if situation.standing is not None:
+        raise InvalidInputError(field="standing", value="a bid", fix="it is better left as it is")
+    market = band_market(situation.gate.market_id)
+    bands = _usual_bands(market, np.array(IDLE_BANDS_PER_MWH))
+    offer = BandOffer(sell_kw=(0.0,) * len(bands.sell_per_mwh), buy_kw=(0.0,) * len(bands.buy_per_mwh))
+    storage = replace(situation.storage, charge_limit_kw=0.0, discharge_limit_kw=0.0)
+    return _decision(
+        situation, bands, offer, storage, "idle", ("offers nothing yet, and keeps the day open",)
+    )
 
 
 def _markov(known: Known, prices: Prices, rung: str) -> Decision:
@@ -316,7 +339,9 @@ FIVE_MINUTE: Final = register(
         rungs=(
             RungOf(name="fresh", decide=markov, share=0.6),
             RungOf(name="older_prices", decide=markov_on_older_prices, share=0.6),
-            RungOf(name="simple", decide=thresholds, share=1.0),
+            RungOf(name="simple", decide=thresholds, share=1.0, light=True),
+            RungOf(name="idle", decide=idle, share=1.0, light=True),
         ),
+        declines=declines,
     )
 )

@@ -195,7 +195,7 @@ class Known:
 def days_of(series: Series) -> dict[str, slice]:
     """Return the rows of each UTC day in which an interval starts, by its date."""
     day_no, first = np.unique(series.start_ns // _DAY_NS, return_index=True)
-    ends = [*first[1:].tolist(), len(series.start_ns)]
+    ends = [*first.tolist(), len(series.start_ns)][1:]
     return {
         iso(day * _DAY_NS)[:10]: slice(start, end)
         for day, start, end in zip(day_no.tolist(), first.tolist(), ends, strict=True)

@@ -59,7 +59,8 @@ class Followed:
 
 def published_prices(
     facts: FactReader,
-    bid: MarketBid,
+    market_id: str,
+    settlement_point: str,
     product: str,
     *,
     from_ns: int,
@@ -68,7 +69,7 @@ def published_prices(
     up_to_record: int | None = None,
 ) -> dict[int, float]:
     """Return the price of each interval of a product that was known at an instant, by its start."""
-    series_id = price_series(bid.market_id, bid.settlement_point, product)
+    series_id = price_series(market_id, settlement_point, product)
     found = facts.as_of([series_id], from_ns, to_ns, as_of_ns, up_to_record=up_to_record)[series_id]
     there = np.isfinite(found.value[:, 0])
     return dict(zip(found.start_ns[there].tolist(), found.value[there, 0].tolist(), strict=True))

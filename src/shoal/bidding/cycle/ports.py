@@ -12,6 +12,7 @@ from shoal.market.awards import MarketAward, MarketReceipt
 from shoal.market.bids import MarketBid
 from shoal.market.exchange import PublishedPrice
 from shoal.optimise.storage import Storage
+from shoal.store.facts_records import FactBatch
 
 
 class Exchange(Protocol):
@@ -61,6 +62,10 @@ class FactKeeper(FactReader, Protocol):
 
     def record(self, facts: Facts) -> object:
         """Keep a publication."""
+        ...
+
+    def load(self, batch: FactBatch) -> object:
+        """Keep facts of many instants at once."""
         ...
 
 

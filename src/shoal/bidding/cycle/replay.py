@@ -202,11 +202,9 @@ def replay_decision(
         return msgspec.structs.replace(replayed, verdict="refused", reason=refusal)
     about = msgspec.json.decode(record.situation, type=Situation)
     found = list(_situation_differences(record, about))
-    known: Known | None = None
-    if record.known_digest:
-        known = _known(facts, about, record)
-        if known.digest() != record.known_digest:
-            found += _fact_differences(record, known, facts) or [_digests(record, known)]
+    known = _known(facts, about, record)
+    if known.digest() != record.known_digest:
+        found += _fact_differences(record, known, facts) or [_digests(record, known)]
     found += _decision_differences(record, about, known)
     if bid is not None:
         found += _bid_differences(record, bid)
@@ -260,13 +258,11 @@ def _situation_differences(record: DecisionRecord, about: Situation) -> Iterator
             )
 
 
-def _decision_differences(record: DecisionRecord, about: Situation, known: Known | None) -> list[Difference]:
+def _decision_differences(record: DecisionRecord, about: Situation, known: Known) -> list[Difference]:
     """Decide again on the rung that held; return every field that came out otherwise."""
     try:
         if record.rung == STANDING:
             made = standing_decision(about).content()
-        elif known is None:
-            return [_other("rung", record.rung, "nothing was gathered, and only what stands needs nothing")]
         else:
             made = InPlace().decide(known, record.rung, budget_s=_NO_BUDGET_S).content()
     except Exception as error:  # noqa: BLE001 - whatever a rung raises is what it came to

@@ -239,7 +239,8 @@ class Shadows:
             return ()
         prices = published_prices(
             self._plant.facts,
-            bid,
+            bid.market_id,
+            bid.settlement_point,
             product,
             from_ns=span[0],
             to_ns=span[1] + 1,

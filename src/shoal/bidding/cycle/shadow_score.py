@@ -23,7 +23,6 @@ from shoal.bidding.cycle.paper import (
     awarded,
     follow,
     published_prices,
-    span_of,
 )
 from shoal.bidding.cycle.ports import FactReader
 from shoal.bidding.cycle.projection import projected
@@ -155,15 +154,23 @@ def score_shadows(
         fix = f"choose a span in which {resource_id} was bid for in {market.rules.market_id}"
         raise InvalidInputError(field="span", value=f"{iso(from_ns)} to {iso(to_ns)}", fix=fix)
     product = product or _product(market, books.values())
-    awards = {
-        name: _awards(book, facts, market, product, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
-        for name, book in books.items()
-    }
-    perfect = follow(storage, _perfect(storage, awards.values()))
-    if not len(perfect.start_ns):
+    point = next(bid for book in books.values() for bid in book.standing.values()).settlement_point
+    price = published_prices(
+        facts,
+        market.rules.market_id,
+        point,
+        product,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        as_of_ns=as_of_ns,
+    )
+    grid = _priced(market, product, price)
+    if not grid:
         raise InvalidInputError(
-            field="prices", value=product, fix="none of the intervals that were bid for has a price yet"
+            field="prices", value=f"{product} at {point}", fix="no interval of the span has a price yet"
         )
+    awards = {name: _awards(book, market, product, price, as_of_ns=as_of_ns) for name, book in books.items()}
+    perfect = follow(storage, _perfect(storage, grid))
     best = _by_day(market, storage, perfect)
     scores = [
         _scored(book, market, storage, follow(storage, awards[name]), best) for name, book in books.items()
@@ -213,42 +220,41 @@ def _product(market: Market, books: Iterable[_Book]) -> str:
     return energy[0]
 
 
-def _awards(
-    book: _Book,
-    facts: FactReader,
-    market: Market,
-    product: str,
-    *,
-    from_ns: int,
-    to_ns: int,
-    as_of_ns: int,
-) -> list[AwardedQuantity]:
-    """Return what a book is awarded in the span, by start."""
-    found: list[AwardedQuantity] = []
-    for day in sorted(book.standing):
-        bid = book.standing[day]
-        span = span_of(bid, product)
-        if span is None:
-            continue
-        prices = published_prices(
-            facts,
-            bid,
-            product,
-            from_ns=max(span[0], from_ns),
-            to_ns=min(span[1] + 1, to_ns),
-            as_of_ns=as_of_ns,
+def _priced(market: Market, product: str, price: Mapping[int, float]) -> list[AwardedQuantity]:
+    """Return every interval that has a price, with nothing awarded, by start."""
+    days = sorted({market.delivery_date(start_ns) for start_ns in price})
+    return [
+        AwardedQuantity(
+            product=product,
+            start_ns=one.start_ns,
+            end_ns=one.end_ns,
+            power_w=0,
+            price_per_mwh=price[one.start_ns],
         )
-        found += awarded(market, bid, product, prices, published_ns=as_of_ns)
-    return [one for one in found if from_ns <= one.start_ns < to_ns]
+        for day in days
+        for one in market.delivery_intervals(product, day)
+        if one.start_ns in price
+    ]
 
 
-def _perfect(storage: Storage, awards: Iterable[list[AwardedQuantity]]) -> list[AwardedQuantity]:
-    """Return the best schedule in hindsight over the intervals that any book was awarded something for, or nothing, in."""
-    intervals = {one.start_ns: one for some in awards for one in some}
-    grid = [intervals[start] for start in sorted(intervals)]
+def _awards(
+    book: _Book, market: Market, product: str, price: Mapping[int, float], *, as_of_ns: int
+) -> list[AwardedQuantity]:
+    """Return what a book is awarded in the intervals that have a price, by start."""
+    return [
+        one
+        for day in sorted(book.standing)
+        for one in awarded(market, book.standing[day], product, price, published_ns=as_of_ns)
+    ]
+
+
+def _perfect(storage: Storage, grid: list[AwardedQuantity]) -> list[AwardedQuantity]:
+    """Return the best schedule in hindsight, as awards.
+
+    Raises:
+        InvalidInputError: the intervals are not of one length.
+    """
     lengths = {one.end_ns - one.start_ns for one in grid}
-    if not grid:
-        return []
     if len(lengths) > 1:
         raise InvalidInputError(
             field="span", value=sorted(lengths), fix="choose one in which intervals are of one length"

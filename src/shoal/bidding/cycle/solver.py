@@ -219,8 +219,8 @@ def _work(pipe: Connection, prepare: tuple[str, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in prepare:
         importlib.import_module(name)
-    pipe.send(_READY)
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(_READY)
         while True:
             known, rung = pickle.loads(pipe.recv_bytes())
             pipe.send(_answer(lambda: decide(known, rung)))  # noqa: B023 - called at once

@@ -242,9 +242,8 @@ def known_of(facts: FactReader, about: Situation, chosen: GateStrategy) -> Known
 
 def decision_record(order: Order, about: Situation, climbed: Climbed, *, shadow: bool) -> DecisionRecord:
     """Return a decision as it is kept."""
-    questions: tuple[Question, ...] = ()
-    if climbed.known is not None:
-        questions = strategy(about.strategy).questions(about)
+    asked = strategy(about.strategy).questions(about)
+    questions = tuple(one for one in asked if one.series_id in climbed.known.facts)
     return DecisionRecord(
         decision_id=f"{order.name}-{about.strategy}" if shadow else order.name,
         resource_id=order.resource_id,
@@ -259,7 +258,7 @@ def decision_record(order: Order, about: Situation, climbed: Climbed, *, shadow:
         trigger=order.trigger,
         situation=canonical(about).decode(),
         questions=canonical(questions).decode(),
-        known_digest="" if climbed.known is None else climbed.known.digest(),
+        known_digest=climbed.known.digest(),
         tried=canonical(climbed.tried).decode(),
         decision=climbed.decision.content().decode(),
     )

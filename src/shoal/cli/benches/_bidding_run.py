@@ -7,6 +7,7 @@ this process       kill -9 of a bidder now and then, database connections cut; a
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -192,10 +193,11 @@ class _Bidders:
 
 
 @contextmanager
-def _process(module: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", f"shoal.cli.benches.{module}", *map(str, arguments)], stdin=subprocess.DEVNULL
-    )
+def _process(module: str, file: Path, *others: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", f"shoal.cli.benches.{module}", str(file), *others]
+    log = file.with_name(f"{module}-{'-'.join(others)}.log")
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=sink)
     try:
         yield process
     finally:
@@ -296,7 +298,8 @@ def _compared(
         tried = msgspec.json.decode(one.tried.encode(), type=list[Tried])
         took.append(tried[-1].took_s)
         for failed in tried[:-1]:
-            reasons[f"{failed.rung}: {failed.outcome[:110]}"] += 1
+            kind = re.sub(r"[0-9][0-9TZ:.\-]*", "n", failed.outcome)
+            reasons[f"{failed.rung}: {kind[:110]}"] += 1
     taken = 0
     for name in bidders.names:
         file = Path(plan.folder) / f"{name}.json"

@@ -39,7 +39,8 @@ def _failing(rung: RungOf) -> RungOf:
             raise ArithmeticError("the solver gave up")
         return rung.decide(known)
 
-    return RungOf(name=rung.name, decide=decide, share=rung.share)
+    # what is light runs in the bidder itself: there is no solver to fail
+    return rung if rung.light else RungOf(name=rung.name, decide=decide, share=rung.share)
 
 
 def _with(change: Callable[[RungOf], RungOf]) -> tuple[RungOf, ...]:
@@ -53,5 +54,6 @@ FAILING: Final = register(
         about="For the benchmark of bidding: solvers hang, die and fail.",
         questions=FIVE_MINUTE.questions,
         rungs=_with(_failing),
+        declines=FIVE_MINUTE.declines,
     )
 )

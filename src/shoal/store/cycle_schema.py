@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -28,7 +29,7 @@ _DIGEST: Final = String(64)
 STATES: Final = ("draft", "submitted", "unknown", "accepted", "rejected", "superseded", "withdrawn")
 
 # What was decided, knowing what. `situation`, `questions` and `known_digest` are what a replay needs; `decision` is its
-# JSON, byte for byte.
+# JSON, byte for byte. The long ones are compressed.
 DECISION: Final = Table(
     "decision",
     METADATA,
@@ -43,14 +44,14 @@ DECISION: Final = Table(
     Column("rung", _NAME, nullable=False),
     Column("shadow", Boolean, nullable=False),
     Column("trigger", _NAME, nullable=False),
-    Column("situation", Text, nullable=False),
+    Column("situation", LargeBinary, nullable=False),
     Column("questions", Text, nullable=False),
-    # Of what was known; empty when nothing could be gathered.
+    # Of what was known.
     Column("known_digest", _DIGEST, nullable=False),
     Column("tried", Text, nullable=False),
-    Column("decision", Text, nullable=False),
+    Column("decision", LargeBinary, nullable=False),
     # Digests by series and day: they name what differs when a replay finds other facts.
-    Column("known_parts", Text, nullable=False),
+    Column("known_parts", LargeBinary, nullable=False),
     Index(None, "resource_id", "closes_ns"),
 )
 

@@ -6,6 +6,7 @@ cannot make the same one; its state moves only as `shoal.market.awards.SUBMISSIO
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,8 @@ from shoal.store.cycle_schema import (
 )
 from shoal.store.database import insert_into, reading, writing
 
+_COMPRESSED: Final = ("situation", "decision", "known_parts")
+"""Columns of a decision that are long and repeat themselves."""
 _BID: Final = msgspec.json.Decoder(MarketBid)
 _RECEIPT: Final = msgspec.json.Decoder(MarketReceipt)
 _AWARD: Final = msgspec.json.Decoder(MarketAward)
@@ -55,7 +58,7 @@ class DecisionRecord:
         trigger: What brought it about.
         situation: What it was made about.
         questions: What was asked of the facts.
-        known_digest: Of the situation and the facts; empty when nothing could be gathered.
+        known_digest: Of the situation and the facts; of the situation alone when nothing could be gathered.
         tried: Every rung that was tried.
         decision: What was decided, byte for byte.
         known_parts: Digests of the facts by series and day, to name what differs; empty when they were not kept.
@@ -128,6 +131,7 @@ class Cycles:
     def record_decision(self, record: DecisionRecord) -> None:
         """Keep a decision; the first of a name stays."""
         values = {name: getattr(record, name) for name in DecisionRecord.__dataclass_fields__}
+        values |= {name: zlib.compress(values[name].encode()) for name in _COMPRESSED}
         with writing(self._engine) as connection:
             connection.execute(insert_into(connection, DECISION).values(values).on_conflict_do_nothing())
 
@@ -141,7 +145,7 @@ class Cycles:
             row = connection.execute(select(DECISION).where(DECISION.c.decision_id == decision_id)).first()
         if row is None:
             raise UnknownIdError("decision", decision_id)
-        return DecisionRecord(**row._asdict())
+        return _decision_record(row)
 
     def decisions(
         self, resource_id: str, *, from_ns: int, to_ns: int, shadow: bool | None = False
@@ -149,7 +153,7 @@ class Cycles:
         """Return the decisions for gates that close in ``[from_ns, to_ns)``, by gate; shadow ones, or both when None."""
         query = _for_gates(select(DECISION), resource_id, from_ns=from_ns, to_ns=to_ns, shadow=shadow)
         with reading(self._engine) as connection:
-            return [DecisionRecord(**row._asdict()) for row in connection.execute(query)]
+            return [_decision_record(row) for row in connection.execute(query)]
 
     def decision_ids(
         self, resource_id: str | None = None, *, from_ns: int, to_ns: int, shadow: bool | None = False
@@ -249,7 +253,7 @@ class Cycles:
     ) -> MarketBidRecord:
         """Move a bid to a state; to the one that it is in already changes nothing.
 
-        An accepted bid supersedes those of the same day with a lower revision that were accepted before.
+        Of the accepted bids of a day the one with the highest revision supersedes the others, whichever answer comes last.
 
         Raises:
             UnknownIdError: when there is no such bid.
@@ -425,6 +429,12 @@ def _for_gates(
     return query if shadow is None else query.where(DECISION.c.shadow == shadow)
 
 
+def _decision_record(row: Row[Any]) -> DecisionRecord:
+    values = dict(row._asdict())
+    values |= {name: zlib.decompress(values[name]).decode() for name in _COMPRESSED}
+    return DecisionRecord(**values)
+
+
 def _bid_row(connection: Connection, idempotency_key: str) -> Row[Any] | None:
     return connection.execute(
         select(MARKET_BID).where(MARKET_BID.c.idempotency_key == idempotency_key)
@@ -462,17 +472,21 @@ def _add_step(connection: Connection, key: str, state: str, *, at_ns: int, by: s
 
 
 def _supersede(connection: Connection, row: Row[Any], *, at_ns: int, by: str) -> None:
-    older = connection.execute(
-        select(MARKET_BID.c.idempotency_key).where(
+    """Leave only the highest accepted revision of a day accepted, in whatever order the answers came."""
+    accepted = connection.execute(
+        select(MARKET_BID.c.idempotency_key, MARKET_BID.c.revision)
+        .where(
             MARKET_BID.c.resource_id == row.resource_id,
             MARKET_BID.c.market_id == row.market_id,
             MARKET_BID.c.delivery_date == row.delivery_date,
-            MARKET_BID.c.revision < row.revision,
             MARKET_BID.c.state == "accepted",
         )
-    ).scalars()
-    for key in list(older):
+        .order_by(MARKET_BID.c.revision)
+    ).all()
+    for older in accepted[:-1]:
+        key = older.idempotency_key
         connection.execute(
             update(MARKET_BID).where(MARKET_BID.c.idempotency_key == key).values(state="superseded")
         )
-        _add_step(connection, key, "superseded", at_ns=at_ns, by=by, said=f"by revision {row.revision}")
+        said = f"by revision {accepted[-1].revision}"
+        _add_step(connection, key, "superseded", at_ns=at_ns, by=by, said=said)

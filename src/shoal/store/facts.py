@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from shoal.domain.contracts import SeriesContract
 from shoal.domain.errors import InvalidInputError
@@ -249,6 +249,14 @@ class FactStore:
             return rows.last_record(connection)
 
     # -- keeping
+
+    def last_record_of(self, series_ids: Iterable[SeriesId]) -> int:
+        """Return the number of the last record of some series, 0 when there is none; it grows with each."""
+        query = select(func.max(FACT_SERIES.c.last_record)).where(
+            FACT_SERIES.c.series_id.in_(list(series_ids))
+        )
+        with reading(self._engine) as connection:
+            return int(connection.execute(query).scalar_one() or 0)
 
     def compact(self) -> Compacted:
         """Merge the blocks of every part into one; answers stay as they are.

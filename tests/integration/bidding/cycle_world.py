@@ -175,5 +175,5 @@ def open_desk(
     DBOS(config=config)
     workflow = GateWorkflow(plant, name=folder.name)
     DBOS.launch()
-    keeper = Keeper(plant, held=plant.bidders, bring=workflow.bring, facts_no=facts.last_record, workers=2)
+    keeper = Keeper(plant, held=plant.bidders, bring=workflow.bring, facts_no=facts.last_record_of, workers=2)
     return Desk(plant, keeper, Collector(facts=facts, cycles=cycles), exchange, cycles, consents, facts)

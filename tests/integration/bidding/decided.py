@@ -13,7 +13,7 @@ import numpy as np
 import shoal.bidding.cycle.day_ahead
 import shoal.bidding.cycle.five_minute  # noqa: F401 - registers its strategy
 from shoal.bidding.cycle.climb import Climbed, InPlace, climb
-from shoal.bidding.cycle.decision import strategy
+from shoal.bidding.cycle.decision import Decision, strategy
 from shoal.bidding.cycle.known import GateRef, Known, Situation, canonical, gate_ref
 from shoal.bidding.cycle.workflow import Order, decision_record, known_of
 from shoal.domain.errors import UnavailableError
@@ -22,6 +22,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.market.bids import MarketBid
 from shoal.market.registry import market_module
 from shoal.market.series import price_series
+from shoal.market.standing import in_force
 from shoal.optimise.storage import Storage
 from shoal.store.cycles import Cycles, DecisionRecord
 from shoal.store.database import migrate, open_database
@@ -171,3 +172,19 @@ def decide_and_record(
     for one in chosen.leaves(about, climbed.decision):
         stored.facts.record(one)
     return record, climbed
+
+
+def stands_after(about: Situation, decision: Decision) -> MarketBid | None:
+    """Return what stands in the market when a decision has been sent."""
+    if not decision.offers:
+        return about.standing
+    bid = MarketBid(
+        idempotency_key="k",
+        resource_id=about.resource_id,
+        market_id=about.gate.market_id,
+        settlement_point=about.settlement_point,
+        delivery_date=about.gate.delivery_date,
+        revision=1 if about.standing is None else about.standing.revision + 1,
+        offers=decision.offers,
+    )
+    return in_force(about.standing, bid)

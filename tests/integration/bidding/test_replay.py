@@ -17,7 +17,7 @@ from shoal.bidding.cycle.workflow import content_digest, known_of
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.facts import Facts, SeriesId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
-from shoal.market.bids import MarketBid
+from shoal.market.bids import MarketBid, Offer, Orders
 from shoal.store.cycles import DecisionRecord
 from shoal.store.facts import FactStore
 from shoal.store.facts_records import FactBatch, Slice
@@ -30,6 +30,7 @@ from tests.integration.bidding.decided import (
     World,
     decide_and_record,
     open_stored,
+    stands_after,
 )
 
 MARKOV, DAY_AHEAD = WORLDS
@@ -71,28 +72,24 @@ def learn_more(stored: Stored, world: World) -> None:
 def test_decisions_replay_bit_for_bit_whatever_was_learned_since(world: World, tmp_path: Path) -> None:
     stored = open_stored(tmp_path)
     prices = world.prices()
+    standing: MarketBid | None = None
     for gate in world.gates:
         as_of_ns = world.as_of_ns(gate)
         stored.facts.load(taken(prices, prices.known_ns <= as_of_ns))
-        decide_and_record(stored, world.situation(gate, stored.facts))
-    about = world.situation(world.gates[-1], stored.facts)
+        about = world.situation(gate, stored.facts, standing)
+        _, climbed = decide_and_record(stored, about)
+        standing = stands_after(about, climbed.decision)
+    first = world.gates[0]
+    about = msgspec.structs.replace(
+        about, gate=first, as_of_ns=world.as_of_ns(first), record_no=stored.facts.last_record(), standing=None
+    )
     for left_out in range(1, len(strategy(world.strategy).rungs) + 1):
         decide_and_record(stored, about, left_out=left_out)
     decide_and_record(stored, about, away=True)
-    standing = MarketBid(
-        idempotency_key="k",
-        resource_id=RESOURCE,
-        market_id=world.market_id,
-        settlement_point=world.point,
-        delivery_date=world.gates[-1].delivery_date,
-        revision=1,
-        offers=(),
-    )
     decide_and_record(stored, msgspec.structs.replace(about, standing=standing), left_out=9, away=True)
-    span = {"from_ns": 0, "to_ns": EVER_NS}
-    before = replay_all(stored.cycles, stored.facts, **span)
+    before = replay_all(stored.cycles, stored.facts, from_ns=0, to_ns=EVER_NS)
     assert before.same == before.decisions == len(world.gates) + len(strategy(world.strategy).rungs) + 2
-    rungs = {stored.cycles.decision(one).rung for one in stored.cycles.decision_ids(**span)}
+    rungs = {stored.cycles.decision(one).rung for one in stored.cycles.decision_ids(from_ns=0, to_ns=EVER_NS)}
     assert {"fresh", "simple", "idle", STANDING} <= rungs
 
     learn_more(stored, world)
@@ -100,7 +97,7 @@ def test_decisions_replay_bit_for_bit_whatever_was_learned_since(world: World, t
         stored.facts, msgspec.structs.replace(about, record_no=2**40), strategy(about.strategy)
     )
     assert changed.digest() != known_of(stored.facts, about, strategy(about.strategy)).digest()
-    after = replay_all(stored.cycles, stored.facts, **span)
+    after = replay_all(stored.cycles, stored.facts, from_ns=0, to_ns=EVER_NS)
     assert after.same == after.decisions == before.decisions, after.not_the_same
 
 
@@ -113,6 +110,7 @@ def test_no_fact_that_is_known_later_changes_a_decision(world: World, tmp_path: 
         (tmp_path / name).mkdir()
         stored = open_stored(tmp_path / name)
         bytes_of: list[str] = []
+        standing: MarketBid | None = None
         for gate in world.gates:
             later = prices.known_ns > world.as_of_ns(gate)
             value = prices.value.copy()
@@ -122,7 +120,14 @@ def test_no_fact_that_is_known_later_changes_a_decision(world: World, tmp_path: 
             point = f"{world.point}-{gate.covers_start_ns}-{gate.kind}"
             own = replace(world, point=point)
             stored.facts.load(replace(prices, series_id=own.series_id, value=value))
-            record, climbed = decide_and_record(stored, own.situation(gate, stored.facts))
+            # and every interval is corrected a nanosecond after the decision
+            shift = 100.0 if name == "otherwise" else 1.0
+            stored.facts.load(said_again(own, world.as_of_ns(gate) + 1, shift=shift, revision=3))
+            if standing is not None:
+                standing = msgspec.structs.replace(standing, settlement_point=point)
+            about = own.situation(gate, stored.facts, standing)
+            record, climbed = decide_and_record(stored, about)
+            standing = stands_after(about, climbed.decision)
             assert climbed.decision.rung == "fresh"
             bytes_of += [record.decision, record.known_digest]
         decided.append(bytes_of)
@@ -320,7 +325,7 @@ def taken(batch: FactBatch, rows: np.ndarray) -> FactBatch:
     )
 
 
-def replaced_first(offer: object) -> object:
-    orders = list(offer.orders)  # type: ignore[attr-defined]
-    orders[0] = msgspec.structs.replace(orders[0], quantity_mw=orders[0].quantity_mw + 1.0)
-    return msgspec.structs.replace(offer, orders=tuple(orders))  # type: ignore[type-var]
+def replaced_first(offer: Offer) -> Offer:
+    assert isinstance(offer, Orders)
+    first = msgspec.structs.replace(offer.orders[0], quantity_mw=offer.orders[0].quantity_mw + 1.0)
+    return msgspec.structs.replace(offer, orders=(first, *offer.orders[1:]))

@@ -15,7 +15,7 @@ import msgspec
 
 from shoal.bidding.cycle.known import FixedPower, GateRef
 from shoal.domain.outcome import Accepted, Outcome, Rejected
-from shoal.market.bids import Offer
+from shoal.market.bids import Offer, RebidCategory
 
 Mode: TypeAlias = Literal["automatic", "advisory", "off"]
 
@@ -56,6 +56,7 @@ class ManualBid(msgspec.Struct, frozen=True, kw_only=True):
         by: Who made it.
         at_ns: When.
         reason: Why.
+        category: Of the reason, where the market asks for one.
         withdrawn: Whether it was taken back.
     """
 
@@ -67,6 +68,7 @@ class ManualBid(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     at_ns: int
     reason: str
+    category: RebidCategory = "financial"
     withdrawn: bool = False
 
 

@@ -9,23 +9,31 @@ away need no special case.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+import msgspec
+
 from shoal.bidding.cycle.known import GateRef, gate_ref
+from shoal.bidding.cycle.manual import draft_manual
 from shoal.bidding.cycle.ports import Bidder
 from shoal.bidding.cycle.workflow import Done, Order, Plant, send_if_allowed
 from shoal.domain.errors import ShoalError
+from shoal.domain.facts import SeriesId
 from shoal.domain.interval import NS_PER_S
 from shoal.market.contract import Market
+from shoal.market.series import price_series
 from shoal.store.cycles import MarketBidRecord
 
 OPEN_STATES: Final = ("draft", "submitted", "unknown")
 MOST_AGAIN: Final = 5
 """So often is tried again for one gate after an order failed or its bid was refused."""
+FINAL: Final = "final"
+SAID_NO: Final = ("off:", "refused:")
+"""How the last step of a bid begins that a person did not let go."""
 SILENCE_STEP_FRAC: Final = 0.02
 """A change of silent capacity by so much leads to another bid."""
 
@@ -85,9 +93,10 @@ class Keeper:
         plant: What workflows work with.
         held: The resources that this process bids for now; it changes as slots are won and lost.
         bring: Carries out an order durably; blocks until it ends.
-        facts_no: Returns a number that grows with every fact recorded.
+        facts_no: Returns a number that grows with every fact recorded of some series.
         again_s: How much wall time must be left to a gate for a better bid.
         workers: Orders carried out side by side.
+        shadow: Told of every order when its live bid has gone, or failed to go.
     """
 
     def __init__(
@@ -96,14 +105,16 @@ class Keeper:
         *,
         held: Mapping[str, Bidder],
         bring: Callable[[Order], Done],
-        facts_no: Callable[[], int],
+        facts_no: Callable[[Iterable[SeriesId]], int],
         again_s: float = 5.0,
         workers: int = 4,
+        shadow: Callable[[Order], None] = lambda _order: None,
     ) -> None:
         self._plant = plant
         self._held = held
         self._bring = bring
         self._facts_no = facts_no
+        self._shadow = shadow
         self._again_s = again_s
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="gate")
         self._gates: dict[tuple[str, str], _Handled] = {}
@@ -119,6 +130,7 @@ class Keeper:
         bidders = dict(self._held)
         for bidder in bidders.values():
             self._open_gates(bidder, now_ns)
+            self._draft_manual(bidder, now_ns)
         for key, handled in list(self._gates.items()):
             bidder_of = bidders.get(key[0])
             if bidder_of is not None:
@@ -152,18 +164,44 @@ class Keeper:
             return
         if handled.orders == 0:
             self._give(bidder, handled, "schedule", "the gate comes near", now_ns)
-        elif handled.done is None or handled.done.state == "rejected":
+            return
+        state = self._state(handled)
+        if state in {"waiting", "unknown"}:
+            return  # `_finish_open` goes on with it
+        if state in {"failed", "rejected", "withdrawn"}:
             if handled.again < MOST_AGAIN:
                 handled.again += 1
                 self._give(bidder, handled, "again", "the order before it failed", now_ns)
-        elif handled.done.state in {"waiting", "unknown"} and handled.order is not None:
-            return
-        elif self._plant.left_s(handled.gate.closes_ns) >= self._again_s:
+        elif state != FINAL and self._plant.left_s(handled.gate.closes_ns) >= self._again_s:
             self._better(bidder, handled, now_ns)
+
+    def _state(self, handled: _Handled) -> str:
+        """Return where the newest order is, as the store has it; `FINAL` when a person said no."""
+        if handled.done is None or handled.order is None:
+            return "failed"
+        if handled.done.state not in {"waiting", "unknown", "withdrawn"}:
+            return handled.done.state
+        record = self._plant.cycles.bid(handled.order.name)
+        if record is None:
+            return handled.done.state
+        if record.state == "withdrawn":
+            said = self._plant.cycles.steps(handled.order.name)[-1].said
+            return FINAL if said.startswith(SAID_NO) else "withdrawn"
+        if record.state == "draft":
+            return "waiting"
+        handled.done = msgspec.structs.replace(handled.done, state=record.state)
+        return record.state
+
+    def _draft_manual(self, bidder: Bidder, now_ns: int) -> None:
+        try:
+            draft_manual(self._plant, bidder, now_ns=now_ns)
+        except ShoalError as error:
+            self._count["failed"] += 1
+            self._reasons[f"manual: {type(error).__name__}"] += 1
 
     def _better(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
         """Give another order when more is known than the last one knew."""
-        newest = self._facts_no()
+        newest = self._newest(bidder)
         if newest != handled.facts_no:
             self._give(bidder, handled, "late", "newer data arrived", now_ns)
             return
@@ -171,6 +209,12 @@ class Keeper:
         if abs(silent - handled.silent_frac) >= SILENCE_STEP_FRAC:
             handled.silent_frac = silent
             self._give(bidder, handled, "coverage", f"{silent:.0%} of the capacity does not report", now_ns)
+
+    def _newest(self, bidder: Bidder) -> int:
+        """Return the number of the newest fact about the prices that a resource bids on."""
+        products = self._plant.market(bidder.market_id).products()
+        names = [one.product_id for one in products]
+        return self._facts_no(price_series(bidder.market_id, bidder.settlement_point, name) for name in names)
 
     def _give(self, bidder: Bidder, handled: _Handled, trigger: str, why: str, now_ns: int) -> None:
         order = Order(
@@ -183,7 +227,7 @@ class Keeper:
         )
         handled.orders += 1
         handled.order = order
-        handled.facts_no = self._facts_no()
+        handled.facts_no = self._newest(bidder)
         self._count["orders_given"] += 1
         handled.running = self._pool.submit(self._bring, order)
 
@@ -194,12 +238,14 @@ class Keeper:
             self._count["failed"] += 1
             self._reasons[f"workflow: {type(error).__name__}"] += 1
             handled.done = None
-            return
-        handled.done = done
-        self._count[done.state] += 1
-        self._rungs[done.rung] += 1
-        if done.reason:
-            self._reasons[done.reason] += 1
+        else:
+            handled.done = done
+            self._count[done.state] += 1
+            self._rungs[done.rung] += 1
+            if done.reason:
+                self._reasons[done.reason] += 1
+        if handled.order is not None:
+            self._shadow(handled.order)
 
     def _finish_open(self, bidders: Mapping[str, Bidder]) -> None:
         """Send what a person has let go meanwhile, and read back what is not known; each by itself."""

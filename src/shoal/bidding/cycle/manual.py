@@ -14,6 +14,8 @@ import msgspec
 
 from shoal.bidding.cycle.consent import ManualBid
 from shoal.bidding.cycle.known import FixedPower, canonical
+from shoal.bidding.cycle.ports import Bidder
+from shoal.bidding.cycle.workflow import Plant, content_digest
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.outcome import Rejected
 from shoal.market.bids import (
@@ -27,6 +29,7 @@ from shoal.market.bids import (
     RebidReason,
 )
 from shoal.market.contract import Market
+from shoal.market.standing import starts_of
 
 _KW_PER_MW: Final = 1e3
 _REASON_LENGTH: Final = 120
@@ -83,9 +86,14 @@ def manual_bid(
     """Return the manual bid that a person makes; its name is a function of what it says, who says it, and when.
 
     Raises:
-        InvalidInputError: see `fixed_power`.
+        InvalidInputError: a span of `fixed` is empty; or see `fixed_power`.
     """
     spans = fixed_power(file.offers, market) if file.fixed is None else list(file.fixed)
+    for number, one in enumerate(spans):
+        if one.end_ns <= one.start_ns:
+            raise InvalidInputError(
+                field=f"fixed[{number}]", value=(one.start_ns, one.end_ns), fix="end it after its start"
+            )
     why = f"manual bid of {by}: {reason}"
     named = canonical((resource_id, file.market_id, file.offers, by, at_ns))
     return ManualBid(
@@ -100,6 +108,32 @@ def manual_bid(
         by=by,
         at_ns=at_ns,
         reason=reason,
+        category=file.category,
+    )
+
+
+def market_bid(
+    manual: ManualBid, market: Market, *, settlement_point: str, delivery_date: str, revision: int
+) -> MarketBid:
+    """Return a manual bid as it is sent under a revision; one that is not the day's first says why where the market asks."""
+    rebid = None
+    if revision > 1 and market.rules.rebid.reason_required:
+        rebid = RebidReason(
+            category=manual.category,
+            reason=manual.reason[:_REASON_LENGTH],
+            event_ns=manual.at_ns,
+            aware_ns=manual.at_ns,
+            decision_ns=manual.at_ns,
+        )
+    return MarketBid(
+        idempotency_key=manual.manual_id,
+        resource_id=manual.resource_id,
+        market_id=manual.market_id,
+        settlement_point=settlement_point,
+        delivery_date=delivery_date,
+        revision=revision,
+        offers=manual.offers,
+        rebid=rebid,
     )
 
 
@@ -127,29 +161,77 @@ def check_manual(
     """
     if not manual.offers:
         raise InvalidInputError(field="offers", value="none", fix="offer something")
-    rebid = None
-    if standing is not None and market.rules.rebid.reason_required:
-        rebid = RebidReason(
-            category=file.category,
-            reason=manual.reason[:_REASON_LENGTH],
-            event_ns=manual.at_ns,
-            aware_ns=manual.at_ns,
-            decision_ns=manual.at_ns,
-        )
-    bid = MarketBid(
-        idempotency_key=manual.manual_id,
-        resource_id=manual.resource_id,
-        market_id=manual.market_id,
+    bid = market_bid(
+        manual,
+        market,
         settlement_point=settlement_point,
         delivery_date=file.delivery_date,
         revision=1 if standing is None else standing.revision + 1,
-        offers=manual.offers,
-        rebid=rebid,
     )
     verdict = market.validate(bid, received_ns=now_ns, standing=standing)
     if isinstance(verdict, Rejected):
         raise InvalidInputError(field=verdict.field, value=verdict.value, fix=verdict.fix)
     return bid
+
+
+def draft_manual(plant: Plant, bidder: Bidder, *, now_ns: int) -> list[str]:
+    """Draft the manual bids of a resource that have no bid yet, and withdraw the drafts of those that were taken back.
+
+    The drafts then go the way of every draft: whoever has a say lets them go, and they are brought to the market.
+
+    Returns:
+        The keys that were drafted.
+    """
+    market, drafted = plant.market(bidder.market_id), []
+    newest: dict[str, ManualBid] = {}
+    for one in plant.consents.said("manual", subject=bidder.resource_id, as_of_ns=now_ns):
+        manual = msgspec.json.decode(one.content, type=ManualBid)
+        newest[manual.manual_id] = manual
+    for key, manual in newest.items():
+        if manual.market_id != bidder.market_id:
+            continue
+        record = plant.cycles.bid(key)
+        if record is not None and record.state == "draft" and manual.withdrawn:
+            said = f"{manual.by} took it back: {manual.reason}"
+            plant.cycles.move_bid(key, "withdrawn", at_ns=now_ns, by=manual.by, said=said)
+        elif record is None and not manual.withdrawn:
+            _draft(plant, bidder, market, manual, now_ns=now_ns)
+            drafted.append(key)
+    return drafted
+
+
+def _draft(plant: Plant, bidder: Bidder, market: Market, manual: ManualBid, *, now_ns: int) -> None:
+    first_ns = min(start for offer in manual.offers for start in starts_of(offer))
+    day = market.delivery_date(first_ns).isoformat()
+    plant.cycles.draft_bid(
+        lambda revision: market_bid(
+            manual,
+            market,
+            settlement_point=bidder.settlement_point,
+            delivery_date=day,
+            revision=revision,
+        ),
+        resource_id=manual.resource_id,
+        market_id=manual.market_id,
+        delivery_date=day,
+        idempotency_key=manual.manual_id,
+        gate_key=manual.manual_id,
+        closes_ns=closes_ns(market, manual.offers),
+        decision_id="",
+        author=manual.by,
+        created_ns=now_ns,
+        digest=content_digest,
+        by=plant.executor_id,
+    )
+
+
+def closes_ns(market: Market, offers: Sequence[Offer]) -> int:
+    """Return the instant of the first gate of all that offers list: all of a bid has to be in time."""
+    return min(
+        market.closes_ns(offer.product, market.interval_at(offer.product, start_ns))
+        for offer in offers
+        for start_ns in starts_of(offer)
+    )
 
 
 def fixed_power(offers: Sequence[Offer], market: Market) -> list[FixedSpan]:

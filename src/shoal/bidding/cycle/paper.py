@@ -54,7 +54,8 @@ class Followed:
         """Return N amounts, income less cost and wear, `AMOUNTS_PER_UNIT` to the unit of currency."""
         wear_cents = round(storage.throughput_cost_per_mwh * CENTS)
         sold_wh = np.maximum(-self.delivered_wh, 0)
-        return -self.delivered_wh * self.price_cents_per_mwh - wear_cents * sold_wh
+        amounts: NDArray[np.int64] = -self.delivered_wh * self.price_cents_per_mwh - wear_cents * sold_wh
+        return amounts
 
 
 def published_prices(

@@ -24,7 +24,12 @@ def projected(situation: Situation) -> Storage:
         for one in situation.commitments
         if one.product in ENERGY_PRODUCTS
     ]
-    spans += [(one.start_ns, one.end_ns, one.power_kw) for one in situation.fixed]
+    awarded = sorted((start_ns, end_ns) for start_ns, end_ns, _ in spans)
+    for one in situation.fixed:
+        spans += [
+            (start_ns, end_ns, one.power_kw)
+            for start_ns, end_ns in _outside(one.start_ns, one.end_ns, awarded)
+        ]
     energy_kwh = storage.initial_energy_kwh
     for start_ns, end_ns, power_kw in sorted(spans):
         held_ns = min(end_ns, until_ns) - max(start_ns, situation.as_of_ns)
@@ -33,6 +38,18 @@ def projected(situation: Situation) -> Storage:
         energy_kwh += stored_kwh(storage, power_kw * held_ns / NS_PER_HOUR)
         energy_kwh = min(max(energy_kwh, 0.0), storage.energy_capacity_kwh)
     return replace(storage, initial_energy_kwh=energy_kwh)
+
+
+def _outside(start_ns: int, end_ns: int, taken: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the parts of a span that are in none of some sorted spans: what is awarded is not counted as fixed, too."""
+    parts: list[tuple[int, int]] = []
+    for taken_start_ns, taken_end_ns in taken:
+        if taken_end_ns <= start_ns or taken_start_ns >= end_ns:
+            continue
+        if taken_start_ns > start_ns:
+            parts.append((start_ns, taken_start_ns))
+        start_ns = taken_end_ns
+    return [*parts, (start_ns, end_ns)] if start_ns < end_ns else parts
 
 
 def stored_kwh(storage: Storage, terminal_kwh: float) -> float:

@@ -19,6 +19,7 @@ from shoal.bidding.cycle.collector import FIRST_DAYS, Collector
 from shoal.bidding.cycle.keeper import Keeper
 from shoal.bidding.cycle.ports import Bidder, Exchange, Measuring
 from shoal.bidding.cycle.service import BEAT_S, DEAD_AFTER_S, Autobidder
+from shoal.bidding.cycle.shadow import Shadows
 from shoal.bidding.cycle.solver import Solver
 from shoal.bidding.cycle.submission import Submission
 from shoal.bidding.cycle.workflow import GateWorkflow, Plant
@@ -70,10 +71,16 @@ class Opened:
     autobidder: Autobidder
     solver: Solver
     cycles: Cycles
+    shadows: Shadows | None
+    shadow_solver: Solver | None
 
     def close(self) -> None:
-        """End the solver processes."""
-        self.solver.close()
+        """End the shadows and the solver processes."""
+        if self.shadows is not None:
+            self.shadows.close()
+        for solver in (self.solver, self.shadow_solver):
+            if solver is not None:
+                solver.close()
 
 
 def open_autobidder(
@@ -133,14 +140,22 @@ def open_autobidder(
         executor_id=holder,
     )
 
+    shadow_solver: Solver | None = None
+    shadows: Shadows | None = None
+    if any(bidder.shadows for bidder in bidders.values()):
+        # processes of their own: a shadow never takes a solver from the live bid
+        shadow_solver = Solver(prepare=(*STRATEGIES, *options.prepare), spares=0)
+        shadows = Shadows(plant, solver=shadow_solver)
+
     def keeper_for(held: Mapping[str, Bidder]) -> Keeper:
         return Keeper(
             plant,
             held=held,
             bring=workflow.bring,
-            facts_no=facts.last_record,
+            facts_no=facts.last_record_of,
             again_s=options.again_s,
             workers=options.workers,
+            shadow=(lambda _order: None) if shadows is None else shadows.watch,
         )
 
     config: DBOSConfig = {
@@ -166,7 +181,9 @@ def open_autobidder(
         dead_after_s=options.dead_after_s,
     )
     DBOS.launch()
-    return Opened(autobidder=autobidder, solver=solver, cycles=cycles)
+    return Opened(
+        autobidder=autobidder, solver=solver, cycles=cycles, shadows=shadows, shadow_solver=shadow_solver
+    )
 
 
 def resume(holder: str, resource_id: str) -> int:

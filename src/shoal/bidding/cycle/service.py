@@ -128,7 +128,8 @@ class Autobidder:
             try:
                 await asyncio.to_thread(self._slots.beat, sorted(self._held), holder=self._holder)
             except FencedOutError:
-                # somebody took this process for dead: what it held is theirs now
+                # somebody took this process for dead: what it held is theirs now, the rest is free for whoever looks
+                await asyncio.to_thread(self._slots.release, sorted(self._held), holder=self._holder)
                 self._held.clear()
                 self._count["fenced_out"] += 1
         won = await asyncio.to_thread(

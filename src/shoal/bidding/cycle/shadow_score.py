@@ -2,13 +2,13 @@
 
 Every book starts from the energy that was measured at the first decision. Offers clear at the prices that came out, are
 cut to what the storage can follow, and earn what was delivered; so the live book is what its decisions were worth, not
-what was settled.
+what was settled. What is stored at the end counts at the span's median price, or whoever sells out last would win.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -38,14 +38,17 @@ from shoal.store.cycles import Cycles, DecisionRecord
 BEFORE_NS: Final = 48 * NS_PER_HOUR
 """Gates of what is delivered in a span close at most so long before it."""
 NODE_LIMIT: Final = 1_000
+WH_PER_MWH: Final = 1e6
+KWH_PER_MWH: Final = 1e3
 _W_PER_KW: Final = 1e3
 
 
 class DayOfBook(msgspec.Struct, frozen=True, kw_only=True):
-    """One delivery day of one book; money in units of currency, net of wear."""
+    """One delivery day of one book; money in units of currency, net of wear, see `BookScore`."""
 
     day: str
     revenue: float
+    stock_value: float
     share_of_perfect_foresight: float | None
     cycles: float
 
@@ -59,12 +62,14 @@ class BookScore(msgspec.Struct, frozen=True, kw_only=True):
         decisions: How many of it there are.
         rungs: How often each rung held.
         revenue: Income less cost and wear.
-        share_of_perfect_foresight: Of the best schedule in hindsight; None when there was nothing to earn.
+        stock_value: What is stored at the end more than at the start, at the span's median price.
+        share_of_perfect_foresight: Revenue and stock, of those of the best schedule in hindsight; None when there was
+            nothing to earn.
         cycles: Energy released by the storage, in fillings.
         bought_mwh: At the terminals.
         sold_mwh: At the terminals.
         cut_mwh: Awarded, but more than the storage could follow.
-        end_energy_kwh: What is stored at the end; it is not part of the revenue.
+        end_energy_kwh: What is stored at the end.
         days: Day by day.
     """
 
@@ -73,6 +78,7 @@ class BookScore(msgspec.Struct, frozen=True, kw_only=True):
     decisions: int
     rungs: dict[str, int]
     revenue: float
+    stock_value: float
     share_of_perfect_foresight: float | None
     cycles: float
     bought_mwh: float
@@ -93,6 +99,7 @@ class ShadowScores(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int
     intervals: int
     revenue_perfect_foresight: float
+    stock_value_perfect_foresight: float
     books: tuple[BookScore, ...]
 
 
@@ -169,9 +176,11 @@ def score_shadows(
         raise InvalidInputError(
             field="prices", value=f"{product} at {point}", fix="no interval of the span has a price yet"
         )
-    awards = {name: _awards(book, market, product, price, as_of_ns=as_of_ns) for name, book in books.items()}
-    perfect = follow(storage, _perfect(storage, grid))
-    best = _by_day(market, storage, perfect)
+    awards = {
+        name: _awards(book, market, product, price, grid, as_of_ns=as_of_ns) for name, book in books.items()
+    }
+    storage = replace(storage, terminal_value_per_mwh=_stored_per_mwh(storage, grid))
+    best = _days(market, storage, follow(storage, _perfect(storage, grid)))
     scores = [
         _scored(book, market, storage, follow(storage, awards[name]), best) for name, book in books.items()
     ]
@@ -182,9 +191,12 @@ def score_shadows(
         currency=market.rules.currency,
         from_ns=from_ns,
         to_ns=to_ns,
-        intervals=len(perfect.start_ns),
-        revenue_perfect_foresight=sum(best.values()) / AMOUNTS_PER_UNIT,
-        books=tuple(sorted(scores, key=lambda one: (one.shadow, -one.revenue, one.strategy))),
+        intervals=len(grid),
+        revenue_perfect_foresight=sum(one.revenue for one in best.values()) / AMOUNTS_PER_UNIT,
+        stock_value_perfect_foresight=sum(one.stock for one in best.values()) / AMOUNTS_PER_UNIT,
+        books=tuple(
+            sorted(scores, key=lambda one: (one.shadow, -one.revenue - one.stock_value, one.strategy))
+        ),
     )
 
 
@@ -238,14 +250,27 @@ def _priced(market: Market, product: str, price: Mapping[int, float]) -> list[Aw
 
 
 def _awards(
-    book: _Book, market: Market, product: str, price: Mapping[int, float], *, as_of_ns: int
+    book: _Book,
+    market: Market,
+    product: str,
+    price: Mapping[int, float],
+    grid: list[AwardedQuantity],
+    *,
+    as_of_ns: int,
 ) -> list[AwardedQuantity]:
-    """Return what a book is awarded in the intervals that have a price, by start."""
-    return [
-        one
+    """Return what a book is awarded in each interval of a grid, nothing where it did not bid."""
+    found = {
+        one.start_ns: one
         for day in sorted(book.standing)
         for one in awarded(market, book.standing[day], product, price, published_ns=as_of_ns)
-    ]
+    }
+    return [found.get(one.start_ns, one) for one in grid]
+
+
+def _stored_per_mwh(storage: Storage, grid: list[AwardedQuantity]) -> float:
+    """Return what a MWh in store is taken to be worth: what it brings at the median price, less its wear."""
+    usual = float(np.median([one.price_per_mwh for one in grid])) - storage.throughput_cost_per_mwh
+    return max(usual * storage.discharge_efficiency_frac, 0.0)
 
 
 def _perfect(storage: Storage, grid: list[AwardedQuantity]) -> list[AwardedQuantity]:
@@ -265,46 +290,62 @@ def _perfect(storage: Storage, grid: list[AwardedQuantity]) -> list[AwardedQuant
     return [msgspec.structs.replace(one, power_w=watts) for one, watts in zip(grid, power_w, strict=True)]
 
 
-def _by_day(market: Market, storage: Storage, followed: Followed) -> dict[str, int]:
-    """Return amounts by delivery day."""
-    found: dict[str, int] = {}
-    amounts = followed.amounts(storage).tolist()
-    for start_ns, amount in zip(followed.start_ns.tolist(), amounts, strict=True):
-        day = market.delivery_date(start_ns).isoformat()
-        found[day] = found.get(day, 0) + amount
+@dataclass(slots=True, kw_only=True)
+class _Day:
+    """Sums of a delivery day; amounts in `AMOUNTS_PER_UNIT` to the unit of currency."""
+
+    revenue: int = 0
+    stock: int = 0
+    sold_wh: int = 0
+
+    @property
+    def worth(self) -> int:
+        """Revenue and stock."""
+        return self.revenue + self.stock
+
+
+def _days(market: Market, storage: Storage, followed: Followed) -> dict[str, _Day]:
+    """Return sums by delivery day."""
+    found: dict[str, _Day] = {}
+    stored_per_kwh = storage.terminal_value_per_mwh / KWH_PER_MWH * AMOUNTS_PER_UNIT
+    stock = np.rint(np.diff(followed.energy_kwh) * stored_per_kwh).astype(np.int64)
+    rows = (followed.start_ns, followed.amounts(storage), stock, np.maximum(-followed.delivered_wh, 0))
+    for start_ns, amount, stored, sold_wh in zip(*(row.tolist() for row in rows), strict=True):
+        day = found.setdefault(market.delivery_date(start_ns).isoformat(), _Day())
+        day.revenue += amount
+        day.stock += stored
+        day.sold_wh += sold_wh
     return found
 
 
 def _scored(
-    book: _Book, market: Market, storage: Storage, followed: Followed, best: Mapping[str, int]
+    book: _Book, market: Market, storage: Storage, followed: Followed, best: Mapping[str, _Day]
 ) -> BookScore:
-    sold_wh = np.maximum(-followed.delivered_wh, 0)
-    earned = _by_day(market, storage, followed)
-    released: dict[str, float] = {}
-    for start_ns, wh in zip(followed.start_ns.tolist(), sold_wh.tolist(), strict=True):
-        day = market.delivery_date(start_ns).isoformat()
-        released[day] = released.get(day, 0.0) + _fillings(storage, wh)
-    total = sum(earned.values())
+    days = _days(market, storage, followed)
+    worth, most = (sum(day.worth for day in some.values()) for some in (days, best))
+    sold_wh = sum(day.sold_wh for day in days.values())
     return BookScore(
         strategy=", ".join(book.strategies),
         shadow=book.shadow,
         decisions=sum(book.rungs.values()),
         rungs=dict(sorted(book.rungs.items())),
-        revenue=total / AMOUNTS_PER_UNIT,
-        share_of_perfect_foresight=_share(total, sum(best.values())),
-        cycles=_fillings(storage, int(sold_wh.sum())),
-        bought_mwh=int(np.maximum(followed.delivered_wh, 0).sum()) / 1e6,
-        sold_mwh=int(sold_wh.sum()) / 1e6,
-        cut_mwh=int(np.abs(followed.asked_wh - followed.delivered_wh).sum()) / 1e6,
+        revenue=sum(day.revenue for day in days.values()) / AMOUNTS_PER_UNIT,
+        stock_value=sum(day.stock for day in days.values()) / AMOUNTS_PER_UNIT,
+        share_of_perfect_foresight=_share(worth, most),
+        cycles=_fillings(storage, sold_wh),
+        bought_mwh=int(np.maximum(followed.delivered_wh, 0).sum()) / WH_PER_MWH,
+        sold_mwh=sold_wh / WH_PER_MWH,
+        cut_mwh=int(np.abs(followed.asked_wh - followed.delivered_wh).sum()) / WH_PER_MWH,
         end_energy_kwh=float(followed.energy_kwh[-1]),
         days=tuple(
             DayOfBook(
-                day=day,
-                revenue=earned.get(day, 0) / AMOUNTS_PER_UNIT,
-                share_of_perfect_foresight=_share(earned.get(day, 0), best[day]),
-                cycles=released.get(day, 0.0),
+                day=name,
+                revenue=day.revenue / AMOUNTS_PER_UNIT,
+                stock_value=day.stock / AMOUNTS_PER_UNIT,
+                share_of_perfect_foresight=_share(day.worth, best[name].worth),
+                cycles=_fillings(storage, day.sold_wh),
             )
-            for day in sorted(best)
+            for name, day in sorted(days.items())
         ),
     )
 

@@ -29,6 +29,7 @@ from shoal.domain.errors import DeadlineExceededError, ShoalError, UnavailableEr
 
 _READY: Final = "ready"
 _STOP_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,16 +121,19 @@ class Solver:
             worker.kill()
 
     def _take(self, budget_s: float) -> _Worker:
-        self.start()
-        if not self.wait_ready(budget_s):
-            self._note("not_ready")
-            raise UnavailableError("solver", f"no process was ready within {budget_s:.2f} s")
-        with self._lock:
-            for position, worker in enumerate(self._idle):
-                if worker.is_ready():
-                    return self._idle.pop(position)
-        self._note("not_ready")
-        raise UnavailableError("solver", "every process is at work")
+        until_s = time.monotonic() + budget_s
+        while True:
+            self.start()
+            left_s = until_s - time.monotonic()
+            ready = self.wait_ready(max(left_s, 0.0))
+            with self._lock:
+                for position, worker in enumerate(self._idle):
+                    if ready and worker.is_ready():
+                        return self._idle.pop(position)
+            if left_s <= 0:
+                self._note("not_ready")
+                raise UnavailableError("solver", f"no process was ready within {budget_s:.2f} s")
+            time.sleep(min(_LOOK_AGAIN_S, left_s))
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:

@@ -7,9 +7,12 @@ one, too, and sending reads back first. What a step returns is small; what it ma
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final
 
 import msgspec
@@ -151,20 +154,24 @@ class GateWorkflow(DBOSConfiguredInstance):
     def gather(self, order: str) -> str:
         """Measure the resource and note the instant; the decision is made from what is known at it."""
         asked = msgspec.json.decode(order, type=Order)
-        return canonical(situation_of(self._plant, asked, shadow="")).decode()
+        return _packed(canonical(situation_of(self._plant, asked, shadow="")))
 
     @_step
     def make(self, order: str, situation: str) -> str:
         """Decide on the best rung that holds, record what was decided and why, and draft the bid."""
         plant, asked = self._plant, msgspec.json.decode(order, type=Order)
-        about = msgspec.json.decode(situation, type=Situation)
+        about = msgspec.json.decode(_unpacked(situation), type=Situation)
         climbed = decide_now(plant, asked, about)
         plant.cycles.record_decision(decision_record(asked, about, climbed, shadow=False))
-        for facts in strategy(about.strategy).leaves(about, climbed.decision):
+        # a predecessor may have died right here: what was recorded first is what holds
+        kept = plant.cycles.decision(asked.name)
+        decision = msgspec.json.decode(kept.decision, type=Decision)
+        about = msgspec.json.decode(kept.situation, type=Situation)
+        for facts in strategy(about.strategy).leaves(about, decision):
             plant.facts.record(facts)
-        made = Made(rung=climbed.decision.rung, reason=climbed.reason, key="")
-        if climbed.decision.offers:
-            draft(plant, asked, about, climbed.decision, author="")
+        made = Made(rung=decision.rung, reason=climbed.reason, key="")
+        if decision.offers and changes(plant, asked, about, decision):
+            draft(plant, asked, about, decision, author="")
             made = msgspec.structs.replace(made, key=asked.name)
         return msgspec.json.encode(made).decode()
 
@@ -174,6 +181,15 @@ class GateWorkflow(DBOSConfiguredInstance):
         what = msgspec.json.decode(made, type=Made)
         state = "standing" if not what.key else send_if_allowed(self._plant, what.key)
         return msgspec.json.encode(Done(state=state, rung=what.rung, reason=what.reason)).decode()
+
+
+def _packed(content: bytes) -> str:
+    """Return bytes as a short text: the workflow engine keeps what a step returns."""
+    return base64.b85encode(zlib.compress(content)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b85decode(text))
 
 
 def situation_of(plant: Plant, order: Order, *, shadow: str) -> Situation:
@@ -221,29 +237,30 @@ def decide_now(plant: Plant, order: Order, about: Situation) -> Climbed:
         lambda: known_of(plant.facts, about, chosen),
         plant.solver,
         budget.rung_s,
+        gather_s=budget.gather_s,
         acceptable=acceptable,
     )
 
 
 def known_of(facts: FactReader, about: Situation, chosen: GateStrategy) -> Known:
     """Return what was known in a situation: the same today and in a year."""
-    found = {}
+    spans: dict[SeriesId, tuple[int, int]] = {}
     for question in chosen.questions(about):
-        answer = facts.as_of(
-            [question.series_id],
-            question.from_ns,
-            question.to_ns,
-            about.as_of_ns,
-            up_to_record=about.record_no,
-        )
-        found[question.series_id] = series_of(answer[question.series_id])
+        from_ns, to_ns = spans.get(question.series_id, (question.from_ns, question.to_ns))
+        spans[question.series_id] = min(from_ns, question.from_ns), max(to_ns, question.to_ns)
+    found = {}
+    for series_id, (from_ns, to_ns) in spans.items():
+        answer = facts.as_of([series_id], from_ns, to_ns, about.as_of_ns, up_to_record=about.record_no)
+        found[series_id] = series_of(answer[series_id])
     return Known(situation=about, facts=found)
 
 
 def decision_record(order: Order, about: Situation, climbed: Climbed, *, shadow: bool) -> DecisionRecord:
     """Return a decision as it is kept."""
-    asked = strategy(about.strategy).questions(about)
-    questions = tuple(one for one in asked if one.series_id in climbed.known.facts)
+    questions: tuple[Question, ...] = ()
+    if climbed.known.facts:
+        asked = strategy(about.strategy).questions(about)
+        questions = tuple(one for one in asked if one.series_id in climbed.known.facts)
     return DecisionRecord(
         decision_id=f"{order.name}-{about.strategy}" if shadow else order.name,
         resource_id=order.resource_id,
@@ -259,6 +276,7 @@ def decision_record(order: Order, about: Situation, climbed: Climbed, *, shadow:
         situation=canonical(about).decode(),
         questions=canonical(questions).decode(),
         known_digest=climbed.known.digest(),
+        known_parts=canonical(climbed.known.parts()).decode(),
         tried=canonical(climbed.tried).decode(),
         decision=climbed.decision.content().decode(),
     )
@@ -311,6 +329,15 @@ def draft(
     )
 
 
+def changes(plant: Plant, order: Order, about: Situation, decision: Decision) -> bool:
+    """Return whether a decision's offers would change anything that stands."""
+    if about.standing is None:
+        return True
+    revision = about.standing.revision + 1
+    bid = bid_of(plant, order, about, decision.offers, key=order.name, revision=revision)
+    return in_force(about.standing, bid).offers != about.standing.offers
+
+
 def content_digest(bid: MarketBid) -> str:
     """Return the SHA-256 of what a bid offers, whatever its key and revision: what an approval covers."""
     return hashlib.sha256(
@@ -340,13 +367,15 @@ def send_if_allowed(plant: Plant, key: str) -> str:
         author=record.author,
         approvals=[msgspec.json.decode(one.content, type=Approval) for one in approvals],
     )
-    if record.state == "draft" and isinstance(verdict, Rejected):
+    submission = plant.submission(record.bid.market_id)
+    if isinstance(verdict, Rejected) and record.state != "draft":
+        return submission.resolve(key).state  # it may be there: that is learned, but nothing is sent any more
+    if isinstance(verdict, Rejected):
         if verdict.reason in {"off", "refused"} or now_ns >= record.closes_ns:
             why = f"{verdict.reason}: {verdict.detail}"
             moved = plant.cycles.move_bid(key, "withdrawn", at_ns=now_ns, by=plant.executor_id, said=why)
             return moved.state
         return "waiting"
-    submission = plant.submission(record.bid.market_id)
     return submission.bring(key, budget_s=plant.left_s(record.closes_ns)).state
 
 
@@ -369,11 +398,15 @@ def standing_bid(plant: Plant, order: Order) -> MarketBid | None:
 
 
 def commitments(plant: Plant, order: Order, *, from_ns: int) -> tuple[AwardedQuantity, ...]:
-    """Return what was awarded for the order's day and is not delivered yet, in the newest version."""
-    awards = plant.cycles.awards(order.resource_id, order.gate.market_id, order.gate.delivery_date)
-    if not awards:
-        return ()
-    return tuple(one for one in awards[-1].quantities if one.end_ns > from_ns)
+    """Return what was awarded and is not delivered yet, up to the order's day, in the newest versions."""
+    market = plant.market(order.gate.market_id)
+    day, last = market.delivery_date(from_ns), date.fromisoformat(order.gate.delivery_date)
+    found: list[AwardedQuantity] = []
+    while day <= last:
+        awards = plant.cycles.awards(order.resource_id, order.gate.market_id, day.isoformat())
+        found += [one for one in awards[-1].quantities if one.end_ns > from_ns] if awards else []
+        day += timedelta(days=1)
+    return tuple(found)
 
 
 def series_ids(questions: tuple[Question, ...]) -> tuple[SeriesId, ...]:

@@ -37,12 +37,12 @@ def upgrade() -> None:
         sa.Column("rung", sa.String(length=200), nullable=False),
         sa.Column("shadow", sa.Boolean(), nullable=False),
         sa.Column("trigger", sa.String(length=200), nullable=False),
-        sa.Column("situation", sa.Text(), nullable=False),
+        sa.Column("situation", sa.LargeBinary(), nullable=False),
         sa.Column("questions", sa.Text(), nullable=False),
         sa.Column("known_digest", sa.String(length=64), nullable=False),
         sa.Column("tried", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
-        sa.Column("known_parts", sa.Text(), nullable=False),
+        sa.Column("decision", sa.LargeBinary(), nullable=False),
+        sa.Column("known_parts", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("decision_id", name="pk_decision"),
     )
     op.create_index("ix_decision_resource_id_closes_ns", "decision", ["resource_id", "closes_ns"])

@@ -15,7 +15,23 @@ import typer
 from typer.exceptions import TyperException
 
 import shoal
-from shoal.cli import alarms, bench, config, doctor, feeds, fleet, history, knowledge, twin
+from shoal.cli import (
+    alarms,
+    backtest,
+    bench,
+    config,
+    desk,
+    doctor,
+    feeds,
+    fleet,
+    forecast,
+    forecast_study,
+    history,
+    knowledge,
+    replay,
+    shadow,
+    twin,
+)
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
 
@@ -32,6 +48,12 @@ doctor.register(app)
 bench.register(app)
 feeds.register(app)
 knowledge.register(app)
+forecast.register(app)
+forecast_study.add_to(forecast.app)
+backtest.register(app)
+desk.register(app)
+replay.register(app)
+shadow.register(app)
 app.add_typer(config.app, name="config")
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(twin.app, name="twin")

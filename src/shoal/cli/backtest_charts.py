@@ -1,0 +1,167 @@
+"""Charts of a back-test as text of SVG, drawn with the page's own colours so that they follow light and dark.
+
+Every chart has a title for those who cannot see it; what it shows stands in a table as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+WIDTH: Final = 1040
+LEFT: Final = 64
+RIGHT: Final = 16
+TOP: Final = 14
+BOTTOM: Final = 26
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A vertical axis from `low` (bottom) to `high` (top) in `height` pixels; `bend` makes it logarithmic beyond."""
+
+    low: float
+    high: float
+    height: int
+    top: int = TOP
+    bend: float | None = None
+
+    def y(self, value: float) -> float:
+        """Return the pixel of a value, held within the axis."""
+        low, high, at = (self._bent(v) for v in (self.low, self.high, value))
+        share = (min(max(at, low), high) - low) / (high - low)
+        return round(self.top + (1.0 - share) * self.height, 1)
+
+    def _bent(self, value: float) -> float:
+        return value if self.bend is None else float(np.arcsinh(value / self.bend))
+
+
+def svg(height: int, title: str, body: str) -> str:
+    """Return a chart of the page's width."""
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}">'
+        f"<title>{escape(title)}</title>{body}</svg>"
+    )
+
+
+def x_of(share: float) -> float:
+    """Return the pixel of a share of the width between the margins."""
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "start", kind: str = "tick") -> str:
+    """Return words at a place."""
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
+
+
+def grid(axis: Axis, values: Sequence[float], labels: Sequence[str]) -> str:
+    """Return horizontal lines with their labels on the left."""
+    parts = []
+    for value, label in zip(values, labels, strict=True):
+        y = axis.y(value)
+        kind = "zero" if value == 0 else "grid"
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" class="{kind}"/>')
+        parts.append(text(LEFT - 8, y + 4, label, anchor="end"))
+    return "".join(parts)
+
+
+def round_steps(low: float, high: float, count: int = 5) -> list[float]:
+    """Return round numbers between two values, about `count` of them."""
+    span = max(high - low, 1e-9)
+    raw = span / count
+    size = 10.0 ** np.floor(np.log10(raw))
+    step = next(size * one for one in (1.0, 2.0, 2.5, 5.0, 10.0) if size * one >= raw)
+    first = np.ceil(low / step)
+    return [float(k * step) for k in range(int(first), int(np.floor(high / step)) + 1)]
+
+
+def short(value: float) -> str:
+    """Return a number in few characters: 1,250 or 12.5k."""
+    if abs(value) >= 10_000:
+        return f"{value / 1_000:,.4g}k"
+    return f"{value:,.4g}"
+
+
+def steps(axis: Axis, values: Floats, kind: str) -> str:
+    """Return a line of steps over the whole width; it is broken where a value is missing."""
+    count = len(values)
+    path: list[str] = []
+    pen_down = False
+    for i, value in enumerate(values.tolist()):
+        if not np.isfinite(value):
+            pen_down = False
+            continue
+        y, left, right = axis.y(value), x_of(i / count), x_of((i + 1) / count)
+        path.append(f"{'L' if pen_down else 'M'}{left:g} {y:g}H{right:g}")
+        pen_down = True
+    return f'<path d="{"".join(path)}" class="{kind}"/>'
+
+
+def area(axis: Axis, values: Floats, kind: str) -> str:
+    """Return what lies under a line through N + 1 values, down to the axis's low end."""
+    count = len(values) - 1
+    base = axis.y(axis.low)
+    points = "".join(f"L{x_of(i / count):g} {axis.y(value):g}" for i, value in enumerate(values.tolist()))
+    return f'<path d="M{LEFT} {base:g}{points}L{WIDTH - RIGHT} {base:g}Z" class="{kind}"/>'
+
+
+def months(days: Sequence[tuple[int, int, int]], y: float) -> str:
+    """Return the names of months under a row of days given as (year, month, day)."""
+    parts = []
+    for at, (year, month, day) in enumerate(days):
+        if day == 1 or (at == 0 and day < 20):
+            name = _MONTHS[month - 1] + (f" {year}" if month == 1 or at == 0 else "")
+            parts.append(text(x_of(at / len(days)), y, name))
+    return "".join(parts)
+
+
+def bars(axis: Axis, values: Floats, kind: str, titles: Sequence[str]) -> str:
+    """Return a bar for each value, from zero."""
+    count = len(values)
+    width = max((WIDTH - LEFT - RIGHT) / count - (1.0 if count < 200 else 0.4), 0.8)
+    zero = axis.y(0.0)
+    parts = []
+    for i, (value, title) in enumerate(zip(values.tolist(), titles, strict=True)):
+        y = axis.y(value)
+        parts.append(
+            f'<rect x="{x_of(i / count):g}" y="{min(y, zero):g}" width="{width:.1f}" '
+            f'height="{abs(zero - y):.1f}" class="{kind}"><title>{escape(title)}</title></rect>'
+        )
+    return "".join(parts)
+
+
+def heat_map(shares: Floats, colours: Sequence[tuple[int, int, int]], missing: tuple[int, int, int]) -> str:
+    """Return rows x columns of shares from 0 to 1 as a picture that stands in the page itself."""
+    table = np.array([*colours, missing], np.uint8)
+    level = np.rint(np.nan_to_num(shares, nan=0.0) * (len(colours) - 1)).astype(np.int64)
+    level = np.clip(level, 0, len(colours) - 1)
+    level[~np.isfinite(shares)] = len(colours)
+    pixels = table[level]
+    height, width = shares.shape
+    rows = b"".join(b"\x00" + row.tobytes() for row in pixels)
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 9)),
+        (b"IEND", b""),
+    ):
+        png += struct.pack(">I", len(data)) + name + data
+        png += struct.pack(">I", zlib.crc32(name + data))
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def ramp(*stops: tuple[int, int, int], count: int = 64) -> list[tuple[int, int, int]]:
+    """Return colours that lead from stop to stop."""
+    at = np.linspace(0.0, len(stops) - 1.0, count)
+    channels = [np.interp(at, np.arange(len(stops)), [stop[c] for stop in stops]) for c in range(3)]
+    return [(int(r), int(g), int(b)) for r, g, b in zip(*channels, strict=True)]

@@ -112,7 +112,11 @@ def test_ancillary_prices_are_series_of_the_system() -> None:
     assert names == {"ecrs", "nonspin", "regdn", "regup", "rrs"}
 
 
-@pytest.mark.parametrize("content", [b"<html>busy</html>", b"a,b\n1,2\n", b"", zipped(b"x", "a.csv")[:30]])
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>busy</html>", b"a,b\n1,2\n", b"", zipped(b"x", "a.csv")[:30]],
+    ids=["page", "other columns", "nothing", "half an archive"],
+)
 def test_document_that_is_no_report_is_refused(content: bytes) -> None:
     with pytest.raises(FeedError):
         read("ercot-day-ahead", content)

@@ -12,24 +12,20 @@ A submission whose outcome is not known raises `UnavailableError`: read back bef
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
-from shoal.domain.errors import InvalidInputError, UnavailableError
+from shoal.connect.market_client import KEY_HEADER, MarketClient
 from shoal.market.awards import MarketAward, MarketReceipt, Settlement
 from shoal.market.bids import MarketBid
 from shoal.market.exchange import PublishedPrice
 
 _T = TypeVar("_T")
-_KEY_HEADER: Final = "Idempotency-Key"
-_TRY_AGAIN: Final = frozenset(
-    {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY, httpx.codes.TOO_MANY_REQUESTS}
-)
 
 
-class HttpExchange:
+class HttpExchange(MarketClient):
     """A client of one market; safe to use from several threads.
 
     Args:
@@ -38,11 +34,6 @@ class HttpExchange:
         timeout_s: How long one exchange may take.
     """
 
-    def __init__(self, *, url: str, token: str, timeout_s: float = 5.0) -> None:
-        self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_s, trust_env=False
-        )
-
     def submit(self, bid: MarketBid, *, timeout_s: float) -> MarketReceipt:
         """Send the bid and return the market's answer.
 
@@ -50,7 +41,7 @@ class HttpExchange:
             UnavailableError: when the outcome is unknown.
             InvalidInputError: when the market says that the request itself is wrong.
         """
-        headers = {_KEY_HEADER: bid.idempotency_key, "Content-Type": "application/json"}
+        headers = {KEY_HEADER: bid.idempotency_key, "Content-Type": "application/json"}
         answer = self._exchange(
             "POST", "/bids", content=msgspec.json.encode(bid), headers=headers, timeout=timeout_s
         )
@@ -110,29 +101,6 @@ class HttpExchange:
         asked = {"resource_id": resource_id, "delivery_date": delivery_date}
         return self._found("/settlements", asked, list[Settlement])
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
     def _found(self, path: str, asked: dict[str, Any], kind: type[list[_T]]) -> list[_T]:
         answer = self._exchange("GET", path, params=asked)
         return [] if answer.status_code == httpx.codes.NOT_FOUND else self._decoded(answer, kind)
-
-    def _exchange(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            answer = self._client.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise UnavailableError("market", f"{type(error).__name__} at {method} {path}") from error
-        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or answer.status_code in _TRY_AGAIN:
-            raise UnavailableError("market", f"{answer.status_code} at {method} {path}")
-        if answer.status_code >= httpx.codes.BAD_REQUEST and answer.status_code != httpx.codes.NOT_FOUND:
-            fix = f"the market says: {answer.text[:200]}"
-            raise InvalidInputError(field=f"{method} {path}", value=answer.status_code, fix=fix)
-        return answer
-
-    @staticmethod
-    def _decoded(answer: httpx.Response, kind: type[_T]) -> _T:
-        try:
-            return msgspec.json.decode(answer.content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnavailableError("market", f"an answer that cannot be read: {error}") from error

@@ -13,8 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from shoal.domain.errors import InvalidInputError
 
 KEY_HEADER: Final = "Idempotency-Key"
-MAX_KEY: Final = 300
-MAX_BODY_BYTES: Final = 4_000_000
 
 
 class RefusalError(Exception):
@@ -49,21 +47,21 @@ class Tokens:
         return matches[0]
 
 
-async def submitted(request: Request, kind: type[Any]) -> Any:
+async def submitted(request: Request, kind: type[Any], *, key_length: int, most_bytes: int) -> Any:
     """Return the bid in a request's body, whose idempotency key must be that of the header.
 
     Raises:
         RefusalError: 400 or 413 when it cannot be read.
     """
     body = await request.body()
-    if len(body) > MAX_BODY_BYTES:
-        raise RefusalError(413, "too_large", f"a bid has at most {MAX_BODY_BYTES} bytes")
+    if len(body) > most_bytes:
+        raise RefusalError(413, "too_large", f"a bid has at most {most_bytes} bytes")
     try:
         bid = msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, InvalidInputError) as error:
         raise RefusalError(400, "malformed", str(error)) from error
-    if not 1 <= len(bid.idempotency_key) <= MAX_KEY:
-        raise RefusalError(400, "idempotency_key", f"give a key of 1 to {MAX_KEY} characters")
+    if not 1 <= len(bid.idempotency_key) <= key_length:
+        raise RefusalError(400, "idempotency_key", f"give a key of 1 to {key_length} characters")
     if request.headers.get(KEY_HEADER) != bid.idempotency_key:
         raise RefusalError(400, "idempotency_key", "header Idempotency-Key and body must agree")
     return bid

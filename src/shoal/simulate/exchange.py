@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 
@@ -61,6 +61,8 @@ class ExchangeFaults:
                 raise InvalidInputError(field=name, value=getattr(self, name), fix="give a share from 0 to 1")
 
 
+_MAX_KEY: Final = 300
+_MAX_BODY_BYTES: Final = 4_000_000
 _SLOW, _REFUSED, _UNKNOWN, _LOST, _BUSY = range(5)
 
 
@@ -137,7 +139,7 @@ class _Doors:
     async def submit(self, request: Request) -> Response:
         """Take a bid."""
         participant, drawn = await self._let_in(request)
-        bid: MarketBid = await submitted(request, MarketBid)
+        bid: MarketBid = await submitted(request, MarketBid, key_length=_MAX_KEY, most_bytes=_MAX_BODY_BYTES)
         # the instant of arrival is that of the complete message; nothing waits between here and the book
         busy = drawn[_BUSY] < self._faults.busy_frac
         receipt = self._book.submit(bid, participant=participant, received_ns=self._clock.now_ns(), busy=busy)

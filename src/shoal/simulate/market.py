@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 
@@ -31,6 +31,9 @@ from shoal.market.types import Bid
 from shoal.simulate import draws
 from shoal.simulate.doors import RefusalError, Tokens, add_refusals, json_answer, submitted
 from shoal.simulate.market_book import KeyConflict, MarketBook, RegisteredResource
+
+_MAX_KEY: Final = 200
+_MAX_BODY_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,7 @@ class _Doors:
     async def submit(self, request: Request) -> Response:
         """Take a bid."""
         participant = self._participant(request)
-        bid: Bid = await submitted(request, Bid)
+        bid: Bid = await submitted(request, Bid, key_length=_MAX_KEY, most_bytes=_MAX_BODY_BYTES)
         # The instant of arrival is that of the complete message; nothing waits between here and the book.
         answer = self._book.submit(bid, participant=participant, received_ns=self._clock.now_ns())
         if isinstance(answer, KeyConflict):

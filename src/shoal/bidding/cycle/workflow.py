@@ -407,8 +407,3 @@ def commitments(plant: Plant, order: Order, *, from_ns: int) -> tuple[AwardedQua
         found += [one for one in awards[-1].quantities if one.end_ns > from_ns] if awards else []
         day += timedelta(days=1)
     return tuple(found)
-
-
-def series_ids(questions: tuple[Question, ...]) -> tuple[SeriesId, ...]:
-    """Return which series are asked for."""
-    return tuple(dict.fromkeys(question.series_id for question in questions))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 from shoal.bidding.cycle.climb import Tried
 from shoal.cli.benches._bidding_plan import FIVE_NS, PARTICIPANT, RESOURCE, Plan, origin_ns
 from shoal.cli.benches._postgres import postgres
+from shoal.cli.plant import free_ports
 from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_S
 from shoal.market.registry import market_module
@@ -101,7 +101,7 @@ def run_gates(*, gates: int, speed: float, hostile: bool, seed: int = 1) -> Seen
         migrate(url)
         plan = Plan(
             folder=str(folder),
-            port=_free_port(),
+            port=free_ports(1)[0],
             token=TOKEN,
             database_url=url,
             workflows_url=workflows,
@@ -321,10 +321,3 @@ def _compared(
         decided_p99_s=float(np.quantile(took, 0.99)) if took else 0.0,
         database=database,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +30,16 @@ def counted(act: Callable[[], Any]) -> int:
         lines += event == "line"
         return trace
 
+    # What other tests left behind must not be finalised, and counted, in the middle.
+    gc.collect()
+    gc.disable()
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         act()
     finally:
         sys.settrace(before)
+        gc.enable()
     return lines
 
 

@@ -27,9 +27,9 @@ from shoal.forecast.conformal import (
     start_conforming,
 )
 from shoal.forecast.dayahead_features import HOURS, MarketDays
-from shoal.forecast.dayahead_recipe import EXPERTS
+from shoal.forecast.dayahead_recipe import COMBINING, EXPERTS
 
-MODEL: Final = "day-ahead-experts/1"
+MODEL: Final = "day-ahead-experts/2"
 MIN_HISTORY_DAYS: Final = 35
 WARM_UP_DAYS: Final = 182
 """Days forecast before the first one that counts, so that weights and quantiles have something to go by."""
@@ -46,7 +46,7 @@ class DayAheadRecipe:
     """
 
     experts: tuple[experts.Expert, ...] = EXPERTS
-    combining: CombineRecipe = field(default_factory=CombineRecipe)
+    combining: CombineRecipe = COMBINING
     conforming: ConformalRecipe = field(default_factory=ConformalRecipe)
 
 
@@ -148,7 +148,7 @@ def forecast(
         axis=1,
     )
     weight = weights_of(recipe.combining, state.combining)
-    combined = combine(weight, said)
+    combined = combine(weight, said) + state.combining.correction_level
     spread = spread_around(recipe.conforming, state.conforming, combined, said.std(axis=1))
     pending = Pending(
         target_at=days.target_ordinal, expert_per_mwh=said, combined_per_mwh=combined, spread=spread

@@ -1,8 +1,8 @@
 """The experts of the day-ahead forecast: each carries what it learned from day to day and says 24 prices.
 
-Four kinds: a lasso on a window of days, refitted every day; small networks, trained anew now and then and tuned every day;
-kernel ridge on like days; yesterday's or last week's prices. When an expert is trained anew follows from the date and
-its seed alone, so a run that starts later does the same work on the same day.
+Five kinds: a lasso on a window of days, refitted every day; small networks, trained anew now and then and tuned every day;
+kernel ridge on like days; boosted trees on hours; yesterday's or last week's prices. When an expert is trained anew follows
+from the date and its seed alone, so a run that starts later does the same work on the same day.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from shoal.forecast.dayahead_features import (
     Inputs,
     InputWeights,
     MarketDays,
-    Scaler,
     Scaling,
     first_row_of,
-    fit_scaler,
 )
-from shoal.forecast.dayahead_kernel import KernelModel, KernelRecipe, fit_kernel, predict_kernel
+from shoal.forecast.dayahead_hours import hour_inputs, hours_around
+from shoal.forecast.dayahead_kernel import (
+    KernelModel,
+    KernelRecipe,
+    fit_kernel,
+    left_out_errors,
+    predict_kernel,
+)
+from shoal.forecast.dayahead_scaled import Scaled, scale_window
 from shoal.forecast.lear import Lasso, PathRecipe, fit_lasso, predict_lasso
 from shoal.forecast.network import (
     Network,
@@ -33,13 +39,12 @@ from shoal.forecast.network import (
     train_network,
     tune_network,
 )
+from shoal.forecast.sites_trees import Trees, TreeSettings, ask_trees, grow_trees
 
-_BEYOND: Final = 1.0
-"""How far beyond the scaled prices of its window a forecast may go."""
 _WIDEST: Final = 5.0
 """Standardised inputs of networks are cut here."""
 _TUNED_DAYS: Final = 364
-_FLAT: Final = 1e-6
+_NO_INPUTS: Final = Inputs(price_lag_days=(), exogenous_lag_days=(), is_seasonal=False)
 
 
 WEIGHTS: Final = InputWeights(
@@ -48,6 +53,9 @@ WEIGHTS: Final = InputWeights(
     level_scale=0.3,
     weekday_scale=0.2,
     season_scale=0.5,
+)
+TREES: Final = TreeSettings(
+    tree_count=400, leaf_count=16, learning_frac=0.05, least_rows=20, row_frac=0.5, feature_frac=0.4
 )
 
 
@@ -94,6 +102,29 @@ class KernelExpert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreeExpert:
+    """Boosted trees on the hours of the newest `window_days`, of prices or of what kernel ridge leaves of them.
+
+    Attributes:
+        name: The expert's.
+        window_days: Days that trees are grown on; of a kernel, its own window counts.
+        scaling: Of prices; of a kernel, its own counts.
+        kernel: Kernel ridge whose errors the trees learn: those that it makes on each day without having seen it.
+        trees: How trees are grown.
+        grow_every_days: Days between two growths.
+        seed: Of the draws of rows and inputs.
+    """
+
+    name: str
+    window_days: int = 1092
+    scaling: Scaling = "local"
+    kernel: KernelExpert | None = None
+    trees: TreeSettings = field(default_factory=lambda: TREES)
+    grow_every_days: int = 28
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NaiveExpert:
     """The prices of `lag_days` before."""
 
@@ -101,42 +132,7 @@ class NaiveExpert:
     lag_days: int
 
 
-Expert: TypeAlias = LearExpert | NetworkExpert | KernelExpert | NaiveExpert
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scaled:
-    """How an expert's inputs and outputs were scaled when it was trained.
-
-    Attributes:
-        scaler: Of prices and exogenous forecasts.
-        x_level: P means of the inputs.
-        x_scale: P factors that follow.
-        y_level: H means of the scaled prices.
-        y_scale: Their common unit.
-        low: The lowest scaled price of the window.
-        high: The highest.
-    """
-
-    scaler: Scaler
-    x_level: NDArray[np.float64]
-    x_scale: NDArray[np.float64]
-    y_level: NDArray[np.float64]
-    y_scale: float
-    low: float
-    high: float
-
-    def outputs(self, days: MarketDays, first_row: int) -> NDArray[np.float32]:
-        """Return N x 24 standardised prices from `first_row` to the newest known day."""
-        if first_row >= days.count:
-            return np.empty((0, HOURS), dtype=np.float32)
-        y = self.scaler.outputs(days, first_row, days.count - 1)
-        return ((y - self.y_level) / self.y_scale).astype(np.float32)
-
-    def prices(self, days: MarketDays, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the 24 prices of standardised ones, not far beyond those of the window."""
-        scaled = z * self.y_scale + self.y_level
-        return self.scaler.prices(days, np.clip(scaled, self.low - _BEYOND, self.high + _BEYOND))
+Expert: TypeAlias = LearExpert | NetworkExpert | KernelExpert | TreeExpert | NaiveExpert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,7 +160,16 @@ class KernelState:
     first_new_at: int
 
 
-ExpertState: TypeAlias = LearState | NetworkState | KernelState | None
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TreeState:
+    """Trees with the scaling that they were grown in, and the kernel below them if there is one."""
+
+    scaled: Scaled
+    trees: Trees
+    kernel: KernelState | None
+
+
+ExpertState: TypeAlias = LearState | NetworkState | KernelState | TreeState | None
 
 
 def train(expert: Expert, state: ExpertState, days: MarketDays) -> ExpertState:
@@ -188,6 +193,9 @@ def train(expert: Expert, state: ExpertState, days: MarketDays) -> ExpertState:
         case KernelExpert():
             due = days.target_ordinal % expert.fit_every_days == 0
             return state if isinstance(state, KernelState) and not due else _fit_like_days(expert, days)
+        case TreeExpert():
+            due = days.target_ordinal % expert.grow_every_days == 0
+            return state if isinstance(state, TreeState) and not due else _grow(expert, days)
         case NaiveExpert():
             return None
         case _:
@@ -210,38 +218,15 @@ def predict(expert: Expert, state: ExpertState, days: MarketDays) -> NDArray[np.
         said = [predict_network(expert.network, one, inputs)[0] for one in state.networks]
         return state.scaled.prices(days, np.mean(said, axis=0))
     if isinstance(expert, KernelExpert) and isinstance(state, KernelState):
-        first_new = state.first_new_at - days.first_day.toordinal()
-        inputs = _kernel_inputs(expert, state.scaled, days, first_new, days.count)
-        added = state.scaled.outputs(days, first_new)
-        return state.scaled.prices(
-            days, predict_kernel(expert.kernel, state.model, inputs[:-1], added, inputs[-1:])
-        )
+        return state.scaled.prices(days, _like_days(expert, state, days))
+    if isinstance(expert, TreeExpert) and isinstance(state, TreeState):
+        return _ask(expert, state, days)
     raise InvalidInputError(field="state", value=type(state).__name__, fix=f"train {expert.name!r} first")
-
-
-def _scale(
-    days: MarketDays, scaling: Scaling, inputs: Inputs, first: int
-) -> tuple[Scaled, NDArray[np.float64], NDArray[np.float64]]:
-    """Return the scaling of the known days from `first` on, with their inputs and scaled prices."""
-    scaler = fit_scaler(days, scaling, first)
-    x = scaler.inputs(days, inputs, first, days.count - 1)
-    y = scaler.outputs(days, first, days.count - 1)
-    width = x.std(axis=0)
-    scaled = Scaled(
-        scaler=scaler,
-        x_level=x.mean(axis=0),
-        x_scale=np.where(width < _FLAT, 0.0, 1.0 / np.maximum(width, _FLAT)),
-        y_level=y.mean(axis=0),
-        y_scale=max(float(y.std()), _FLAT),
-        low=float(y.min()),
-        high=float(y.max()),
-    )
-    return scaled, x, y
 
 
 def _train_lear(expert: LearExpert, state: LearState | None, days: MarketDays) -> LearState:
     first = first_row_of(days, expert.window_days)
-    scaled, x, y = _scale(days, expert.scaling, expert.inputs, first)
+    scaled, x, y = scale_window(days, expert.scaling, expert.inputs, first)
     # Windows take turns, so that no day is much dearer than the others.
     due = (days.target_ordinal + expert.window_days // 28) % expert.path_every_days == 0
     warm = None if state is None or due else state.model
@@ -251,7 +236,7 @@ def _train_lear(expert: LearExpert, state: LearState | None, days: MarketDays) -
 
 def _train_networks(expert: NetworkExpert, days: MarketDays) -> NetworkState:
     first = first_row_of(days, expert.window_days)
-    scaled, x, _ = _scale(days, expert.scaling, expert.inputs, first)
+    scaled, x, _ = scale_window(days, expert.scaling, expert.inputs, first)
     if expert.weights is not None:
         factors = expert.weights.factors(expert.inputs, expert.scaling, days.exogenous_level.shape[2])
         scaled = replace(scaled, x_scale=scaled.x_scale * factors * np.sqrt(len(factors)))
@@ -297,7 +282,7 @@ def _network_inputs(
 
 def _fit_like_days(expert: KernelExpert, days: MarketDays) -> KernelState:
     first = first_row_of(days, expert.window_days)
-    scaled, x, _ = _scale(days, expert.scaling, expert.inputs, first)
+    scaled, x, _ = scale_window(days, expert.scaling, expert.inputs, first)
     factors = expert.weights.factors(expert.inputs, expert.scaling, days.exogenous_level.shape[2])
     scaled = replace(scaled, x_scale=scaled.x_scale * factors)
     model = fit_kernel(
@@ -307,6 +292,52 @@ def _fit_like_days(expert: KernelExpert, days: MarketDays) -> KernelState:
         np.arange(len(x), 0, -1, dtype=np.float32),
     )
     return KernelState(scaled=scaled, model=model, first_new_at=days.target_ordinal)
+
+
+def _like_days(expert: KernelExpert, state: KernelState, days: MarketDays) -> NDArray[np.float64]:
+    """Return 24 standardised prices of the day to forecast."""
+    first_new = state.first_new_at - days.first_day.toordinal()
+    inputs = _kernel_inputs(expert, state.scaled, days, first_new, days.count)
+    added = state.scaled.outputs(days, first_new)
+    return predict_kernel(expert.kernel, state.model, inputs[:-1], added, inputs[-1:])
+
+
+def _grow(expert: TreeExpert, days: MarketDays) -> TreeState:
+    if expert.kernel is None:
+        first = first_row_of(days, expert.window_days)
+        scaled, _, _ = scale_window(days, expert.scaling, _NO_INPUTS, first)
+        scaled = replace(scaled, y_level=np.zeros(HOURS), y_scale=1.0)
+        kernel, outcome = None, scaled.scaler.outputs(days, first, days.count - 1)
+        x = hour_inputs(scaled.scaler, days, first, days.count - 1)
+    else:
+        kernel = _fit_like_days(expert.kernel, days)
+        scaled, first = kernel.scaled, days.count - len(kernel.model.x)
+        missed = left_out_errors(kernel.model)
+        blind = scaled.level_of(kernel.model.y - missed)
+        outcome = np.asarray(missed * scaled.y_scale, dtype=np.float64)
+        x = np.concatenate(
+            [hour_inputs(scaled.scaler, days, first, days.count - 1), hours_around(blind)], axis=2
+        )
+    trees = grow_trees(
+        np.ascontiguousarray(x.reshape(-1, x.shape[2])),
+        outcome.reshape(-1),
+        level=np.array([0.5]),
+        settings=expert.trees,
+        seed=expert.seed,
+    )
+    return TreeState(scaled=scaled, trees=trees, kernel=kernel)
+
+
+def _ask(expert: TreeExpert, state: TreeState, days: MarketDays) -> NDArray[np.float64]:
+    """Return 24 prices: what the kernel says, if there is one, and what the trees add."""
+    scaled = state.scaled
+    x = hour_inputs(scaled.scaler, days, days.count, days.count)[0]
+    below = np.zeros(HOURS)
+    if expert.kernel is not None and state.kernel is not None:
+        below = scaled.bounded(scaled.level_of(_like_days(expert.kernel, state.kernel, days)))
+        x = np.concatenate([x, hours_around(below[None])[0]], axis=1)
+    added = ask_trees(state.trees, np.ascontiguousarray(x))[:, 0]
+    return scaled.scaler.prices(days, scaled.bounded(below + added))
 
 
 def _kernel_inputs(

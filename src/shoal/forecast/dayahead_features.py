@@ -148,7 +148,7 @@ class Scaler:
     def inputs(self, days: MarketDays, inputs: Inputs, first_row: int, last_row: int) -> NDArray[np.float64]:
         """Return the rows `first_row` to `last_row`, both included; the day to forecast is row `days.count`."""
         rows = np.arange(first_row, last_row + 1)
-        level = self._level(days, rows)
+        level = self.level(days, rows)
         parts = [
             self._scaled(days.price_per_mwh[rows - lag], level[:, None]) for lag in inputs.price_lag_days
         ]
@@ -173,15 +173,20 @@ class Scaler:
     def outputs(self, days: MarketDays, first_row: int, last_row: int) -> NDArray[np.float64]:
         """Return scaled prices of the days `first_row` to `last_row`, both included and known."""
         rows = np.arange(first_row, last_row + 1)
-        return self._scaled(days.price_per_mwh[rows], self._level(days, rows)[:, None])
+        return self._scaled(days.price_per_mwh[rows], self.level(days, rows)[:, None])
+
+    def lagged(self, days: MarketDays, rows: NDArray[np.int64], lag_days: int) -> NDArray[np.float64]:
+        """Return N x 24 scaled prices of `lag_days` before each row, around the row's own level."""
+        return self._scaled(days.price_per_mwh[rows - lag_days], self.level(days, rows)[:, None])
 
     def prices(self, days: MarketDays, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the prices of the day to forecast from its scaled ones, `z`."""
-        level = self._level(days, np.array([days.count]))[0]
+        level = self.level(days, np.array([days.count]))[0]
         raw = z if self.scaling == "plain" else np.sinh(z)
         return np.asarray(raw * self.price_scale_per_mwh + level)
 
-    def _level(self, days: MarketDays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def level(self, days: MarketDays, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the price around which each row's prices are scaled."""
         if self.scaling != "local":
             return np.full(len(rows), self.price_centre_per_mwh)
         return _week_before(days.price_per_mwh, rows)

@@ -67,6 +67,11 @@ def fit_kernel(
     return KernelModel(x=x, y=y, inverse_scale=inverse, weight=np.asarray(inverse @ y, dtype=np.float32))
 
 
+def left_out_errors(model: KernelModel) -> NDArray[np.float32]:
+    """Return N x H errors, observed less what the model of all other days says of a day (equation 5.12)."""
+    return np.asarray(model.weight / np.diag(model.inverse_scale)[:, None])
+
+
 def predict_kernel(
     recipe: KernelRecipe,
     model: KernelModel,

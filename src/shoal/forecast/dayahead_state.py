@@ -15,23 +15,35 @@ import numpy as np
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.forecast.combine import CombineState
+from shoal.forecast.combine_fit import FitState
 from shoal.forecast.conformal import ConformalState, Spread
 from shoal.forecast.dayahead import DayAheadRecipe, DayAheadState, Pending
-from shoal.forecast.dayahead_experts import KernelState, LearState, NetworkState, Scaled
+from shoal.forecast.dayahead_experts import KernelState, LearState, NetworkState, TreeState
 from shoal.forecast.dayahead_features import Scaler
 from shoal.forecast.dayahead_kernel import KernelModel
+from shoal.forecast.dayahead_scaled import Scaled
 from shoal.forecast.lear import Lasso
 from shoal.forecast.network import Network
+from shoal.forecast.sites_trees import Trees
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _KINDS: Final = {
     kind.__name__: kind
     for kind in (
-        *(CombineState, ConformalState, DayAheadState, KernelModel, KernelState, Lasso, LearState),
-        *(Network, NetworkState, Pending, Scaled, Scaler, Spread),
+        *(
+            CombineState,
+            ConformalState,
+            DayAheadState,
+            FitState,
+            KernelModel,
+            KernelState,
+            Lasso,
+            LearState,
+        ),
+        *(Network, NetworkState, Pending, Scaled, Scaler, Spread, Trees, TreeState),
     )
 }
-_DTYPES: Final = ("<f4", "<f8", "<i8")
+_DTYPES: Final = ("<f4", "<f8", "<i8", "<i2", "|u1")
 
 
 def digest_of(recipe: DayAheadRecipe) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 
 from shoal.domain.errors import CorruptStateError, InvalidInputError
+from shoal.forecast.combine import CombineRecipe
 from shoal.forecast.conformal import ConformalRecipe
 from shoal.forecast.dayahead import (
     MIN_HISTORY_DAYS,
@@ -19,13 +21,15 @@ from shoal.forecast.dayahead import (
     train,
     warm_up,
 )
-from shoal.forecast.dayahead_experts import KernelExpert, LearExpert, NaiveExpert, NetworkExpert
+from shoal.forecast.dayahead_experts import KernelExpert, LearExpert, NaiveExpert, NetworkExpert, TreeExpert
 from shoal.forecast.dayahead_features import Inputs, MarketDays, Scaling, fit_scaler
 from shoal.forecast.dayahead_state import decode_state, encode_state
 from shoal.forecast.network import NetworkRecipe
+from shoal.forecast.sites_trees import TreeSettings
 
 FIRST = date(2020, 1, 1)
 NETWORK = NetworkRecipe(hidden_width=(16, 8), epoch_count=4)
+TREES = TreeSettings(tree_count=12, leaf_count=6, least_rows=10)
 SMALL = DayAheadRecipe(
     experts=(
         LearExpert(name="lear", window_days=56),
@@ -33,8 +37,17 @@ SMALL = DayAheadRecipe(
         NetworkExpert(name="local", scaling="local", network=NETWORK, train_every_days=6, seed=2),
         NetworkExpert(name="plain", scaling="plain", network=NETWORK, train_every_days=6, seed=3),
         KernelExpert(name="like", window_days=56, fit_every_days=3),
+        TreeExpert(name="trees", window_days=42, trees=TREES, grow_every_days=4),
+        TreeExpert(
+            name="trees-like",
+            kernel=KernelExpert(name="below", window_days=42, scaling="local"),
+            trees=TREES,
+            grow_every_days=5,
+            seed=2,
+        ),
         NaiveExpert(name="naive", lag_days=7),
     ),
+    combining=CombineRecipe(neighbour_scale=2.0, fitted_frac=0.5, correction_frac=0.02),
     conforming=ConformalRecipe(level=(0.05, 0.25, 0.5, 0.75, 0.95)),
 )
 
@@ -138,6 +151,8 @@ def test_experts_find_what_the_inputs_tell() -> None:
             NetworkExpert(
                 name="network", network=NetworkRecipe(hidden_width=(48, 24), epoch_count=60), seed=1
             ),
+            TreeExpert(name="trees", trees=replace(TREES, tree_count=100)),
+            TreeExpert(name="trees-like", kernel=KernelExpert(name="below", scaling="local"), trees=TREES),
             NaiveExpert(name="naive", lag_days=7),
         )
     )
@@ -155,6 +170,8 @@ def test_experts_find_what_the_inputs_tell() -> None:
     assert miss["lear"] < 0.35 * miss["naive"]
     assert miss["network"] < 0.6 * miss["naive"]
     assert miss["like"] < 0.7 * miss["naive"]
+    assert miss["trees"] < 0.7 * miss["naive"]
+    assert miss["trees-like"] < 0.7 * miss["naive"]
     assert combined < 0.5 * miss["naive"]
 
 

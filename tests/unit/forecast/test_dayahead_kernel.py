@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shoal.domain.errors import InvalidInputError
-from shoal.forecast.dayahead_kernel import KernelRecipe, fit_kernel, predict_kernel
+from shoal.forecast.dayahead_kernel import KernelRecipe, fit_kernel, left_out_errors, predict_kernel
 
 RECIPE = KernelRecipe(noise_frac=0.05, half_life_days=1e9)
 Numbers = NDArray[np.float32]
@@ -66,3 +66,13 @@ def test_what_does_not_fit_is_refused() -> None:
     x[3, 1] = np.nan
     with pytest.raises(InvalidInputError, match="not finite"):
         fit_kernel(RECIPE, x, y, ages(20))
+
+
+def test_errors_of_days_left_out_are_those_of_fits_without_them() -> None:
+    x, y = samples(40)
+    missed = left_out_errors(fit_kernel(RECIPE, x, y, ages(40)))
+    for left_out in (0, 17, 39):
+        kept = np.arange(40) != left_out
+        model = fit_kernel(RECIPE, x[kept], y[kept], ages(40)[kept])
+        told = predict_kernel(RECIPE, model, NONE, NONE[:, :2], x[left_out : left_out + 1])
+        np.testing.assert_allclose(missed[left_out], y[left_out] - told, atol=2e-3)

@@ -115,7 +115,9 @@ def forecast_prices(
     quantiles = np.empty((len(target_start_ns), len(levels)))
     for day in np.unique(target_day):
         at = target_day == day
-        hour_quantiles, hour_expected = _forecast_day(days, int(day) - days.last_day, levels)
+        hour_quantiles, hour_expected = similar_hours_day(
+            days.price_per_mwh, horizon_days=int(day) - days.last_day, quantile_level=levels
+        )
         quantiles[at] = hour_quantiles[target_hour[at]]
         expected[at] = hour_expected[target_hour[at]]
     return PriceForecast(
@@ -193,11 +195,20 @@ def _by_day(start_ns: NDArray[np.int64], price_per_mwh: NDArray[np.float64], zon
     return _Days(price_per_mwh=mean, last_day=int(day[-1]))
 
 
-def _forecast_day(
-    days: _Days, horizon_days: int, levels: NDArray[np.float64]
+def similar_hours_day(
+    price_per_mwh: NDArray[np.float64], *, horizon_days: int, quantile_level: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return 24 x Q quantiles and 24 means of the local day `horizon_days` after the last one."""
-    price = days.price_per_mwh
+    """Return 24 x Q quantiles and 24 means of the local day `horizon_days` after the last one.
+
+    Args:
+        price_per_mwh: D x 24 prices of consecutive local days, NaN where absent; the newest 98 are read.
+        horizon_days: How many days after the last one; 0 is that day itself, known in part.
+        quantile_level: Q levels, ascending, between 0 and 1.
+
+    Raises:
+        InvalidInputError: ``history`` when there are too few days to have missed any: 3 and the horizon.
+    """
+    levels, price = quantile_level, price_per_mwh[-(_PROFILE_DAYS + _BACKTEST_DAYS + MAX_HORIZON_DAYS) :]
     if horizon_days == 0:  # the rest of a day that is known in part: its own hours are no similar hours
         price, horizon_days = price[:-1], 1
     recent = price[-_PROFILE_DAYS:]

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from shoal.bidding.strategy import Setting, Strategy
 from shoal.bidding.strategy_markov import MarkovStrategy
+from shoal.bidding.strategy_outlook import OutlookStrategy
 from shoal.bidding.strategy_schedules import ScheduleStrategy, lagged, shape, top_and_bottom
 from shoal.domain.errors import UnknownIdError
 
 STRATEGIES: Final[dict[str, Callable[[Setting], Strategy[Any]]]] = {
+    "outlook": lambda setting: OutlookStrategy(setting=setting),
     "markov": lambda setting: MarkovStrategy(setting=setting),
     "shape": lambda setting: ScheduleStrategy(setting=setting, guess=shape),
     "backcast": lambda setting: ScheduleStrategy(setting=setting, guess=lagged(1)),

@@ -39,6 +39,7 @@ _TELL_FRAC = 1e-8
 # A bound that misses by less than this share holds: solvers bear with more.
 _ROUNDING_FRAC = 1e-12
 _HALVINGS = 60
+_LET_OUT_FRACS = (1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10)
 _UNITS = {"energy_floor": "kWh", "energy_ceiling": "kWh", "discharge_budget": "kWh"}
 _SAYS = {
     "energy_floor": "at least {:.6g} kWh stored",
@@ -214,7 +215,7 @@ def _granted(
     if abs(nearest - asked) <= _ROUNDING_FRAC * _size(storage, kind):
         nearest = asked
     if not np.isfinite(agreed.budget_kwh):
-        return nearest
+        return _held_to_rounding(storage, interval_h, agreed, kind, row, nearest)
     name = Wish(name="", kind=kind, values=())
     if can_be_held(storage, interval_h, _tightened(agreed, name, row, nearest), slack_frac=_ROUNDING_FRAC):
         return nearest
@@ -228,6 +229,20 @@ def _granted(
         else:
             refused = middle
     return held
+
+
+def _held_to_rounding(
+    storage: Storage, interval_h: float, agreed: Limits, kind: WishKind, row: int, bound: float
+) -> float:
+    """Return a bound at the edge of what can be achieved, let out by as little as makes it hold after rounding."""
+    wish = Wish(name="", kind=kind, values=())
+    signs = (-1.0,) if kind.endswith("floor") else (1.0,) if kind.endswith("ceiling") else (-1.0, 1.0)
+    for frac in (0.0, *_LET_OUT_FRACS):
+        for sign in signs:
+            out = bound + sign * frac * _size(storage, kind)
+            if reachable_energy(storage, interval_h, _tightened(agreed, wish, row, out)) is not None:
+                return out
+    return _held(storage, interval_h, agreed, kind, row)
 
 
 def _size(storage: Storage, kind: WishKind) -> float:

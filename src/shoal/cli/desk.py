@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import typer
 
 from shoal.cli.cycle_stores import By, Stores, open_stores, speaker
+from shoal.cli.desk_clock import plant_now_ns
+from shoal.cli.desk_money import disputes, money
 from shoal.cli.desk_story import bid_line, print_story, story_of
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="See bids and have a say in them.", no_args_is_help=True, rich_markup_mode=None)
 
 EVER_NS: Final = 2**62
+
+app.command(short_help="Print where the money of a delivered day went.")(money)
+app.command(short_help="List what a market settled otherwise than the plant.")(disputes)
 
 Key: TypeAlias = Annotated[str, typer.Argument(metavar="KEY", help="The idempotency key of a bid.")]
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="RESOURCE", help="The resource.")]
@@ -89,7 +94,7 @@ def show(
 ) -> None:
     """Print what was known, what was tried and decided and why, every step, the receipt and the award of a bid."""
     stores = open_stores(config, set_)
-    story = story_of(stores, key, now_ns=time.time_ns())
+    story = story_of(stores, key)
     if as_json:
         print_json(story)
     else:
@@ -134,7 +139,7 @@ def mode(
             mode=held.mode if to is None else to.value,
             four_eyes=held.four_eyes if four_eyes is None else four_eyes,
             by=speaker(by),
-            at_ns=time.time_ns(),
+            at_ns=plant_now_ns(stores, config, set_),
             reason=reason,
         )
         stores.consents.say(
@@ -158,7 +163,9 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Let a bid go; what is approved is its content as it is now."""
-    _say_of_bid(open_stores(config, set_), key, approved=True, reason=reason, by=by, as_json=as_json)
+    stores = open_stores(config, set_)
+    now_ns = plant_now_ns(stores, config, set_)
+    _say_of_bid(stores, key, approved=True, reason=reason, by=by, now_ns=now_ns, as_json=as_json)
 
 
 @app.command(short_help="Hold a bid back.")
@@ -171,7 +178,9 @@ def refuse(
     as_json: AsJson = False,
 ) -> None:
     """Hold a bid back; the plant withdraws it at its next turn."""
-    _say_of_bid(open_stores(config, set_), key, approved=False, reason=reason, by=by, as_json=as_json)
+    stores = open_stores(config, set_)
+    now_ns = plant_now_ns(stores, config, set_)
+    _say_of_bid(stores, key, approved=False, reason=reason, by=by, now_ns=now_ns, as_json=as_json)
 
 
 @app.command(short_help="Offer something by hand.")
@@ -203,7 +212,7 @@ def manual(
     stores = open_stores(config, set_)
     _check_resource(stores, resource, new=new)
     written = read_manual(_content(file), name=str(file))
-    market, now_ns = market_module(written.market_id), time.time_ns()
+    market, now_ns = market_module(written.market_id), plant_now_ns(stores, config, set_)
     made = manual_bid(written, market, resource_id=resource, by=speaker(by), at_ns=now_ns, reason=reason)
     others = stores.cycles.bids(resource_id=resource, market_id=written.market_id)
     check_manual(
@@ -242,7 +251,11 @@ def withdraw(
     if found.withdrawn:
         raise InvalidInputError(field="manual_id", value=manual_id, fix=f"{found.by} took it back already")
     taken = msgspec.structs.replace(
-        found, withdrawn=True, by=speaker(by), at_ns=time.time_ns(), reason=reason or found.reason
+        found,
+        withdrawn=True,
+        by=speaker(by),
+        at_ns=plant_now_ns(stores, config, set_),
+        reason=reason or found.reason,
     )
     stores.consents.say(
         "manual",
@@ -317,7 +330,14 @@ def _mode(stores: Stores, resource: str) -> ModeSet:
 
 
 def _say_of_bid(
-    stores: Stores, key: str, *, approved: bool, reason: str, by: str | None, as_json: bool
+    stores: Stores,
+    key: str,
+    *,
+    approved: bool,
+    reason: str,
+    by: str | None,
+    now_ns: int,
+    as_json: bool,
 ) -> None:
     import msgspec
 
@@ -336,7 +356,7 @@ def _say_of_bid(
         content_digest=record.content_digest,
         approved=approved,
         by=speaker(by),
-        at_ns=time.time_ns(),
+        at_ns=now_ns,
         reason=reason,
     )
     stores.consents.say(

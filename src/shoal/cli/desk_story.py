@@ -35,7 +35,7 @@ def bid_line(record: MarketBidRecord) -> dict[str, Any]:
     }
 
 
-def story_of(stores: Stores, key: str, *, now_ns: int) -> dict[str, Any]:
+def story_of(stores: Stores, key: str) -> dict[str, Any]:
     """Return all that is kept about a bid.
 
     Raises:

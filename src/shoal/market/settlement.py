@@ -7,17 +7,44 @@ other line as it was.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
 from typing import Final
 
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, Interval, iso
 from shoal.market.awards import Delivered, LineKind, MarketAward, Settlement, SettlementLine
-from shoal.market.calendar import inside
+from shoal.market.calendar import day_bounds_ns, inside, local_ns
 from shoal.market.clearing import checked_price
-from shoal.market.contract import MarketRules, Prices
+from shoal.market.contract import MarketRules, Prices, SettlementRunRule
 
 _CENTS: Final = 100
+_ISSUED_AT: Final = time(18)
+"""Markets say on which day a run is issued, not when: taken to be the early evening, market time."""
+_SATURDAY: Final = 5
+
+
+def settlement_intervals(rules: MarketRules, day: date) -> tuple[Interval, ...]:
+    """Return the settlement intervals of a delivery day: those of which meters are read."""
+    bounds_ns = day_bounds_ns(rules.zone, rules.day_start, day, rules.settlement_ns).tolist()
+    return tuple(
+        Interval(start_ns=start_ns, end_ns=end_ns) for start_ns, end_ns in itertools.pairwise(bounds_ns)
+    )
+
+
+def run_due_ns(rules: MarketRules, run: SettlementRunRule, day: date) -> int:
+    """Return the instant at which a run of a delivery day is issued, never before the day is over.
+
+    Working days are Monday to Friday: public holidays are left to who knows them.
+    """
+    issued = day + timedelta(days=0 if run.working else run.after_days)
+    left_count = run.after_days if run.working else 0
+    while left_count > 0:
+        issued += timedelta(days=1)
+        left_count -= issued.weekday() < _SATURDAY
+    end_ns = int(day_bounds_ns(rules.zone, rules.day_start, day, rules.settlement_ns)[-1])
+    return max(local_ns(rules.zone, issued, _ISSUED_AT), end_ns)
 
 
 def price_cents_per_mwh(prices: Prices, product: str, start_ns: int) -> int:
@@ -229,7 +256,7 @@ def settled(
         issued_ns=issued_ns,
         currency=rules.currency,
         lines=ordered,
-        changed=_changed(() if previous is None else previous.lines, ordered),
+        changed=changed_intervals(() if previous is None else previous.lines, ordered),
         amount=sum(each.amount for each in ordered),
     )
 
@@ -238,10 +265,16 @@ def _interval(each: SettlementLine) -> Interval:
     return Interval(start_ns=each.start_ns, end_ns=each.end_ns)
 
 
-def _changed(old: Iterable[SettlementLine], new: Iterable[SettlementLine]) -> tuple[Interval, ...]:
-    """Return the intervals of which a line differs."""
+def changed_intervals(old: Iterable[SettlementLine], new: Iterable[SettlementLine]) -> tuple[Interval, ...]:
+    """Return the intervals of which a line differs, in order."""
     before, after = _by_interval(old), _by_interval(new)
     return tuple(sorted(each for each in before.keys() | after.keys() if before.get(each) != after.get(each)))
+
+
+def amounts_by_interval(lines: Iterable[SettlementLine]) -> dict[Interval, int]:
+    """Return what each interval comes to, 1e-8 currency units, in order."""
+    found = {at: sum(each.amount for each in here) for at, here in _by_interval(lines).items()}
+    return dict(sorted(found.items()))
 
 
 def _by_interval(lines: Iterable[SettlementLine]) -> Mapping[Interval, list[SettlementLine]]:

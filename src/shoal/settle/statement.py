@@ -159,19 +159,46 @@ def share_among_sites(amount: int, weight_wh: NDArray[np.int64]) -> NDArray[np.i
         )
     if abs(amount) > np.iinfo(np.int64).max:
         raise InvalidInputError(field="amount", value=amount, fix="stay within 64 bits")
-    # Python's integers: an amount times a weight outgrows int64.
-    weights: list[int] = weight_wh.tolist()
+    size = abs(amount)
+    split = _fast_split(size, weight_wh)
+    if split is None:
+        split = _split(size, weight_wh.tolist())
+    return -split if amount < 0 else split
+
+
+def _fast_split(size: int, weight_wh: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return what `_split` returns, None where products could outgrow 64 bits.
+
+    With ``size = whole x total + rest`` a share is ``whole x weight + rest x weight / total``: both parts are small.
+    """
+    weight_wh = weight_wh.astype(np.int64, copy=False)
+    most_wh = int(weight_wh.max())
+    if most_wh == 0:
+        weight_wh, most_wh = np.ones_like(weight_wh), 1
+    if most_wh * len(weight_wh) > np.iinfo(np.int64).max:
+        return None
+    total = int(weight_wh.sum())
+    whole, rest = divmod(size, total)
+    if rest * most_wh > np.iinfo(np.int64).max:
+        return None
+    split, remainder = np.divmod(rest * weight_wh, total)
+    split += whole * weight_wh
+    left = size - int(split.sum())
+    split[np.argsort(-remainder, kind="stable")[:left]] += 1
+    return split
+
+
+def _split(size: int, weights: list[int]) -> NDArray[np.int64]:
+    """Return a split by largest remainders in Python's integers, which an amount times a weight does not outgrow."""
     total = sum(weights)
     if total == 0:
         weights, total = [1] * len(weights), len(weights)
-    size = abs(amount)
     shares = [size * weight // total for weight in weights]
     remainder = [size * weight % total for weight in weights]
     left = size - sum(shares)
     for row in sorted(range(len(shares)), key=lambda row: (-remainder[row], row))[:left]:
         shares[row] += 1
-    split = np.array(shares, dtype=np.int64)
-    return -split if amount < 0 else split
+    return np.array(shares, dtype=np.int64)
 
 
 def split_revenue(

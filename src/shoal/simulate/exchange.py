@@ -4,7 +4,7 @@ The doors are those that `shoal.connect.exchange_http` knows; beside them ``GET 
 `ExchangeSummary`), ``GET /market`` (products and the next gates) and ``GET /healthz``. Gates close by the market's
 clock at the instant when the whole of a bid has arrived. What goes wrong is drawn from the seed: slow ways, errors
 before and after the request took effect, answers that never come, refusals out of the blue, outages, corrected prices
-and awards.
+and awards. It settles what was metered when its runs are due, and again when something was corrected.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 
 from shoal.domain.clock import Clock
 from shoal.domain.errors import InvalidInputError
 from shoal.market.bids import MarketBid
-from shoal.market.contract import Market
+from shoal.market.contract import Market, RejectedBid
+from shoal.market.metering import MeterReport
 from shoal.simulate import draws
 from shoal.simulate.doors import RefusalError, Tokens, add_refusals, json_answer, submitted
 from shoal.simulate.exchange_book import ExchangeBook, Participant
+from shoal.simulate.exchange_settling import SettlingRules
 from shoal.simulate.exchange_tape import Corrections, Publisher, Tape
 
 
@@ -63,6 +66,7 @@ class ExchangeFaults:
 
 _MAX_KEY: Final = 300
 _MAX_BODY_BYTES: Final = 4_000_000
+_METER_STATUS: Final = {"resource_unknown": 403, "not_the_meter": 403, "revision": 409}
 _SLOW, _REFUSED, _UNKNOWN, _LOST, _BUSY = range(5)
 
 
@@ -77,6 +81,7 @@ def create_exchange(
     since_ns: int,
     faults: ExchangeFaults | None = None,
     corrections: Corrections | None = None,
+    settling: SettlingRules | None = None,
 ) -> FastAPI:
     """Return the market's application; `app.state.book` is its `ExchangeBook`, closed when the server stops.
 
@@ -84,15 +89,18 @@ def create_exchange(
         market: The rules.
         clock: Time, real or simulated.
         store: The SQLite file of the book.
-        tokens: The participant by bearer token.
+        tokens: The participant, or metering agent, by bearer token.
         resources: Who may bid.
         tapes: Prices.
         since_ns: From which gate on each resource is expected to bid (the first start's value is kept).
         faults: What goes wrong; nothing by default.
-        corrections: How prices are corrected; not at all by default.
+        corrections: How prices and awards are corrected; not at all by default.
+        settling: When runs of the settlement are issued; as the market's calendar says by default.
     """
     publisher = Publisher(list(tapes), corrections or Corrections())
-    book = ExchangeBook(market, path=store, resources=resources, publisher=publisher, since_ns=since_ns)
+    book = ExchangeBook(
+        market, path=store, resources=resources, publisher=publisher, since_ns=since_ns, settling=settling
+    )
     doors = _Doors(market, clock, book, publisher, Tokens(tokens), faults or ExchangeFaults())
 
     @asynccontextmanager
@@ -107,6 +115,9 @@ def create_exchange(
     app.add_api_route("/standing", doors.standing, methods=["GET"])
     app.add_api_route("/awards", doors.awards, methods=["GET"])
     app.add_api_route("/prices", doors.prices, methods=["GET"])
+    app.add_api_route("/meters", doors.take_meters, methods=["POST"])
+    app.add_api_route("/meters", doors.meters, methods=["GET"])
+    app.add_api_route("/settlements", doors.settlements, methods=["GET"])
     app.add_api_route("/market", doors.rules, methods=["GET"])
     app.add_api_route("/summary", doors.summary, methods=["GET"])
     app.add_api_route("/healthz", doors.health, methods=["GET"])
@@ -195,6 +206,34 @@ class _Doors:
         except InvalidInputError as error:
             raise RefusalError(400, error.field, str(error)) from error
         return await self._answer(found, drawn)
+
+    async def take_meters(self, request: Request) -> Response:
+        """Take readings of meters."""
+        participant, drawn = await self._let_in(request)
+        body = await request.body()
+        if len(body) > _MAX_BODY_BYTES:
+            raise RefusalError(413, "too_large", f"a report has at most {_MAX_BODY_BYTES} bytes")
+        try:
+            report = msgspec.json.decode(body, type=MeterReport)
+        except msgspec.DecodeError as error:
+            raise RefusalError(400, "malformed", str(error)) from error
+        now_ns = self._clock.now_ns()
+        taken = self._book.take_meters(report, participant=participant, received_ns=now_ns)
+        if isinstance(taken, RejectedBid):
+            status = _METER_STATUS.get(taken.reason, 400)
+            return await self._answer({"reason": taken.reason, "detail": taken.detail}, drawn, status=status)
+        return await self._answer(taken, drawn)
+
+    async def meters(self, request: Request, resource_id: str, delivery_date: str) -> Response:
+        """Read back the readings that count."""
+        _, drawn = await self._let_in(request)
+        return await self._answer(self._book.meters(resource_id, delivery_date), drawn)
+
+    async def settlements(self, request: Request, resource_id: str, delivery_date: str) -> Response:
+        """Read every version of a settlement."""
+        _, drawn = await self._let_in(request)
+        now_ns = self._clock.now_ns()
+        return await self._answer(self._book.settlements(resource_id, delivery_date, now_ns=now_ns), drawn)
 
     async def rules(self, request: Request) -> Response:
         """Read the products and the next gates."""

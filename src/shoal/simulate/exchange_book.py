@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,10 +18,15 @@ import msgspec
 
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import Interval
-from shoal.market.awards import AwardedQuantity, MarketAward, MarketReceipt
-from shoal.market.bids import BandOffer, Blocks, LoadTarget, MarketBid, Offer, Orders
+from shoal.market.awards import AwardedQuantity, MarketAward, MarketReceipt, Settlement
+from shoal.market.bids import MarketBid
+from shoal.market.checks import rejected
 from shoal.market.contract import Gate, Market, RejectedBid
+from shoal.market.metering import MeterReading, MeterReceipt, MeterReport
 from shoal.market.standing import in_force
+from shoal.simulate.exchange_answers import busy_answer, lists, refused
+from shoal.simulate.exchange_meters import MeterBook, transaction
+from shoal.simulate.exchange_settling import SettledDay, Settler, SettlingRules
 from shoal.simulate.exchange_tape import Publisher
 
 Arrival: TypeAlias = Literal["accepted", "rejected", "late", "duplicate", "repeated", "conflicting"]
@@ -47,12 +51,21 @@ CREATE TABLE IF NOT EXISTS awards (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participant:
-    """A resource that may bid: its price location, who answers for it, and the product whose gates it has to meet."""
+    """A resource that may bid.
+
+    Attributes:
+        resource_id: Its name.
+        settlement_point: Its price location.
+        participant: Who answers for it.
+        product: The product whose gates it has to meet.
+        metering_agent: Who alone may say what it delivered; empty when that is the participant.
+    """
 
     resource_id: str
     settlement_point: str
     participant: str
     product: str
+    metering_agent: str = ""
 
 
 class GateAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +80,10 @@ class GateAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExchangeSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The market's own account since `since_ns`; the six kinds of arrival sum to `bids_received`."""
+    """The market's own account since `since_ns`; the six kinds of arrival sum to `bids_received`.
+
+    `settled` has the newest version of each resource's day, `settled_amount` their sum in 1e-8 currency units.
+    """
 
     market_id: str
     now_ns: int
@@ -84,6 +100,10 @@ class ExchangeSummary(msgspec.Struct, frozen=True, kw_only=True):
     bids_conflicting: int
     refusals: dict[str, int]
     missed: tuple[GateAccount, ...]
+    readings_taken: int = 0
+    settlements_issued: int = 0
+    settled_amount: int = 0
+    settled: tuple[SettledDay, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,6 +124,7 @@ class ExchangeBook:
         resources: Who may bid.
         publisher: Its prices.
         since_ns: From which gate on each resource is expected to bid; kept from the first start on.
+        settling: When runs of the settlement are issued; as the market's calendar says when None.
     """
 
     def __init__(
@@ -114,6 +135,7 @@ class ExchangeBook:
         resources: Sequence[Participant],
         publisher: Publisher,
         since_ns: int,
+        settling: SettlingRules | None = None,
     ) -> None:
         self._market = market
         self._publisher = publisher
@@ -127,6 +149,15 @@ class ExchangeBook:
         kept = self._db.execute("SELECT value FROM meta WHERE name = 'since_ns'").fetchone()
         self.since_ns: Final = int(kept[0])
         self._days: dict[tuple[str, str], _Day] = {}
+        self._meters = MeterBook(self._db, market)
+        self._settler = Settler(
+            market,
+            self._db,
+            publisher=publisher,
+            meters=self._meters,
+            award_at=self._award_at,
+            rules=settling or SettlingRules(),
+        )
 
     # ── bids ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,7 +176,7 @@ class ExchangeBook:
             busy: Whether the market refuses it for reasons of its own.
         """
         body = msgspec.json.encode(bid)
-        with self._transaction():
+        with transaction(self._db):
             known = self._db.execute(
                 "SELECT body, receipt FROM bids WHERE participant = ? AND idempotency_key = ?",
                 (participant, bid.idempotency_key),
@@ -154,7 +185,7 @@ class ExchangeBook:
                 receipt = msgspec.json.decode(known[1], type=MarketReceipt)
                 if known[0] != body:
                     self._note(bid, participant, received_ns, "conflicting", "key_conflict")
-                    return _refusal(
+                    return refused(
                         bid,
                         received_ns,
                         "key_conflict",
@@ -166,7 +197,9 @@ class ExchangeBook:
                 self._note(bid, participant, received_ns, "repeated" if idempotent else "duplicate", "")
                 return receipt
             arrival, refusal = (
-                ("rejected", _busy(bid, received_ns)) if busy else self._judge(bid, participant, received_ns)
+                ("rejected", busy_answer(bid, received_ns))
+                if busy
+                else self._judge(bid, participant, received_ns)
             )
             number = self._note(
                 bid, participant, received_ns, arrival, "" if refusal is None else refusal.reason
@@ -237,7 +270,7 @@ class ExchangeBook:
             published_ns=now_ns,
             quantities=quantities,
         )
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO awards VALUES (?, ?, ?, ?)",
                 (resource_id, delivery_date, award.version, msgspec.json.encode(award)),
@@ -263,7 +296,71 @@ class ExchangeBook:
                     to_ns=int(bounds[-1]),
                     now_ns=now_ns,
                 )
-        return self._market.clear(whole, prices, bid_id="", published_ns=now_ns).quantities
+        cleared = self._market.clear(whole, prices, bid_id="", published_ns=now_ns).quantities
+        return self._corrected(resource_id, whole.settlement_point, cleared, now_ns=now_ns)
+
+    def _corrected(
+        self, resource_id: str, point: str, cleared: Sequence[AwardedQuantity], *, now_ns: int
+    ) -> tuple[AwardedQuantity, ...]:
+        """Return what is out of an award by now, its corrections included."""
+        found = []
+        for product in dict.fromkeys(one.product for one in cleared):
+            rows = [one for one in cleared if one.product == product]
+            left = self._publisher.award_left_frac(resource_id, product, [one.start_ns for one in rows])
+            notified = self._market.product(product).settled_by == "notified"
+            for one, left_frac in zip(rows, left, strict=True):
+                out_ns = None if notified else self._publisher.first_ns(product, point, one.start_ns)
+                if out_ns is None:  # what is not awarded by its price is when its gate closes
+                    covers = Interval(start_ns=one.start_ns, end_ns=one.end_ns)
+                    out_ns = self._market.closes_ns(product, covers)
+                if out_ns > now_ns:
+                    continue
+                over = left_frac < 1.0 and out_ns + self._publisher.award_after_ns <= now_ns
+                found.append(
+                    msgspec.structs.replace(one, power_w=int(one.power_w * left_frac)) if over else one
+                )
+        return tuple(found)
+
+    def _award_at(self, resource_id: str, delivery_date: str, at_ns: int) -> MarketAward | None:
+        """Return the award as it was at an instant; None when nothing was bid and nothing metered."""
+        quantities = self._awarded(resource_id, delivery_date, now_ns=at_ns)
+        if quantities is None and not self._meters.has(resource_id, delivery_date):
+            return None
+        return MarketAward(
+            resource_id=resource_id,
+            market_id=self._market.rules.market_id,
+            settlement_point=self._resources[resource_id].settlement_point,
+            delivery_date=delivery_date,
+            bid_id=self._day(resource_id, delivery_date).bid_id,
+            version=1,
+            published_ns=at_ns,
+            quantities=quantities or (),
+        )
+
+    # ── meters and settlement ───────────────────────────────────────────────────────────────────────────────
+
+    def take_meters(
+        self, report: MeterReport, *, participant: str, received_ns: int
+    ) -> MeterReceipt | RejectedBid:
+        """Take readings, or say why not."""
+        resource = self._resources.get(report.resource_id)
+        if resource is None or participant not in {resource.participant, resource.metering_agent}:
+            fix = f"register it for {participant!r}"
+            return rejected("resource_unknown", "resource_id", report.resource_id, fix)
+        if resource.metering_agent and participant != resource.metering_agent:
+            fix = f"{resource.metering_agent!r} reads its meters"
+            return rejected("not_the_meter", "resource_id", report.resource_id, fix)
+        return self._meters.take(report, received_ns=received_ns)
+
+    def meters(self, resource_id: str, delivery_date: str) -> list[MeterReading]:
+        """Return the readings of a day that count, in order."""
+        return self._meters.readings(resource_id, delivery_date)
+
+    def settlements(self, resource_id: str, delivery_date: str, *, now_ns: int) -> list[Settlement]:
+        """Return every version of a day's settlement so far, the newest last; what is due is issued."""
+        if resource_id not in self._resources:
+            return []
+        return self._settler.versions(resource_id, delivery_date, now_ns=now_ns)
 
     # ── account ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -281,6 +378,7 @@ class ExchangeBook:
             for day, gate in self._gates_passed(resource, now_ns)
         ]
         missed = tuple(gate for gate in gates if not gate.stood)
+        settled = self._settled(now_ns)
         return ExchangeSummary(
             market_id=self._market.rules.market_id,
             now_ns=now_ns,
@@ -297,7 +395,24 @@ class ExchangeBook:
             bids_conflicting=counts.get("conflicting", 0),
             refusals=refusals,
             missed=missed,
+            readings_taken=self._meters.taken(),
+            settlements_issued=sum(one.version for one in settled),
+            settled_amount=sum(one.amount for one in settled),
+            settled=settled,
         )
+
+    def _settled(self, now_ns: int) -> tuple[SettledDay, ...]:
+        """Return the newest settlement of each resource's day that has one."""
+        known = self._db.execute(
+            "SELECT resource_id, delivery_date FROM bids WHERE state = 'accepted' "
+            "UNION SELECT resource_id, delivery_date FROM readings ORDER BY 1, 2"
+        ).fetchall()
+        found = []
+        for resource_id, day in known:
+            versions = self.settlements(resource_id, day, now_ns=now_ns)
+            if versions:
+                found.append(SettledDay.of(versions[-1]))
+        return tuple(found)
 
     def close(self) -> None:
         """Close the file."""
@@ -322,7 +437,7 @@ class ExchangeBook:
             bid for at_ns, bid in self._day(resource.resource_id, day).accepted if at_ns < gate.closes_ns
         ]
         stood = any(
-            gate.kind != "interval" or any(_lists(offer, gate.covers) for offer in bid.offers)
+            gate.kind != "interval" or any(lists(offer, gate.covers) for offer in bid.offers)
             for bid in before
         )
         return GateAccount(
@@ -359,29 +474,27 @@ class ExchangeBook:
         resource = self._resources.get(bid.resource_id)
         if resource is None or resource.participant != participant:
             fix = f"register it for {participant!r}"
-            return "rejected", _refusal(
+            return "rejected", refused(
                 bid, received_ns, "resource_unknown", "resource_id", bid.resource_id, fix
             )
         if bid.settlement_point != resource.settlement_point:
             fix = f"use {resource.settlement_point!r}"
-            return "rejected", _refusal(
+            return "rejected", refused(
                 bid, received_ns, "settlement_point", "settlement_point", bid.settlement_point, fix
             )
         standing = self._day(bid.resource_id, bid.delivery_date).whole
         if standing is not None and bid.revision <= standing.revision:
             fix = f"revision {standing.revision} stands; give a higher one"
-            return "duplicate", _refusal(
-                bid, received_ns, "duplicate_bid", "revision", str(bid.revision), fix
-            )
+            return "duplicate", refused(bid, received_ns, "duplicate_bid", "revision", str(bid.revision), fix)
         try:
             outcome = self._market.validate(bid, received_ns=received_ns, standing=standing)
         except InvalidInputError as error:
-            return "rejected", _refusal(
+            return "rejected", refused(
                 bid, received_ns, "malformed", error.field, str(error.value), error.fix
             )
         if isinstance(outcome, RejectedBid):
             arrival: Arrival = "late" if outcome.reason == "gate_closed" else "rejected"
-            return arrival, _refusal(
+            return arrival, refused(
                 bid, received_ns, outcome.reason, outcome.field, outcome.value, outcome.fix
             )
         return "accepted", None
@@ -403,55 +516,3 @@ class ExchangeBook:
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-
-def _refusal(
-    bid: MarketBid, received_ns: int, reason: str, field: str, value: str, fix: str
-) -> MarketReceipt:
-    return MarketReceipt(
-        idempotency_key=bid.idempotency_key,
-        bid_id="",
-        state="rejected",
-        received_ns=received_ns,
-        reason=reason,
-        field=field,
-        value=value,
-        fix=fix,
-    )
-
-
-def _busy(bid: MarketBid, received_ns: int) -> MarketReceipt:
-    return _refusal(
-        bid,
-        received_ns,
-        "market_busy",
-        "idempotency_key",
-        bid.idempotency_key,
-        "send it again under a new key",
-    )
-
-
-def _lists(offer: Offer, covers: Interval) -> bool:
-    """Whether an offer lists an interval."""
-    if isinstance(offer, Orders):
-        return any(
-            order.start_ns < covers.end_ns and covers.start_ns < order.end_ns for order in offer.orders
-        )
-    if isinstance(offer, Blocks):
-        parts = [part for block in offer.blocks for part in block.intervals]
-        return any(part.start_ns < covers.end_ns and covers.start_ns < part.end_ns for part in parts)
-    intervals: Sequence[BandOffer | LoadTarget] | Sequence[object] = offer.intervals
-    return any(
-        one.start_ns < covers.end_ns and covers.start_ns < one.end_ns  # type: ignore[attr-defined]
-        for one in intervals
-    )

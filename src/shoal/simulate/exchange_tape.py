@@ -23,18 +23,24 @@ _BY: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """How prices are corrected after they came out.
+    """How prices and awards are corrected after they came out.
 
     Attributes:
         share_frac: Of the intervals.
         spread_frac: A correction is at most this share of the price, either way.
         after_s: How long after the first publication, in the market's time.
+        award_share_frac: Of what is awarded, interval by interval, whatever becomes of the price.
+        award_spread_frac: A correction takes away at most this share of the power.
+        award_after_s: How long after the award, in the market's time.
         seed: The same seed corrects the same intervals.
     """
 
     share_frac: float = 0.0
     spread_frac: float = 0.1
     after_s: float = 1_800.0
+    award_share_frac: float = 0.0
+    award_spread_frac: float = 0.5
+    award_after_s: float = 600.0
     seed: int = 0
 
 
@@ -124,14 +130,45 @@ class Publisher:
                     )
         return found
 
+    def first_ns(self, product: str, settlement_point: str, start_ns: int) -> int | None:
+        """Return when the price of an interval came out first; None without one."""
+        tape = self._tapes.get((product, settlement_point))
+        row = 0 if tape is None else int(np.searchsorted(tape.start_ns, start_ns))
+        if tape is None or row == len(tape.start_ns) or int(tape.start_ns[row]) != start_ns:
+            return None
+        return int(tape.published_ns[row])
+
+    def award_left_frac(self, resource_id: str, product: str, starts_ns: list[int]) -> list[float]:
+        """Return the share of an award that its correction leaves in each interval; 1 where there is none."""
+        rules = self._corrections
+        if rules.award_share_frac <= 0:
+            return [1.0] * len(starts_ns)
+        names = [f"{resource_id}/{product}/{start}" for start in starts_ns]
+        key = draws.keys(names, rules.seed, "award corrections")
+        left = 1.0 - draws.uniform(key, _BY) * rules.award_spread_frac
+        corrected = draws.uniform(key, _WHETHER) < rules.award_share_frac
+        found: list[float] = np.where(corrected, left, 1.0).tolist()
+        return found
+
+    @property
+    def award_after_ns(self) -> int:
+        """How long after an award its correction comes."""
+        return int(self._corrections.award_after_s * NS_PER_S)
+
     def at(
         self, product: str, settlement_point: str, *, from_ns: int, to_ns: int, now_ns: int
     ) -> dict[int, float]:
         """Return the price in force at an instant by the start of each interval that is published."""
-        every = self.published(
-            product, settlement_point, from_ns=from_ns, to_ns=to_ns, since_ns=0, now_ns=now_ns
-        )
-        return {one.start_ns: one.price_per_mwh for one in every}  # a correction comes after what it corrects
+        tape = self._tapes.get((product, settlement_point))
+        if tape is None:
+            return {}
+        price, corrected_ns = self._corrected[product, settlement_point]
+        first, last = np.searchsorted(tape.start_ns, [from_ns, to_ns])
+        rows = np.arange(int(first), int(last))
+        rows = rows[tape.published_ns[rows] <= now_ns]
+        over = (corrected_ns[rows] != 0) & (corrected_ns[rows] <= now_ns)
+        value = np.where(over, price[rows], tape.price_per_mwh[rows])
+        return dict(zip(tape.start_ns[rows].tolist(), value.tolist(), strict=True))
 
 
 def _corrected(tape: Tape, rules: Corrections) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -8,25 +8,29 @@ from pathlib import Path
 
 import uvicorn
 
-from shoal.market.ercot import ERCOT_DAY_AHEAD
-from shoal.simulate.market import create_app
-from shoal.simulate.market_book import RegisteredResource
+from shoal.cli.roles.market import real_tape
+from shoal.market.registry import market_module
+from shoal.simulate.exchange import create_exchange
+from shoal.simulate.exchange_book import Participant
 from tests.integration.simulate.clocks import HandClock
 
-RESOURCES = (
-    RegisteredResource(resource_id="bess-1", settlement_point="HB_NORTH", participant="shoal"),
-    RegisteredResource(resource_id="vpp-1", settlement_point="LZ_NORTH", participant="shoal"),
+MARKET = market_module("ercot-da")
+RESOURCES = tuple(
+    Participant(resource_id=resource_id, settlement_point=point, participant="shoal", product="day-ahead")
+    for resource_id, point in (("bess-1", "HB_NORTH"), ("vpp-1", "LZ_NORTH"))
 )
+TAPES = tuple(real_tape(MARKET, resource.settlement_point) for resource in RESOURCES)
 TOKENS = {"token-of-shoal": "shoal", "token-of-other": "other"}
-SINCE_NS = ERCOT_DAY_AHEAD.gate_ns(date(2021, 7, 2))
+SINCE_NS = MARKET.gates("day-ahead", date(2021, 7, 2))[0].closes_ns
 
 if __name__ == "__main__":
-    app = create_app(
-        ERCOT_DAY_AHEAD,
+    app = create_exchange(
+        MARKET,
         HandClock(int(sys.argv[3])),
         store=Path(sys.argv[1]),
         tokens=TOKENS,
         resources=RESOURCES,
+        tapes=TAPES,
         since_ns=SINCE_NS,
     )
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="critical")

@@ -12,53 +12,15 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Engine, Index, Integer, MetaData, String, Table, Text, select
+from sqlalchemy import Engine, select
 
-from shoal.domain.errors import CorruptStateError, UnknownIdError
+from shoal.domain.errors import CorruptStateError, UnavailableError, UnknownIdError
 from shoal.forecast.champion import Contest
 from shoal.forecast.protocol import Model, decode_model, encode_model
 from shoal.store.database import insert_into, reading, writing
-
-_METADATA: Final = MetaData()
-_SERIES: Final = String(300)
-_VERSION: Final = String(200)
-
-MODEL: Final = Table(
-    "model",
-    _METADATA,
-    Column("version", _VERSION, primary_key=True),
-    Column("series_id", _SERIES, nullable=False),
-    # The training that it comes from: itself, or what it was before it went on learning.
-    Column("root_version", _VERSION, nullable=False),
-    # What the training was asked for; a state that learned on has that of its root.
-    Column("asked_ns", BigInteger, nullable=False),
-    Column("from_ns", BigInteger, nullable=False),
-    Column("to_ns", BigInteger, nullable=False),
-    Column("kept_ns", BigInteger, nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("scores", Text, nullable=False),
-    Index("ix_model_series_id", "series_id", "asked_ns"),
-)
-PROMOTION: Final = Table(
-    "model_promotion",
-    _METADATA,
-    Column("series_id", _SERIES, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("version", _VERSION, nullable=False),
-    Column("since_ns", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
-)
-CONTEST: Final = Table(
-    "model_contest",
-    _METADATA,
-    Column("series_id", _SERIES, primary_key=True),
-    Column("scored_to_ns", BigInteger, nullable=False),
-    Column("contest", Text, nullable=False),
-)
+from shoal.store.model_schema import CONTEST, MODEL, PROMOTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +51,17 @@ class Promotion:
 
 
 class ModelStore:
-    """Models in a folder, and their rows in a database. Calls block.
+    """Models in a folder, and their rows in a migrated database. Calls block.
 
     Args:
         folder: Where the files are; made when it is not there.
-        engine: The database; the tables are made when they are not there.
+        engine: The database.
     """
 
     def __init__(self, folder: Path, engine: Engine) -> None:
         self._folder = folder
         self._engine = engine
         folder.mkdir(parents=True, exist_ok=True)
-        with writing(engine, lock="models") as connection:
-            _METADATA.create_all(connection)
 
     def keep(
         self, series_id: str, model: Model, *, asked_ns: int, kept_ns: int, root_version: str = ""
@@ -114,10 +74,18 @@ class ModelStore:
             asked_ns: Up to when it was asked to be trained.
             kept_ns: Now.
             root_version: What it was before it went on learning; empty for a model fresh from training.
+
+        Raises:
+            UnavailableError: when the disk or the database does not take it.
         """
         data = encode_model(model)
         digest = hashlib.sha256(data).hexdigest()
-        self._write(digest, data)
+        try:
+            self._write(digest, data)
+        except OSError as error:
+            raise UnavailableError(
+                f"the models' folder {self._folder}", error.strerror or str(error)
+            ) from error
         row = {
             "version": model.version,
             "series_id": series_id,

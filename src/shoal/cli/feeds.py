@@ -6,7 +6,7 @@ environment, see the list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,10 +16,10 @@ import typer
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json, read_settings
 
 if TYPE_CHECKING:
+    from shoal.cli.feeds_store import KnownSeries
     from shoal.connect.feeds.collect import Document
     from shoal.connect.feeds.feed import Feed
-    from shoal.connect.feeds.fetch import Fetcher
-    from shoal.connect.feeds.state import FeedState, FeedStates
+    from shoal.connect.feeds.state import FeedState
     from shoal.domain.facts import Facts
     from shoal.domain.interval import Interval
     from shoal.runtime.settings import Settings
@@ -31,7 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_CACHE_BYTES: Final = 1 << 30
 _SHOWN_ERRORS: Final = 5
 PlaceTexts = Annotated[
     list[str] | None,
@@ -63,19 +62,24 @@ def overview(
         return
     import time
 
-    from shoal.connect.feeds.catalogue import catalogue, places
+    from shoal.cli.feeds_setup import feed_states, feeds_for, missing, secrets_of
 
-    feeds = catalogue(places(place or ()))
-    states = _states(read_settings(config, set_))
-    rows = [_row(feed, states.load(name), time.time_ns()) for name, feed in feeds.items()]
+    settings = read_settings(config, set_)
+    states, secrets, now_ns = feed_states(settings), secrets_of(settings), time.time_ns()
+    known = _known(settings, now_ns)
+    rows = [
+        _row(feed, states.load(name), known, missing(feed, secrets), now_ns)
+        for name, feed in feeds_for(settings, place or ()).items()
+    ]
     if as_json:
         print_json(rows)
         return
-    head = ("feed", "", "newest interval", "last fetched", "every", "gives")
+    head = ("feed", "", "newest interval", "last fetched", "every", "series", "gives")
     print_columns([head, *(_columns(row) for row in rows)])
-    failed = [row for row in rows if row["last_error"]]
-    for row in failed:
-        typer.echo(f"{row['name']}: {row['last_error']}")
+    for row in rows:
+        if row["last_error"]:
+            typer.echo(f"{row['name']}: {row['last_error']}")
+    _print_series(known, now_ns)
     typer.echo("")
     for licence, attribution, url in sorted(
         {(r["licence"], r["attribution"], r["licence_url"]) for r in rows}
@@ -113,28 +117,30 @@ def fetch(
     import asyncio
     import time
 
-    feed = _feed(name, place)
+    from shoal.cli.feeds_setup import feed_states, open_fetcher
+
     settings = read_settings(config, set_)
-    states = _states(settings)
+    feed = _feed(settings, name, place)
+    states = feed_states(settings)
     span = _span(feed, from_, to, time.time_ns())
     given = span if from_ or to else None
 
     async def collected() -> list[Document]:
         from shoal.connect.feeds.collect import documents
 
-        async with _fetcher(settings, mirror) as fetcher:
+        async with open_fetcher(settings, mirror or (), now_ns=time.time_ns) as fetcher:
             return [d async for d in documents(feed, fetcher, span, now_ns=time.time_ns)]
 
     found = asyncio.run(collected())
     facts = _facts(found, given, as_published=as_published)
-    values = _keep(settings, facts, out)
-    told = _told(name, found, facts, values)
+    values, broken = _keep(settings, facts, out)
+    told = _told(name, found, facts, values, broken)
     errors = told["errors"]
     state = states.load(name).after_round(
         now_ns=time.time_ns(),
         newest_end_ns=max((int(item.end_ns[-1]) for item in facts), default=None),
         values=values,
-        quarantined=told["quarantined"],
+        quarantined=told["quarantined"] + sum(broken.values()),
         error=errors[-1] if errors else "",
     )
     with suppress(OSError):  # a read-only folder costs the note, not the facts
@@ -160,41 +166,42 @@ def poll(
 ) -> None:
     """Poll feeds into the knowledge store until interrupted, each at its own cadence."""
     import asyncio
-    import os
+    import time
 
-    from shoal.connect.feeds.catalogue import catalogue, places
+    from shoal.cli.feeds_setup import feed_states, feeds_for, missing, open_fetcher, secrets_of
+    from shoal.cli.feeds_store import FeedFacts
     from shoal.connect.feeds.poll import FeedPoller
     from shoal.runtime.clock import SystemClock
     from shoal.runtime.log import configure_logging
 
     settings = read_settings(config, set_)
     configure_logging(settings.log, role="feeds")
-    feeds = catalogue(places(place or ()))
-    wanted = [_feed(name, place) for name in feed] if feed else list(feeds.values())
+    feeds, secrets = feeds_for(settings, place or ()), secrets_of(settings)
+    wanted = [_feed(settings, name, place) for name in feed] if feed else list(feeds.values())
     for item in list(wanted):
-        if not feed and (needs := _missing(item, os.environ)):
+        if not feed and (needs := missing(item, secrets)):
             typer.echo(f"{item.description.name} is left out; it needs {needs}", err=True)
             wanted.remove(item)
-    store = _store(settings)
+    facts = FeedFacts(_store(settings))
 
-    async def keep(facts: Sequence[Facts]) -> None:
-        await asyncio.to_thread(store.record_all, facts)
+    async def keep(some: Sequence[Facts]) -> dict[str, int]:
+        return await asyncio.to_thread(facts.keep, some)
 
     async def run() -> None:
-        async with _fetcher(settings, mirror) as fetcher:
+        async with open_fetcher(settings, mirror or (), now_ns=time.time_ns) as fetcher:
             poller = FeedPoller(
-                wanted, fetcher=fetcher, sink=keep, clock=SystemClock(), states=_states(settings)
+                wanted, fetcher=fetcher, sink=keep, clock=SystemClock(), states=feed_states(settings)
             )
             await poller.run()
 
     asyncio.run(run())
 
 
-def _feed(name: str, place: list[str] | None) -> Feed:
-    from shoal.connect.feeds.catalogue import catalogue, places
+def _feed(settings: Settings, name: str, place: list[str] | None) -> Feed:
+    from shoal.cli.feeds_setup import feeds_for
     from shoal.domain.errors import InvalidInputError
 
-    feeds = catalogue(places(place or ()))
+    feeds = feeds_for(settings, place or ())
     if name not in feeds:
         raise InvalidInputError(field="feed", value=name, fix=f"give one of {', '.join(feeds)}")
     return feeds[name]
@@ -232,17 +239,23 @@ def _facts(found: Sequence[Document], span: Interval | None, *, as_published: bo
     return facts
 
 
-def _keep(settings: Settings, facts: Sequence[Facts], out: Path | None) -> int:
+def _keep(settings: Settings, facts: Sequence[Facts], out: Path | None) -> tuple[int, dict[str, int]]:
+    """Return how many values were kept, and how many intervals broke their contract, by reason."""
     if out is not None:
         from shoal.connect.feeds.parquet import write_facts
 
-        return write_facts(out, facts)
-    if facts:
-        _store(settings).record_all(facts)
-    return sum(item.value.size for item in facts)
+        return write_facts(out, facts), {}
+    if not facts:
+        return 0, {}
+    from shoal.cli.feeds_store import FeedFacts
+
+    broken = FeedFacts(_store(settings)).keep(facts)
+    return sum(item.value.size for item in facts) - broken.total(), broken
 
 
-def _told(name: str, found: Sequence[Document], facts: Sequence[Facts], values: int) -> dict[str, Any]:
+def _told(
+    name: str, found: Sequence[Document], facts: Sequence[Facts], values: int, broken: dict[str, int]
+) -> dict[str, Any]:
     from shoal.domain.interval import iso
 
     readings = [document.reading for document in found if document.reading is not None]
@@ -261,6 +274,7 @@ def _told(name: str, found: Sequence[Document], facts: Sequence[Facts], values: 
         "duplicates": sum(item.duplicates_total for item in readings),
         "corrected": sum(item.corrected_total for item in readings),
         "quarantined": sum(item.quarantined_total for item in readings),
+        "broken": broken,
         "set_aside": [
             f"{item.where}, {item.field}: {item.value!r}: {item.reason}"
             for reading in readings
@@ -283,18 +297,48 @@ def _print_told(told: dict[str, Any], out: Path | None) -> None:
     for kind in ("absent", "duplicates", "corrected", "quarantined"):
         if told[kind]:
             typer.echo(f"{told[kind]:,} {kind}")
+    for reason, count in told["broken"].items():
+        typer.echo(f"{count:,} set aside, {reason}; see `shoal knowledge quarantine`")
     for line in told["set_aside"][:_SHOWN_ERRORS]:
         typer.echo(f"  set aside: {line}")
     for line in told["errors"][:_SHOWN_ERRORS]:
         typer.echo(f"shoal: {line}", err=True)
 
 
-def _row(feed: Feed, state: FeedState, now_ns: int) -> dict[str, Any]:
-    import os
+def _known(settings: Settings, now_ns: int) -> list[KnownSeries]:
+    """Return what the knowledge store has of every series; nothing while there is no store."""
+    if not settings.bidding.database_url and not (settings.data_dir / "registry.db").exists():
+        return []
+    from shoal.cli.feeds_store import known_series
 
+    return known_series(_store(settings), now_ns)
+
+
+def _print_series(known: Sequence[KnownSeries], now_ns: int) -> None:
+    """Say which series break their contract: what is stale, and what was set aside."""
+    from shoal.cli.feeds_store import age_text
+
+    for item in known:
+        if item.stale and item.stale_after_ns is not None:
+            news = "nothing yet"
+            if item.latest_known_ns is not None:
+                news = f"the last news is {age_text(now_ns - item.latest_known_ns)} old"
+            typer.echo(f"{item.series_id} is stale: {news}, {age_text(item.stale_after_ns)} are allowed")
+        if item.quarantined:
+            typer.echo(
+                f"{item.series_id}: {item.quarantined:,} intervals set aside; see `shoal knowledge quarantine "
+                f"{item.series_id}`"
+            )
+
+
+def _row(
+    feed: Feed, state: FeedState, known: Sequence[KnownSeries], needs: str, now_ns: int
+) -> dict[str, Any]:
+    from shoal.connect.feeds.contracts import matches
     from shoal.domain.interval import iso, to_datetime
 
     told = feed.description
+    own = [item for item in known if any(matches(note.pattern, item.series_id) for note in told.series)]
     year = to_datetime(now_ns).year
     return {
         "name": told.name,
@@ -313,7 +357,19 @@ def _row(feed: Feed, state: FeedState, now_ns: int) -> dict[str, Any]:
         "licence": told.licence.name,
         "licence_url": told.licence.url,
         "attribution": told.licence.attribution.replace("{year}", str(year)),
-        "needs": _missing(feed, os.environ),
+        "needs": needs,
+        "known": [
+            {
+                "series_id": item.series_id,
+                "facts": item.facts,
+                "latest_end": None if item.latest_end_ns is None else iso(item.latest_end_ns),
+                "latest_known": None if item.latest_known_ns is None else iso(item.latest_known_ns),
+                "stale_after_s": None if item.stale_after_ns is None else item.stale_after_ns / 1e9,
+                "stale": item.stale,
+                "quarantined": item.quarantined,
+            }
+            for item in own
+        ],
     }
 
 
@@ -328,59 +384,16 @@ def _columns(row: dict[str, Any]) -> tuple[str, ...]:
         f"{stem}/{leaves[0]}" if len(leaves) == 1 else f"{stem}/({', '.join(leaves)})"
         for stem, leaves in by_stem.items()
     )
-    return row["name"], row["state"], row["newest"] or "-", row["fetched"] or "-", every, gives
-
-
-def _missing(feed: Feed, environment: Mapping[str, str]) -> str:
-    """Return which environment variable a feed still needs, and how to get it; empty when none."""
-    from shoal.connect.feeds.fetch import CONTACT_VARIABLE
-
-    told = feed.description
-    if told.secret is not None and not environment.get(told.secret.variable):
-        return f"{told.secret.variable}: {told.secret.source}"
-    if told.needs_contact and not environment.get(CONTACT_VARIABLE):
-        return f"{CONTACT_VARIABLE}: a mail or web address that tells the provider who asks"
-    return ""
-
-
-def _states(settings: Settings) -> FeedStates:
-    from shoal.connect.feeds.state import FeedStates
-
-    return FeedStates(settings.data_dir / "feeds" / "state")
-
-
-def _fetcher(settings: Settings, mirror: list[str] | None) -> Fetcher:
-    import os
-    import time
-
-    from shoal.connect.feeds.cache import DocumentCache
-    from shoal.connect.feeds.entsoe import SECRET
-    from shoal.connect.feeds.fetch import CONTACT_VARIABLE, Fetcher
-    from shoal.domain.errors import InvalidInputError
-
-    mirrors: dict[str, str] = {}
-    for text in mirror or ():
-        begin, equals, other = text.partition("=")
-        if not equals or not begin.startswith("http") or not other.startswith("http"):
-            raise InvalidInputError(
-                field="--mirror", value=text, fix="give two addresses with '=' between them"
-            )
-        mirrors[begin] = other
-    return Fetcher(
-        cache=DocumentCache(settings.data_dir / "feeds" / "cache", max_bytes=_CACHE_BYTES),
-        now_ns=time.time_ns,
-        contact=os.environ.get(CONTACT_VARIABLE, ""),
-        use_proxy=True,
-        secrets={SECRET.variable: os.environ.get(SECRET.variable, "")},
-        mirrors=mirrors,
-    )
+    stale = sum(item["stale"] for item in row["known"])
+    counts = ((len(row["known"]) - stale, "fresh"), (stale, "stale"))
+    series = ", ".join(f"{count} {word}" for count, word in counts if count) or "-"
+    return row["name"], row["state"], row["newest"] or "-", row["fetched"] or "-", every, series, gives
 
 
 def _store(settings: Settings) -> FactStore:
-    from shoal.cli.roles.host import sqlite_url
+    from shoal.cli.feeds_setup import facts_url
     from shoal.store.database import migrate, open_database
     from shoal.store.facts import FactStore
 
-    url = settings.bidding.database_url or sqlite_url(settings, "registry.db")
-    migrate(url)
-    return FactStore(open_database(url))
+    migrate(facts_url(settings))
+    return FactStore(open_database(facts_url(settings)))

@@ -24,8 +24,8 @@ from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.facts import Facts
 from shoal.domain.interval import NS_PER_S
 
-Sink: TypeAlias = Callable[[Sequence[Facts]], Awaitable[None]]
-"""Takes the facts of one document; returns when they are kept."""
+Sink: TypeAlias = Callable[[Sequence[Facts]], Awaitable[Mapping[str, int]]]
+"""Takes the facts of one document; returns when they are kept, with how many intervals broke their contract, by reason."""
 
 _LOG: Final = structlog.get_logger(__name__)
 _MOST_REMEMBERED: Final = 20_000
@@ -46,9 +46,10 @@ class FeedStatistics:
         values_total: Values in them.
         duplicates_total: Records that repeated another of their document.
         corrected_total: Records that replaced another of their document.
-        quarantined_total: Records set aside, by reason.
+        quarantined_total: Records set aside by the parser, and intervals that broke their contract, by reason.
         errors_total: Documents that failed, and rounds that ended with an unforeseen error.
         sink_errors_total: Documents that the sink did not take.
+        errors_in_a_row: Rounds that ended with an error since the last one that did not.
         last_error: What was wrong in the last round; empty when nothing was.
         newest_end_ns: The end of the latest interval ever seen; 0 for none.
         due_ns: When the next round begins.
@@ -63,6 +64,7 @@ class FeedStatistics:
     quarantined_total: Mapping[str, int]
     errors_total: int
     sink_errors_total: int
+    errors_in_a_row: int
     last_error: str
     newest_end_ns: int
     due_ns: int
@@ -105,6 +107,7 @@ class _Tally:
             quarantined_total=dict(self.quarantined),
             errors_total=self.errors,
             sink_errors_total=self.sink_errors,
+            errors_in_a_row=self.state.errors_in_a_row,
             last_error=self.state.last_error,
             newest_end_ns=self.state.newest_end_ns,
             due_ns=self.due_ns,
@@ -172,6 +175,10 @@ class FeedPoller:
         if name not in self._feeds:
             raise UnknownIdError("feed", name)
         return await self._round(self._feeds[name])
+
+    def states(self) -> dict[str, FeedState]:
+        """Return how each feed stands."""
+        return {name: tally.state for name, tally in self._tallies.items()}
 
     def statistics(self) -> PollerStatistics:
         """Return the counters."""
@@ -251,12 +258,15 @@ class FeedPoller:
         assert reading is not None
         if reading.facts:
             try:
-                await self._sink(reading.facts)
+                broken = await self._sink(reading.facts)
             except Exception as failure:  # noqa: BLE001 - whatever a sink does, the next document comes
                 tally.sink_errors += 1
                 why = f"the facts could not be kept: {type(failure).__name__}: {failure}"
                 _LOG.error("feed_sink_failed", feed=feed.description.name, error=why)
                 return why
+            tally.quarantined.update(broken)
+            if broken:
+                _LOG.warning("feed_facts_set_aside", feed=feed.description.name, reasons=dict(broken))
         tally.facts += len(reading.facts)
         tally.values += reading.values_total
         tally.duplicates += reading.duplicates_total

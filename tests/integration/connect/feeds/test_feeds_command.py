@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from shoal.cli import feeds as command
 from shoal.domain.errors import InvalidInputError, ShoalError
+from shoal.domain.facts import SeriesId
 from shoal.store.database import open_database
 from shoal.store.facts import FactStore
 from tests.integration.connect.feeds.server import Provider, Reply
@@ -186,3 +187,30 @@ def test_missing_key_is_a_clear_fault_and_not_a_traceback() -> None:
     assert result.exit_code == 1
     assert "SHOAL_ENTSOE_TOKEN" in result.stderr
     assert not isinstance(result.exception, ShoalError)
+
+
+def test_contract_that_is_broken_is_said_and_the_list_shows_freshness_against_contracts(
+    told: Provider,
+) -> None:
+    told.says("/price", Reply(body=sample("energy_charts.json").replace(b"73.24", b"0.07324")))
+    result = shoal("feeds", "fetch", "energy-charts-DE-LU", "--mirror", f"{HOST}={told.url}")
+    assert result.exit_code == 0, result.output
+    assert "6 values of 1 series" in result.stdout
+    assert "1 set aside, contract: resolution" in result.stdout
+    rows = {row["name"]: row for row in told_json(shoal("feeds", "--json"))}
+    (known,) = rows["energy-charts-DE-LU"]["known"]
+    assert (known["series_id"], known["facts"], known["quarantined"], known["stale"]) == (DE, 6, 1, False)
+    assert known["stale_after_s"] == 27 * 3600.0
+    assert rows["nem-dispatch"]["known"] == []
+    text = shoal("feeds").stdout
+    assert "1 fresh" in text and f"{DE}: 1 intervals set aside" in text
+
+
+def test_list_says_which_series_are_stale(told: Provider) -> None:
+    told.says("/price", Reply(body=sample("energy_charts.json")))
+    assert shoal("feeds", "fetch", "energy-charts-DE-LU", "--mirror", f"{HOST}={told.url}").exit_code == 0
+    store = FactStore(open_database("sqlite:///.shoal/registry.db"))
+    contract = store.contracts()[SeriesId(DE)]
+    store.declare(msgspec.structs.replace(contract, stale_after_ns=1))
+    text = shoal("feeds").stdout
+    assert "1 stale" in text and f"{DE} is stale: the last news is" in text

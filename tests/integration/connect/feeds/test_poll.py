@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -55,11 +55,12 @@ class Kept:
         self.facts: list[Facts] = []
         self.fails = 0
 
-    async def __call__(self, facts: Sequence[Facts]) -> None:
+    async def __call__(self, facts: Sequence[Facts]) -> Mapping[str, int]:
         if self.fails:
             self.fails -= 1
             raise RuntimeError("the store is away")
         self.facts.extend(facts)
+        return {}
 
     def prices(self) -> list[float]:
         return [
@@ -208,8 +209,9 @@ def test_corrected_document_is_read_again_and_replaces_in_the_store(
     store = FactStore(open_database(url))
     clock = FrozenClock(NOW_NS)
 
-    async def keep(facts: Sequence[Facts]) -> None:
+    async def keep(facts: Sequence[Facts]) -> Mapping[str, int]:
         await asyncio.to_thread(store.record_all, facts)
+        return {}
 
     async def work() -> FeedStatistics:
         async with fetchers(now_ns=clock.now_ns) as fetcher:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -29,6 +30,7 @@ _WHOLE: Final = 1e-6
 _PROGRESS_EVERY: Final = 288
 _AHEAD_FILLS: Final = 6
 _NODE_LIMIT: Final = 300
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +61,7 @@ class Outcome:
 
     Attributes:
         first_index: Which interval of the series is the first.
+        asked_wh: N energies that the market gave to the offer, charging positive, whether or not the storage could follow.
         bought_wh: N energies bought at the terminals, >= 0.
         sold_wh: N energies sold at the terminals, >= 0; never both in one interval.
         energy_kwh: N + 1 stored energies: at each start, and at the end.
@@ -69,6 +72,7 @@ class Outcome:
     """
 
     first_index: int
+    asked_wh: NDArray[np.int64]
     bought_wh: NDArray[np.int64]
     sold_wh: NDArray[np.int64]
     energy_kwh: NDArray[np.float64]
@@ -78,15 +82,30 @@ class Outcome:
     decisions_count: int
 
     @property
+    def delivered_wh(self) -> NDArray[np.int64]:
+        """N energies at the terminals, charging positive."""
+        return self.bought_wh - self.sold_wh
+
+    @property
     def revenue(self) -> float:
         """Income less cost and wear, in currency."""
         return int(self.amount.sum()) / AMOUNTS_PER_UNIT
 
 
 def make_series(
-    market: BandMarket, start_ns: NDArray[np.int64], price_per_mwh: NDArray[np.float64]
+    market: BandMarket,
+    start_ns: NDArray[np.int64],
+    price_per_mwh: NDArray[np.float64],
+    *,
+    limits: Callable[[date], tuple[float, float]] | None = None,
 ) -> Series:
     """Return prices with the numbers that a back-test needs.
+
+    Args:
+        market: Its calendar and limits.
+        start_ns: N starts.
+        price_per_mwh: N prices.
+        limits: Floor and cap of a trading day, where they are dated; None takes the market's for all.
 
     Raises:
         InvalidInputError: Starts do not ascend by whole intervals, or a price is missing or out of range.
@@ -101,20 +120,34 @@ def make_series(
             value=int(start_ns[at]),
             fix=f"ascend by whole intervals of {market.interval_ns // 1_000_000_000} s",
         )
-    bad = ~((price_per_mwh >= market.floor_per_mwh) & (price_per_mwh <= market.cap_per_mwh))
+    slot, day = calendar_of(market, start_ns)
+    floor, cap = _limits_of_days(market, day, limits)
+    bad = ~((price_per_mwh >= floor) & (price_per_mwh <= cap))
     if bad.any():
         at = int(np.argmax(bad))
         raise InvalidInputError(
             field=f"price_per_mwh[{at}]",
             value=float(price_per_mwh[at]),
-            fix=f"give a price from {market.floor_per_mwh} to {market.cap_per_mwh}",
+            fix=f"give a price from {floor[at]} to {cap[at]}",
         )
-    slot, day = _calendar(market, start_ns)
     cents = np.rint(price_per_mwh * CENTS).astype(np.int64)
     return Series(start_ns=start_ns, price_cents_per_mwh=cents, slot_number=slot, day_number=day)
 
 
-def _calendar(market: BandMarket, start_ns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _limits_of_days(
+    market: BandMarket, day_number: NDArray[np.int64], limits: Callable[[date], tuple[float, float]] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return floor and cap of each interval."""
+    if limits is None:
+        limits = lambda _day: (market.floor_per_mwh, market.cap_per_mwh)  # noqa: E731 - the simplest of rules
+    numbers, row = np.unique(day_number, return_inverse=True)
+    of_day = np.array([limits(date.fromordinal(int(number) + _EPOCH)) for number in numbers])
+    return of_day[row, 0], of_day[row, 1]
+
+
+def calendar_of(
+    market: BandMarket, start_ns: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the slot in the local day and the ordinal of the trading day of each start."""
     hours = start_ns // NS_PER_HOUR
     change, row = np.unique(hours, return_inverse=True)
@@ -187,12 +220,24 @@ def run_backtest(
 
 
 def perfect_foresight(
-    setting: Setting, series: Series, *, first_index: int = 0, end_index: int | None = None
+    setting: Setting,
+    series: Series,
+    *,
+    first_index: int = 0,
+    end_index: int | None = None,
+    discharge_limit_kw: NDArray[np.float64] | None = None,
 ) -> Outcome:
     """Return what the best schedule earns that knew every price: same physics, same costs, same books.
 
     It is planned day by day, each time far enough ahead that what comes later does not matter any more. Where prices
     are so negative that waste would pay, the search of a window ends at `_NODE_LIMIT` relaxations.
+
+    Args:
+        setting: The market and the storage.
+        series: The prices.
+        first_index: The first interval.
+        end_index: The interval after the last one; None for all.
+        discharge_limit_kw: A limit for each interval of the series, where discharging more is worth nothing.
     """
     end = len(series.start_ns) if end_index is None else end_index
     price = series.price_per_mwh
@@ -215,6 +260,7 @@ def perfect_foresight(
             ),
             price[begin:horizon],
             market.interval_h,
+            discharge_limit_kw=None if discharge_limit_kw is None else discharge_limit_kw[begin:horizon],
             node_limit=_NODE_LIMIT,
         )
         for i in range(begin, until):
@@ -252,6 +298,7 @@ class _Book:
         count = end_index - first_index
         self._setting, self._first = setting, first_index
         self._bought_wh, self._sold_wh = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._asked_wh = np.zeros(count, np.int64)
         self._energy_kwh = np.empty(count + 1)
         self._amount = np.zeros(count, np.int64)
         self._sell_limit, self._buy_limit = np.full(count, np.nan), np.full(count, np.nan)
@@ -268,6 +315,7 @@ class _Book:
         bought_kw, sold_kw = clear(bands, offer, price_cents_per_mwh / CENTS)
         if bought_kw > 0.0 and sold_kw > 0.0:
             raise InvalidInputError(field="offer", value=offer, fix="buy below the price to sell at")
+        self._asked_wh[at] = round((bought_kw - sold_kw) * interval_h * WH_PER_KWH)
         room_kwh = (storage.energy_capacity_kwh - self.energy_now_kwh) / storage.charge_efficiency_frac
         held_kwh = self.energy_now_kwh * storage.discharge_efficiency_frac
         bought_kwh = min(min(bought_kw, storage.charge_limit_kw) * interval_h, room_kwh)
@@ -306,6 +354,7 @@ class _Book:
         """Return the books."""
         return Outcome(
             first_index=self._first,
+            asked_wh=self._asked_wh,
             bought_wh=self._bought_wh,
             sold_wh=self._sold_wh,
             energy_kwh=self._energy_kwh,

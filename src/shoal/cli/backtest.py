@@ -1,27 +1,35 @@
-"""`shoal backtest`: any strategy over any span of prices, beside hindsight and the baselines."""
+"""`shoal backtest`: any market, storage and strategy over any span of prices, beside hindsight and the baselines."""
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from shoal.cli.options import AsJson, print_columns, print_json
+from shoal.cli.options import AsJson, print_json
 from shoal.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import numpy as np
+    from numpy.typing import NDArray
 
-    from shoal.bidding.backtest import Outcome, Series
-    from shoal.bidding.backtest_days import Days, Score
-    from shoal.bidding.strategy import Setting
+    from shoal.cli.backtest_runs import Tested
+    from shoal.market.contract import Market
+    from shoal.optimise.storage import Storage
 
 KW_PER_MW: Final = 1_000.0
-KWH_PER_MWH: Final = 1_000.0
+_USUAL: Final = {
+    "day-ahead": "day-ahead",
+    "real-time": "real-time",
+    "energy": "markov",
+    "imbalance": "imbalance",
+    "reduction": "peak-event",
+}
+"""The strategy that bids for a product when none is named."""
+_BANDS_USUAL: Final = "markov"
+_CYCLE_MODULES: Final = ("day_ahead", "five_minute", "balancing", "peak_event", "reserves")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,26 +37,15 @@ def register(app: typer.Typer) -> None:
     app.command(name="backtest")(backtest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
-    """Everything that a back-test came to."""
-
-    setting: Setting
-    series: Series
-    point: str
-    strategy: str
-    outcome: Outcome
-    perfect: Outcome
-    days: Days
-    score: Score
-    baselines: dict[str, Score]
-    baseline_days: dict[str, Days]
-    wall_s: float
-
-
 def backtest(
     series: Annotated[Path, typer.Option("--series", metavar="FILE", help="Prices: .parquet or .csv.")],
-    market: Annotated[str, typer.Option("--market", help="nem, ercot-rt or gb.")] = "nem",
+    market: Annotated[
+        str, typer.Option("--market", help="nem, ercot, ercot-rt, sdac, gb, peak and so on.")
+    ] = "nem",
+    product: Annotated[
+        str | None,
+        typer.Option("--product", help="What to bid for, gate by gate as the plant does: day-ahead, ..."),
+    ] = None,
     point: Annotated[
         str | None, typer.Option("--point", help="Settlement point, where the file has several.")
     ] = None,
@@ -60,7 +57,12 @@ def backtest(
     degradation_per_mwh: Annotated[
         float, typer.Option("--degradation-per-mwh", help="Wear by MWh discharged at the terminals.")
     ] = 10.0,
-    strategy: Annotated[str, typer.Option("--strategy", help="How to bid.")] = "markov",
+    initial: Annotated[
+        float, typer.Option("--initial", help="Share of the capacity that is stored at the start.")
+    ] = 0.0,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="How to bid; the usual one of the market when left out.")
+    ] = None,
     from_: Annotated[
         str | None,
         typer.Option("--from", metavar="DAY", help="First trading day; what lies before is history."),
@@ -73,29 +75,30 @@ def backtest(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Test a strategy on prices that were, with what was known before each interval only."""
-    from shoal.bidding.backtest import make_series
-    from shoal.bidding.backtest_markets import band_market
-    from shoal.bidding.strategy import Setting
-    from shoal.cli.backtest_series import read_prices
+    """Test a strategy on prices that were, with what was known before each gate only.
+
+    Without --product the markets nem, ercot-rt and gb are bid for in bands, in an engine made for years of short intervals.
+    """
     from shoal.optimise.storage import Storage
 
     one_way = _within("--round-trip", round_trip, low=0.01, high=1.0) ** 0.5
     power_kw = _within("--power-mw", power_mw, low=1e-3, high=1e6) * KW_PER_MW
+    capacity_kwh = power_kw * _within("--duration-h", duration_h, low=0.05, high=1e3)
     storage = Storage(
         charge_limit_kw=power_kw,
         discharge_limit_kw=power_kw,
         charge_efficiency_frac=one_way,
         discharge_efficiency_frac=one_way,
-        energy_capacity_kwh=power_kw * _within("--duration-h", duration_h, low=0.05, high=1e3),
-        initial_energy_kwh=0.0,
+        energy_capacity_kwh=capacity_kwh,
+        initial_energy_kwh=capacity_kwh * _within("--initial", initial, low=0.0, high=1.0),
         throughput_cost_per_mwh=_within("--degradation-per-mwh", degradation_per_mwh, low=0.0, high=1e6),
     )
-    file = read_prices(series, point)
-    rules = replace(band_market(market), interval_ns=file.interval_ns)
-    prices = make_series(rules, file.start_ns, file.price_per_mwh)
-    setting = Setting(market=rules, storage=storage)
-    tested = run_all(setting, prices, strategy, point=file.point, span=_span(prices, from_, to))
+    if _in_bands(market, product, strategy):
+        tested = _bands(series, market, point, storage, strategy or _BANDS_USUAL, from_, to)
+    else:
+        tested = _cycle(series, market, product, point, storage, strategy, from_, to)
+    from shoal.cli.backtest_told import as_object, tell
+
     if report is not None:
         from shoal.cli.backtest_report import write_report
 
@@ -103,74 +106,131 @@ def backtest(
     if as_json:
         print_json(as_object(tested))
     else:
-        _tell(tested, report)
+        tell(tested, report)
 
 
-def run_all(setting: Setting, series: Series, strategy: str, *, point: str, span: tuple[int, int]) -> Tested:
-    """Run a strategy, hindsight and every baseline over a span of the series, with a bar on a terminal."""
-    from shoal.bidding.backtest import perfect_foresight, run_backtest
-    from shoal.bidding.backtest_days import by_day, score
-    from shoal.bidding.strategy_registry import BASELINES, PERFECT, make_strategy
+def _in_bands(market: str, product: str | None, strategy: str | None) -> bool:
+    """Whether the engine of bands is meant: for its markets, when neither a product nor a strategy of the cycle is named."""
+    from shoal.bidding.backtest_markets import MARKETS
+    from shoal.bidding.strategy_registry import PERFECT, STRATEGIES
 
-    first, end = span
-    perfect = perfect_foresight(setting, series, first_index=first, end_index=end)
+    if product is not None or market not in MARKETS:
+        return False
+    return strategy in {*STRATEGIES, PERFECT} or (strategy is None and market != "gb")
 
-    def run(name: str, progress: Callable[[int], None]) -> Outcome:
-        if name == PERFECT:
-            return perfect
-        return run_backtest(
-            make_strategy(name, setting), setting, series, first_index=first, end_index=end, progress=progress
+
+def _bands(
+    path: Path,
+    market: str,
+    point: str | None,
+    storage: Storage,
+    strategy: str,
+    from_: str | None,
+    to: str | None,
+) -> Tested:
+    from shoal.bidding.backtest import make_series
+    from shoal.bidding.backtest_markets import band_market, day_limits
+    from shoal.bidding.strategy import Setting
+    from shoal.cli.backtest_runs import run_bands
+    from shoal.cli.backtest_series import read_prices
+
+    rules = band_market(market)
+    file = read_prices(path, point, zone=rules.zone, product="real-time", market_id=market)
+    days = [rules.trading_day(int(file.start_ns[at]))[0] for at in (0, -1)]
+    rules = replace(band_market(market, first=days[0], last=days[1]), interval_ns=file.interval_ns)
+    prices = make_series(rules, file.start_ns, file.price_per_mwh, limits=day_limits(market))
+    span = _span(prices.day_number, from_, to)
+    return run_bands(Setting(market=rules, storage=storage), prices, strategy, point=file.point, span=span)
+
+
+def _cycle(
+    path: Path,
+    market_id: str,
+    product: str | None,
+    point: str | None,
+    storage: Storage,
+    strategy: str | None,
+    from_: str | None,
+    to: str | None,
+) -> Tested:
+    from zoneinfo import ZoneInfo
+
+    from shoal.bidding.backtest_events import announce, event_grid
+    from shoal.bidding.backtest_ledger import GateSetting
+    from shoal.bidding.backtest_prices import grid_prices
+    from shoal.bidding.backtest_tape import Tape
+    from shoal.cli.backtest_extras import further_facts, service_prices
+    from shoal.cli.backtest_runs import run_cycle
+    from shoal.cli.backtest_series import read_prices
+    from shoal.market.peak import PeakMarket
+
+    market = _market(market_id)
+    product = _product(market, product)
+    name = _strategy(strategy, product)
+    zone = ZoneInfo(market.rules.zone)
+    if isinstance(market, PeakMarket):
+        file = read_prices(path, point, zone=zone, market_id=market_id, column="target_mw")
+        prices, called_mw = event_grid(market, product, file.start_ns, file.price_per_mwh)
+        tape = Tape()
+        announce(tape, market, product, file.point, called_mw)
+        setting = GateSetting(
+            market=market,
+            product_id=product,
+            settlement_point=file.point,
+            storage=storage,
+            strategy=name,
+            called_mw=called_mw,
         )
-
-    with _Bar(end - first) as bar:
-        begun_s = time.perf_counter()
-        outcome = run(strategy, bar.about(strategy))
-        wall_s = time.perf_counter() - begun_s
-        others = {name: run(name, bar.about(name)) for name in BASELINES if name != strategy}
-    days = by_day(series, outcome, perfect)
-    baseline_days = {name: by_day(series, other, perfect) for name, other in others.items()}
-    return Tested(
-        setting=setting,
-        series=series,
-        point=point,
-        strategy=strategy,
-        outcome=outcome,
-        perfect=perfect,
-        days=days,
-        score=score(setting.storage, days, outcome),
-        baselines={name: score(setting.storage, baseline_days[name], others[name]) for name in others},
-        baseline_days=baseline_days,
-        wall_s=wall_s,
+        return run_cycle(setting, prices, span=_span(prices.day_number, from_, to), tape=tape)
+    file = read_prices(path, point, zone=zone, product=product, market_id=market_id)
+    prices = grid_prices(market, product, file.start_ns, file.price_per_mwh, interval_ns=file.interval_ns)
+    setting = GateSetting(
+        market=market,
+        product_id=product,
+        settlement_point=file.point,
+        storage=storage,
+        strategy=name,
+        services=service_prices(path, market, file),
     )
+    tape = further_facts(path, market, product, file)
+    return run_cycle(setting, prices, span=_span(prices.day_number, from_, to), tape=tape)
 
 
-def as_object(tested: Tested) -> dict[str, Any]:
-    """Return the figures for ``--json``."""
-    score, storage = tested.score, tested.setting.storage
-    told: dict[str, Any] = {
-        "market": tested.setting.market.market_id,
-        "point": tested.point,
-        "currency": tested.setting.market.currency,
-        "strategy": tested.strategy,
-        "power_mw": storage.discharge_limit_kw / KW_PER_MW,
-        "duration_h": storage.energy_capacity_kwh / storage.discharge_limit_kw,
-        "round_trip": storage.charge_efficiency_frac * storage.discharge_efficiency_frac,
-        "degradation_per_mwh": storage.throughput_cost_per_mwh,
-        "from": tested.days.day[0].isoformat(),
-        "last_day": tested.days.day[-1].isoformat(),
-        "days": len(tested.days.day),
-        "revenue": score.revenue,
-        "revenue_perfect_foresight": score.revenue_perfect_foresight,
-        "share_of_perfect_foresight": score.share_of_perfect_foresight,
-        "share_without_richest_days": score.share_without_richest_days,
-        "perfect_share_in_richest_days": score.perfect_share_in_richest_days,
-        "richest_days": [tested.days.day[at].isoformat() for at in tested.days.richest().tolist()],
-    }
-    for name, other in tested.baselines.items():
-        told[f"revenue_{name}"] = other.revenue
-        told[f"share_{name}"] = other.share_of_perfect_foresight
-        told[f"share_without_richest_days_{name}"] = other.share_without_richest_days
-    return told | {"cycles": score.cycles, "decisions": score.decisions, "wall_s": tested.wall_s}
+def _market(market_id: str) -> Market:
+    from shoal.bidding.backtest_markets import MARKETS
+    from shoal.market.registry import MODULES
+
+    for known in MODULES:
+        if known.rules.market_id == market_id:
+            return known
+    names = sorted({*MARKETS, *(one.rules.market_id for one in MODULES)})
+    raise InvalidInputError(field="--market", value=market_id, fix=f"choose one of {', '.join(names)}")
+
+
+def _product(market: Market, product: str | None) -> str:
+    energy = [one.product_id for one in market.rules.products if one.kind == "energy"]
+    if product is None:
+        return energy[0]
+    if product not in energy:
+        raise InvalidInputError(field="--product", value=product, fix=f"choose one of {', '.join(energy)}")
+    return product
+
+
+def _strategy(name: str | None, product: str) -> str:
+    """Return a strategy of the cycle by name, the usual one of a product when none is named."""
+    import importlib
+    from importlib.util import find_spec
+
+    from shoal.bidding.cycle.decision import strategies
+
+    for module in _CYCLE_MODULES:
+        if find_spec(f"shoal.bidding.cycle.{module}") is not None:
+            importlib.import_module(f"shoal.bidding.cycle.{module}")
+    names = [one.name for one in strategies()]
+    chosen = name or _USUAL.get(product, "")
+    if chosen not in names:
+        raise InvalidInputError(field="--strategy", value=chosen, fix=f"choose one of {', '.join(names)}")
+    return chosen
 
 
 def _within(field: str, value: float, *, low: float, high: float) -> float:
@@ -179,14 +239,14 @@ def _within(field: str, value: float, *, low: float, high: float) -> float:
     return value
 
 
-def _span(series: Series, from_: str | None, to: str | None) -> tuple[int, int]:
+def _span(day_number: NDArray[np.int64], from_: str | None, to: str | None) -> tuple[int, int]:
     """Return the first interval of the first day and the interval after the last."""
     from datetime import date
 
     import numpy as np
 
     epoch = date(1970, 1, 1).toordinal()
-    bounds = [0, len(series.start_ns)]
+    bounds = [0, len(day_number)]
     for at, (field, text) in enumerate((("--from", from_), ("--to", to))):
         if text is None:
             continue
@@ -194,70 +254,10 @@ def _span(series: Series, from_: str | None, to: str | None) -> tuple[int, int]:
             number = date.fromisoformat(text).toordinal() - epoch
         except ValueError as error:
             raise InvalidInputError(field=field, value=text, fix="give a day as YYYY-MM-DD") from error
-        bounds[at] = int(np.searchsorted(series.day_number, number))
+        bounds[at] = int(np.searchsorted(day_number, number))
     if bounds[0] >= bounds[1]:
-        last = date.fromordinal(int(series.day_number[-1]) + epoch)
-        raise InvalidInputError(field="--from", value=from_, fix=f"give a span of days up to {last}")
+        first, last = (date.fromordinal(int(day_number[at]) + epoch) for at in (0, -1))
+        raise InvalidInputError(
+            field="--from", value=from_, fix=f"give a span of days within {first} to {last}"
+        )
     return bounds[0], bounds[1]
-
-
-def _tell(tested: Tested, report: Path | None) -> None:
-    score, currency = tested.score, tested.setting.market.currency
-    rows = [("", f"revenue {currency}", "of hindsight", "without the richest four", "cycles")]
-    everyone = {tested.strategy: score, **tested.baselines}
-    rows += [
-        (
-            name,
-            f"{one.revenue:,.2f}",
-            _percent(one.share_of_perfect_foresight),
-            _percent(one.share_without_richest_days),
-            f"{one.cycles:,.1f}",
-        )
-        for name, one in everyone.items()
-    ]
-    rows.append(("hindsight", f"{score.revenue_perfect_foresight:,.2f}", "100.0 %", "100.0 %", ""))
-    storage = tested.setting.storage
-    typer.echo(
-        f"{tested.setting.market.market_id} {tested.point}, {tested.days.day[0]} to {tested.days.day[-1]}: "
-        f"{storage.discharge_limit_kw / KW_PER_MW:g} MW, "
-        f"{storage.energy_capacity_kwh / KWH_PER_MWH:g} MWh, wear {storage.throughput_cost_per_mwh:g} {currency}/MWh"
-    )
-    print_columns(rows)
-    rich = ", ".join(tested.days.day[at].isoformat() for at in tested.days.richest().tolist())
-    typer.echo(f"{_percent(score.perfect_share_in_richest_days)} of hindsight's value lies in {rich}")
-    typer.echo(f"{score.decisions:,} decisions in {tested.wall_s:.1f} s")
-    if report is not None:
-        typer.echo(f"report: {report}")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100.0 * share:.1f} %"
-
-
-class _Bar:
-    """Progress on standard error, when that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._total = total
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def about(self, name: str) -> Callable[[int], None]:
-        """Return what to call with the number of intervals done by a strategy."""
-        task = self._bar.add_task(name, total=self._total)
-        return lambda done: self._bar.update(task, completed=done)

@@ -23,6 +23,10 @@ LEFT: Final = 64
 RIGHT: Final = 16
 TOP: Final = 14
 BOTTOM: Final = 26
+ROW: Final = 13
+"""Pixels from one row of words to the next."""
+_CHARACTER: Final = 6.6
+"""About how wide a character of a note is."""
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -86,7 +90,9 @@ def round_steps(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def short(value: float) -> str:
-    """Return a number in few characters: 1,250 or 12.5k."""
+    """Return a number in few characters: 1,250 or 12.5k or 1.25m."""
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:,.4g}m"
     if abs(value) >= 10_000:
         return f"{value / 1_000:,.4g}k"
     return f"{value:,.4g}"
@@ -118,9 +124,12 @@ def area(axis: Axis, values: Floats, kind: str) -> str:
 def months(days: Sequence[tuple[int, int, int]], y: float) -> str:
     """Return the names of months under a row of days given as (year, month, day)."""
     parts = []
+    narrow = (WIDTH - LEFT - RIGHT) * 30 / len(days) < _CHARACTER * len("Jan 2021 ")
     for at, (year, month, day) in enumerate(days):
         if day == 1 or (at == 0 and day < 20):
-            name = _MONTHS[month - 1] + (f" {year}" if month == 1 or at == 0 else "")
+            name = _MONTHS[month - 1]
+            if month == 1 or at == 0:
+                name = f"{year}" if narrow else f"{name} {year}"
             parts.append(text(x_of(at / len(days)), y, name))
     return "".join(parts)
 
@@ -138,6 +147,40 @@ def bars(axis: Axis, values: Floats, kind: str, titles: Sequence[str]) -> str:
             f'height="{abs(zero - y):.1f}" class="{kind}"><title>{escape(title)}</title></rect>'
         )
     return "".join(parts)
+
+
+def in_rows(xs: Sequence[float], words: Sequence[str]) -> tuple[str, int]:
+    """Return words above a chart near their places, in as many rows as they need so that none covers another, and how many."""
+    ends: list[float] = []  # where each row is free again
+    placed: list[tuple[float, int, str]] = []
+    for x, word in zip(xs, words, strict=True):
+        half = _CHARACTER * len(word) / 2
+        x = min(max(x, LEFT + half), WIDTH - RIGHT - half)
+        row = next((k for k, end in enumerate(ends) if end <= x - half), len(ends))
+        ends[row : row + 1] = [x + half + _CHARACTER]
+        placed.append((x, row, word))
+    lowest = TOP - 4 + ROW * (len(ends) - 1)
+    parts = [text(x, lowest - ROW * row, word, anchor="middle", kind="note") for x, row, word in placed]
+    return "".join(parts), len(ends)
+
+
+_HANG_LEFT: Final = 200
+_HANG_SHARE: Final = 0.62
+
+
+def hanging_x(value: float, *, low: float, high: float) -> float:
+    """Return the pixel of a value among bars with names on their left and numbers on their right."""
+    share = (value - low) / (high - low)
+    return round(LEFT + _HANG_LEFT + share * _HANG_SHARE * (WIDTH - LEFT), 1)
+
+
+def hanging_bar(top: int, name: str, start: float, end: float, *, low: float, high: float, kind: str) -> str:
+    """Return a horizontal bar between two values with its name."""
+    left, right = sorted(hanging_x(value, low=low, high=high) for value in (start, end))
+    return (
+        text(LEFT + _HANG_LEFT - 10, top + 13, name, anchor="end")
+        + f'<rect x="{left:g}" y="{top}" width="{max(right - left, 1.0):.1f}" height="18" class="{kind}"/>'
+    )
 
 
 def heat_map(shares: Floats, colours: Sequence[tuple[int, int, int]], missing: tuple[int, int, int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from shoal.bidding.backtest import (
     run_backtest,
 )
 from shoal.bidding.backtest_days import by_day, score
-from shoal.bidding.backtest_markets import NEM, band_market
+from shoal.bidding.backtest_markets import NEM, band_market, day_limits
 from shoal.bidding.strategy import BandOffer, Bands, Known, Strategy
 from shoal.bidding.strategy_registry import BASELINES, STRATEGIES, make_strategy
 from shoal.domain.errors import InvalidInputError, UnknownIdError
+from shoal.market.registry import market_module
 from tests.unit.bidding.market_prices import FIRST_NS, HALF_HOURS, SETTING, prices, series
 
 
@@ -313,3 +314,25 @@ def test_names_that_nobody_knows_are_refused() -> None:
     with pytest.raises(UnknownIdError):
         band_market("mars")
     assert set(BASELINES) <= set(STRATEGIES)
+
+
+def test_the_bands_of_the_nem_are_those_of_its_rules_and_its_limits_have_dates() -> None:
+    module = market_module("nem")
+    rules = module.rules
+    assert (str(NEM.zone), NEM.currency, NEM.day_start) == (rules.zone, rules.currency, rules.day_start)
+    assert (NEM.lodgement, NEM.bands_count, NEM.tick_per_mwh) == (time(12, 30), 10, 0.01)
+    over_june = band_market("nem", first=date(2025, 6, 1), last=date(2025, 7, 31))
+    assert (over_june.floor_per_mwh, over_june.cap_per_mwh) == (-1_000.0, 17_500.0)
+    assert band_market("nem", first=date(2025, 7, 1)).cap_per_mwh == 20_300.0
+    assert band_market("nem", first=date(2018, 4, 1)).cap_per_mwh == 14_200.0
+    limits = day_limits("nem")
+    assert limits is not None
+    day_ns = 24 * 3_600 * 10**9
+    last_of_june = 1_751_220_000_000_000_000  # 2025-06-30 04:00 at the market's clock
+    start_ns = last_of_june + np.array([0, day_ns])
+    dear = make_series(over_june, start_ns, np.array([17_500.0, 20_300.0]), limits=limits)
+    assert dear.price_cents_per_mwh.tolist() == [1_750_000, 2_030_000]
+    with pytest.raises(InvalidInputError, match="17500"):
+        make_series(over_june, start_ns, np.array([20_300.0, 20_300.0]), limits=limits)
+    with pytest.raises(InvalidInputError, match="20300"):
+        make_series(over_june, start_ns, np.array([17_500.0, 20_300.01]), limits=limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import typer
 from shoal.cli import backtest
 from shoal.cli.backtest_series import read_prices
 from shoal.domain.errors import InvalidInputError
+from tests.unit.bidding.gate_worlds import hourly
 from tests.unit.bidding.market_prices import FIRST_NS, HALF_HOURS, prices
 
 STEP_NS = HALF_HOURS.interval_ns
@@ -112,6 +114,147 @@ def test_bad_input_is_told(file: Path, arguments: tuple[str, ...], said: str) ->
         run("--series", str(file), *arguments)
 
 
+def test_json_says_where_the_money_went_to_the_last_unit(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--series", str(file), "--point", "VIC1", "--json")
+    told = json.loads(capsys.readouterr().out)
+    found = told["attribution"]
+    assert found["stages"] == ["perfect", "forecast", "bid", "delivered"]
+    assert found["amount_1e8"][0] + sum(found["step_amount_1e8"]) == found["amount_1e8"][-1]
+    assert found["amount_1e8"][-1] == round(told["revenue"] * 1e8)
+    assert found["amount_1e8"][0] == round(told["revenue_perfect_foresight"] * 1e8)
+    by_day = np.array(list(found["days"].values()))
+    assert by_day.shape == (12, 4)
+    assert by_day.sum(axis=0).tolist() == found["amount_1e8"]
+    assert told["decisions_per_s"] > 0
+
+
+# ── through the cycle ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def texas(tmp_path: Path) -> Path:
+    """Sixteen days of a file with a column for each settlement point, over a change of the clock."""
+    grid = hourly("ercot", 16)
+    table = pa.table(
+        {
+            "ts_utc": pa.array(grid.start_ns // 1_000_000, pa.timestamp("ms", "UTC")),
+            "HB_NORTH": pa.array(grid.price_per_mwh.astype(np.float32)),
+            "LZ_WEST": pa.array((grid.price_per_mwh / 2).astype(np.float32)),
+        }
+    )
+    path = tmp_path / "dam.parquet"
+    pq.write_table(table, path)
+    return path
+
+
+TEXAS = ("--market", "ercot", "--product", "day-ahead", "--point", "HB_NORTH", "--power-mw", "10")
+
+
+def test_a_day_ahead_market_is_bid_for_gate_by_gate(
+    texas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    span = ("--from", "2022-03-11", "--to", "2022-03-15", "--initial", "0.5")
+    run("--series", str(texas), *TEXAS, *span, "--report", str(page), "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["market"], told["product"], told["strategy"]) == ("ercot", "day-ahead", "day-ahead")
+    assert (told["decisions"], told["days"], told["from"]) == (4, 4, "2022-03-11")
+    assert sum(told["rungs"].values()) == 4
+    for name in ("revenue_backcast", "revenue_top_bottom", "revenue_perfect_foresight", "cycles", "wall_s"):
+        assert name in told
+    assert 0 < told["gain"] <= told["gain_daily_perfect_foresight"]
+    assert told["share_of_daily_perfect_foresight"] == pytest.approx(
+        told["gain"] / told["gain_daily_perfect_foresight"]
+    )
+    found = told["attribution"]
+    assert found["product"] == "day-ahead"
+    assert np.array(list(found["days"].values())).sum(axis=0).tolist() == found["amount_1e8"]
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>ercot HB_NORTH day-ahead <span>" in text
+    assert "nan" not in re.sub(r"data:image/png;base64,[^\"]+", "", text).lower()
+
+
+def test_text_says_what_held_and_what_was_lost(texas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("--series", str(texas), *TEXAS, "--from", "2022-03-14")
+    out = capsys.readouterr().out
+    assert "ercot HB_NORTH day-ahead, 2022-03-14 to" in out
+    assert re.search(r"^lost by the forecast [\d,.-]+, won by the bid", out, re.MULTILINE)
+    assert "day by day from its own state" in out
+    assert "rungs that held: " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--market", "mars"), "choose one of ercot, ercot-"),
+        (("--market", "ercot", "--product", "gas"), "--product.*choose one of day-ahead, real-time"),
+        ((*TEXAS, "--strategy", "oracle"), "--strategy.*day-ahead, .*markov"),
+        (("--market", "ercot", "--point", "HB_SOUTH"), "name one of the columns: HB_NORTH, LZ_WEST"),
+        (("--market", "ercot"), "--point"),
+        ((*TEXAS, "--initial", "1.5"), "--initial"),
+        ((*TEXAS, "--from", "2030-01-01"), "within 2022-03-01 to 2022-03-17"),
+        (("--market", "gb", "--product", "reduction"), "choose one of imbalance"),
+        (("--market", "peak"), "target_mw"),
+        ((*TEXAS, "--strategy", "imbalance"), "nothing was ever awarded"),
+    ],
+)
+def test_what_does_not_fit_a_market_is_told(texas: Path, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        run("--series", str(texas), *arguments)
+
+
+def test_events_of_a_programme_are_bid_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = 1_754_179_200_000 + np.array([0, 1, 2, 48, 49, 50]) * 3_600_000  # 17:00 in California
+    path = tmp_path / "events.parquet"
+    stamps = pa.array(start, pa.timestamp("ms", "UTC"))
+    pq.write_table(pa.table({"ts_utc": stamps, "target_mw": [2.0] * 6}), path)
+    run("--market", "peak", "--series", str(path), "--power-mw", "4", "--duration-h", "3", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["revenue"] == pytest.approx(6 * 2.0 * 2_000.0 - 12.0 * 10.0, rel=1e-3)
+    assert told["revenue_perfect_foresight"] == pytest.approx(told["revenue"], rel=1e-3)
+    assert told["days"] == 3
+
+
+def test_wall_time_is_read_in_the_markets_zone(tmp_path: Path) -> None:
+    """24 rows a day: the hour that is left out has no instant, the one that comes twice has one price for both."""
+    hours = np.arange(3 * 24) * 3_600
+    spring = np.datetime64("2016-03-26") + hours.astype("timedelta64[s]")
+    autumn = np.datetime64("2016-10-29") + hours.astype("timedelta64[s]")
+    ts = np.concatenate([spring, autumn]).astype("datetime64[us]")
+    table = pa.table({"market": ["DE"] * len(ts), "ts": pa.array(ts), "price": np.arange(len(ts)) * 1.0})
+    path = tmp_path / "epf.parquet"
+    pq.write_table(table, path)
+    read = read_prices(path, "DE", zone=ZoneInfo("Europe/Berlin"))
+    step = np.diff(read.start_ns) // (3_600 * 10**9)
+    assert sorted(step.tolist())[:-1] == [1] * (len(step) - 1)  # nothing is missing but the summer between
+    assert len(read.start_ns) == 3 * 24 - 1 + 3 * 24 + 1
+    (twice,) = np.flatnonzero(np.diff(read.price_per_mwh) == 0)
+    assert read.price_per_mwh[twice] == 72 + 26
+    with pytest.raises(InvalidInputError, match="in UTC"):
+        read_prices(path, "DE")
+
+
+def test_the_page_is_headed_by_the_point_even_where_only_the_file_names_it(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = (
+        pq.read_table(file)
+        .slice(0, 12 * 48)
+        .drop_columns("region")
+        .rename_columns(["interval_end_utc", "rrp_aud_mwh"])
+    )
+    named, page = tmp_path / "nem_vic1_5min.parquet", tmp_path / "page.html"
+    pq.write_table(table, named)
+    run("--series", str(named), "--strategy", "shape", "--report", str(page))
+    assert capsys.readouterr().out.startswith("nem VIC1, 2025-01-01")
+    assert "<h1>nem VIC1 <span>" in page.read_text(encoding="utf-8")
+    assert read_prices(named, "VIC1").point == "VIC1"
+    with pytest.raises(InvalidInputError, match="rrp_aud_mwh"):
+        read_prices(named, "SA1")
+
+
 def test_a_column_of_its_own_names_a_point(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     table = pa.table(
@@ -126,6 +269,8 @@ def test_a_column_of_its_own_names_a_point(tmp_path: Path) -> None:
     assert read.price_per_mwh.tolist() == [10.0, 20.0]
     assert read.interval_ns == 3_600 * 10**9
     assert read.start_ns[0] == 1_735_689_600 * 10**9
+    assert read_prices(path, "HB_NORTH", product="real-time").price_per_mwh.tolist() == [10.0, 20.0]
+    assert read_prices(path, "HB_NORTH", product="day-ahead").price_per_mwh.tolist() == [1.0, 2.0, 3.0]
     with pytest.raises(InvalidInputError, match="hb_north_dam_spp"):
         read_prices(path, "HB_NORTH")
     with pytest.raises(InvalidInputError, match="--point"):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import reduce
 from typing import Final
 
 import msgspec
@@ -16,6 +18,7 @@ from shoal.api.model import RUNS_KEPT
 from shoal.api.state import (
     AwardedInterval,
     Bid,
+    BidStatus,
     Money,
     MoneyDay,
     Order,
@@ -23,28 +26,48 @@ from shoal.api.state import (
     to_ms,
 )
 from shoal.api.views import Books, DeliveryHour, ResourceTotals, run_view
-from shoal.bidding.rungs import StoredForecast
-from shoal.domain.fleet import Fleet
+from shoal.bidding.awarded import Awarded
+from shoal.bidding.runs import MANUAL, made_by, reason_in
+from shoal.domain.errors import UnknownIdError
+from shoal.domain.facts import SeriesId
+from shoal.domain.fleet import Fleet, Resource
 from shoal.domain.ids import ResourceId
-from shoal.domain.interval import NS_PER_HOUR, to_datetime
-from shoal.market.registry import market
-from shoal.market.rules import DayAheadMarket
+from shoal.domain.interval import NS_PER_HOUR
+from shoal.market import series
+from shoal.market.awards import SubmissionState
+from shoal.market.bids import MarketBid, Orders
+from shoal.market.registry import market_module
+from shoal.market.standing import in_force
 from shoal.market.types import Award
 from shoal.settle.statement import AMOUNT_PER_CURRENCY, SettledInterval, Statement
+from shoal.store.cycles import MarketBidRecord
+from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
-from shoal.store.records import BidRecord
 
 PAST_NS: Final = 48 * NS_PER_HOUR
 AHEAD_NS: Final = 72 * NS_PER_HOUR
 DELIVERY_PAST_NS: Final = 72 * NS_PER_HOUR
 MONEY_DAYS: Final = 31
 BID_DAYS: Final = range(-1, 3)
+DEFAULT_CURRENCY: Final = "USD"
+FAN: Final = (1, 2, 3)
+"""The columns of a forecast that say within what, and around what, a price is expected: after the mean."""
 _WH_PER_MWH: Final = 1_000_000
 _STATEMENT: Final = msgspec.json.Decoder(Statement)
-_FORECAST: Final = msgspec.json.Decoder(StoredForecast)
+_SHOWN_AS: Final[dict[SubmissionState, BidStatus]] = {
+    "draft": "building",
+    "submitted": "submitted",
+    "unknown": "unknown",
+    "accepted": "accepted",
+    "superseded": "accepted",
+    "rejected": "rejected",
+    "withdrawn": "rejected",
+}
+_NOTHING_STANDS: Final = ("rejected", "withdrawn")
+_STANDS: Final = ("accepted", "superseded")
 
 
-def read_books(ledger: Ledger, fleet: Fleet, now_ns: int) -> Books:
+def read_books(ledger: Ledger, facts: FactStore, fleet: Fleet, now_ns: int) -> Books:
     """Return what the ledger says at an instant; blocks.
 
     Raises:
@@ -57,41 +80,55 @@ def read_books(ledger: Ledger, fleet: Fleet, now_ns: int) -> Books:
         ]
         for resource in fleet.resources
     }
-    awards = {
-        resource.resource_id: ledger.awards(
-            resource.resource_id, now_ns - DELIVERY_PAST_NS, now_ns + AHEAD_NS, as_of_ns=now_ns
+    known = known_resources(fleet.resources)
+    awarded = Awarded(cycles=ledger, market=market_module)
+    awards: dict[ResourceId, list[Award]] = {resource.resource_id: [] for resource in fleet.resources}
+    for resource in known:
+        awards[resource.resource_id] = awarded.days(
+            resource, now_ns - DELIVERY_PAST_NS, now_ns + AHEAD_NS, as_of_ns=now_ns
         )
-        for resource in fleet.resources
-    }
-    points = dict.fromkeys(resource.settlement_point for resource in fleet.resources)
+    points = dict.fromkeys((resource.market_id, resource.settlement_point) for resource in known)
     return Books(
-        prices=tuple(price_series(ledger, point, now_ns) for point in points),
-        bids=tuple(_bids(ledger, fleet, awards, now_ns)),
+        prices=tuple(price_series(facts, market_id, point, now_ns) for market_id, point in points),
+        bids=tuple(_bids(ledger, known, awards, now_ns)),
         delivery={
             name: delivery_hours(awards[name], statements[name], from_ns=now_ns - DELIVERY_PAST_NS)
             for name in statements
         },
         totals={name: totals_of(settled) for name, settled in statements.items() if settled},
-        money=money_of(statements, currency=_currency(fleet)),
+        money=money_of(statements, currency=_currency(known)),
         runs=tuple(run_view(run) for run in ledger.runs(RUNS_KEPT)),
     )
 
 
-def price_series(ledger: Ledger, settlement_point: str, now_ns: int) -> PriceSeries:
-    """Return the last two days, what is published of the next, and the fan of the latest forecast."""
+def known_resources(resources: Sequence[Resource]) -> tuple[Resource, ...]:
+    """Return the resources whose market is known: nobody bids for the others."""
+
+    def known(resource: Resource) -> bool:
+        try:
+            market_module(resource.market_id)
+        except UnknownIdError:
+            return False
+        return True
+
+    return tuple(resource for resource in resources if known(resource))
+
+
+def price_series(facts: FactStore, market_id: str, settlement_point: str, now_ns: int) -> PriceSeries:
+    """Return the last two days, what is published of the next, and the fan of the latest forecasts."""
     from_ns = now_ns // NS_PER_HOUR * NS_PER_HOUR - PAST_NS
-    starts, values = ledger.prices(
-        settlement_point, from_ns=from_ns, to_ns=now_ns + AHEAD_NS, as_of_ns=now_ns
-    )
-    actual = dict(zip(starts.tolist(), values.tolist(), strict=True))
-    kept = ledger.latest_forecast(settlement_point, as_of_ns=now_ns)
-    fan: dict[int, tuple[float | None, ...]] = {}
-    if kept is not None:
-        forecast = _FORECAST.decode(kept.payload)
-        columns = [_level(forecast, level) for level in (0.05, 0.5, 0.95)]
-        for start_ns, quantiles in zip(forecast.start_ns, forecast.quantile_per_mwh, strict=True):
-            if start_ns >= from_ns:
-                fan[start_ns] = tuple(None if c is None else _finite(quantiles[c]) for c in columns)
+    product = market_module(market_id).rules.products[0].product_id
+    prices = series.price_series(market_id, settlement_point, product)
+    forecast = SeriesId(f"forecast/{prices}")
+    found = facts.as_of([prices, forecast], from_ns, now_ns + AHEAD_NS, now_ns)
+    published = found[prices]
+    actual = dict(zip(published.start_ns.tolist(), published.value[:, 0].tolist(), strict=True))
+    expected = found[forecast]
+    whole = expected.value.shape[1] > max(FAN)
+    fan = {
+        start_ns: tuple(_finite(row[column]) for column in FAN) if whole else (None, _finite(row[0]), None)
+        for start_ns, row in zip(expected.start_ns.tolist(), expected.value.tolist(), strict=True)
+    }
     hours = sorted(actual.keys() | fan.keys())
     blank: tuple[float | None, ...] = (None, None, None)
     return PriceSeries(
@@ -104,17 +141,59 @@ def price_series(ledger: Ledger, settlement_point: str, now_ns: int) -> PriceSer
     )
 
 
-def bid_view(record: BidRecord, award: Award | None, rules: DayAheadMarket) -> Bid:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayBid:
+    """What one resource bids for one day.
+
+    Attributes:
+        record: The bid that says how it stands: the newest one that was not refused or withdrawn, else the newest.
+        whole: What stands in the market, or would.
+        rung: The rung that made it.
+        rung_reason: Why better ones did not.
+        submitted_ns: When it was sent, None before.
+    """
+
+    record: MarketBidRecord
+    whole: MarketBid
+    rung: str
+    rung_reason: str
+    submitted_ns: int | None
+
+
+def day_bids(ledger: Ledger, records: Sequence[MarketBidRecord]) -> Iterator[DayBid]:
+    """Yield what is bid for each resource and day, from bids by resource, day and revision."""
+    days: dict[tuple[str, str], list[MarketBidRecord]] = {}
+    for record in records:
+        days.setdefault((record.bid.resource_id, record.bid.delivery_date), []).append(record)
+    chosen = {
+        key: next((one for one in reversed(some) if one.state not in _NOTHING_STANDS), some[-1])
+        for key, some in days.items()
+    }
+    tried = ledger.tried([record.decision_id for record in chosen.values()])
+    for key, record in chosen.items():
+        stands = [one.bid for one in days[key] if one.state in _STANDS or one is record]
+        rung, steps = tried.get(record.decision_id, (MANUAL if record.author else "", ""))
+        sent = (step.at_ns for step in ledger.steps(record.bid.idempotency_key) if step.state == "submitted")
+        yield DayBid(
+            record=record,
+            whole=reduce(in_force, stands[1:], stands[0]),
+            rung=rung,
+            rung_reason=reason_in(steps) if steps else made_by(record),
+            submitted_ns=next(sent, None),
+        )
+
+
+def bid_view(bid: DayBid, award: Award | None) -> Bid:
     """Return a bid with its award in the page's words."""
-    bid = record.bid
+    record = bid.record
     return Bid(
-        resource_id=bid.resource_id,
-        delivery_date=bid.delivery_date,
-        status=record.status,
-        rung=record.rung,
-        rung_reason=record.rung_reason,
-        gate_ms=to_ms(rules.gate_ns(date.fromisoformat(bid.delivery_date))),
-        submitted_ms=None if record.submitted_ns is None else to_ms(record.submitted_ns),
+        resource_id=record.bid.resource_id,
+        delivery_date=record.bid.delivery_date,
+        status=_SHOWN_AS[record.state],
+        rung=bid.rung,
+        rung_reason=bid.rung_reason,
+        gate_ms=to_ms(record.closes_ns),
+        submitted_ms=None if bid.submitted_ns is None else to_ms(bid.submitted_ns),
         orders=[
             Order(
                 start_ms=to_ms(order.start_ns),
@@ -123,7 +202,9 @@ def bid_view(record: BidRecord, award: Award | None, rules: DayAheadMarket) -> B
                 quantity_mw=order.quantity_mw,
                 limit_price_per_mwh=order.limit_price_per_mwh,
             )
-            for order in bid.orders
+            for offer in bid.whole.offers
+            if isinstance(offer, Orders)
+            for order in offer.orders
         ],
         award=None if award is None else award_intervals(award),
     )
@@ -204,18 +285,19 @@ def money_of(statements: Mapping[ResourceId, Sequence[Statement]], *, currency: 
 
 
 def _bids(
-    ledger: Ledger, fleet: Fleet, awards: Mapping[ResourceId, Sequence[Award]], now_ns: int
+    ledger: Ledger, resources: Sequence[Resource], awards: Mapping[ResourceId, Sequence[Award]], now_ns: int
 ) -> Iterator[Bid]:
-    """Yield the latest bid of each resource for the days from yesterday to the day after tomorrow."""
-    for resource in fleet.resources:
-        rules = market(resource.market_id)
-        today = to_datetime(now_ns, rules.zone).date()
+    """Yield the bid of each resource for the days from yesterday to the day after tomorrow."""
+    for resource in resources:
+        today = market_module(resource.market_id).delivery_date(now_ns)
         by_day = {award.delivery_date: award for award in awards[resource.resource_id]}
         for offset in BID_DAYS:
             day = (today + timedelta(days=offset)).isoformat()
-            records = ledger.bids(delivery_date=day, resource_id=resource.resource_id)
-            if records:
-                yield bid_view(records[-1], by_day.get(day), rules)
+            records = ledger.bids(
+                resource_id=resource.resource_id, market_id=resource.market_id, delivery_date=day
+            )
+            for bid in day_bids(ledger, records):
+                yield bid_view(bid, by_day.get(day))
 
 
 def _intervals(statements: Sequence[Statement]) -> Iterator[SettledInterval]:
@@ -223,16 +305,8 @@ def _intervals(statements: Sequence[Statement]) -> Iterator[SettledInterval]:
         yield from statement.intervals
 
 
-def _currency(fleet: Fleet) -> str:
-    return market(fleet.resources[0].market_id).currency if fleet.resources else "USD"
-
-
-def _level(forecast: StoredForecast, level: float) -> int | None:
-    """Return the position of a quantile level, None when the forecast does not have it."""
-    for position, found in enumerate(forecast.quantile_level):
-        if math.isclose(found, level, abs_tol=1e-9):
-            return position
-    return None
+def _currency(resources: Sequence[Resource]) -> str:
+    return market_module(resources[0].market_id).rules.currency if resources else DEFAULT_CURRENCY
 
 
 def _finite(value: float) -> float | None:

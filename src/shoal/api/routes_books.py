@@ -33,16 +33,17 @@ from shoal.api.answers import (
     StatementDetail,
     StatementRow,
 )
-from shoal.api.books import award_intervals, bid_view
+from shoal.api.books import award_intervals, bid_view, day_bids, known_resources
 from shoal.api.contract import answer, answers
 from shoal.api.energy import hierarchy_energy
 from shoal.api.plant import Plant
 from shoal.api.views import run_view
+from shoal.bidding.awarded import Awarded
 from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
 from shoal.domain.fleet import Resource
 from shoal.domain.ids import ResourceId
 from shoal.domain.interval import NS_PER_HOUR
-from shoal.market.registry import market
+from shoal.market.registry import market_module
 from shoal.settle import statement as settled
 from shoal.store.history import History
 from shoal.store.records import Statement as KeptStatement
@@ -101,21 +102,20 @@ def books_routes(plant: Plant) -> APIRouter:
     """Return the routes; those that read the database run in threads."""
     router = APIRouter(prefix="/api", tags=["records"])
     ledger = plant.ledger
+    awarded = Awarded(cycles=ledger, market=market_module)
 
     @router.get("/bids", responses=answers(list[state.Bid], 422))
     def read_bids(delivery_date: Day | None = None, resource_id: OfResource | None = None) -> Response:
         """Return the latest bid of each resource and day, with its award, the newest day first."""
-        chosen = _resources(plant, resource_id)
         views = []
-        for resource in chosen:
-            name = resource.resource_id
-            records = {
-                record.bid.delivery_date: record
-                for record in ledger.bids(delivery_date=delivery_date, resource_id=name)
-            }
-            awarded = {award.delivery_date: award for award in ledger.awards(name, 0, FAR_NS)}
-            rules = market(resource.market_id)
-            views += [bid_view(record, awarded.get(day), rules) for day, record in records.items()]
+        for resource in known_resources(_resources(plant, resource_id)):
+            records = ledger.bids(
+                resource_id=resource.resource_id, market_id=resource.market_id, delivery_date=delivery_date
+            )
+            by_day = {award.delivery_date: award for award in awarded.days(resource, 0, FAR_NS)}
+            views += [
+                bid_view(bid, by_day.get(bid.record.bid.delivery_date)) for bid in day_bids(ledger, records)
+            ]
         return answer(sorted(views, key=lambda bid: bid.delivery_date, reverse=True))
 
     @router.get("/awards", responses=answers(list[Award], 404, 422))
@@ -138,8 +138,8 @@ def books_routes(plant: Plant) -> APIRouter:
                     published_ms=state.to_ms(award.published_ns),
                     intervals=award_intervals(award),
                 )
-                for resource in _resources(plant, resource_id)
-                for award in ledger.awards(resource.resource_id, from_ns, to_ns)
+                for resource in known_resources(_resources(plant, resource_id))
+                for award in awarded.days(resource, from_ns, to_ns)
             ]
         )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psutil  # type: ignore[import-untyped]
@@ -34,6 +35,7 @@ _WANTED_FILES: Final = 4_096
 _NEEDED_FILES: Final = 512
 _ZONES: Final = ("America/Chicago", "Australia/Sydney", "Europe/Berlin")
 _DRIFT_LIMIT_S: Final = 0.05
+_MARKET_TIMEOUT_S: Final = 2.0
 _GIB: Final = 1 << 30
 
 
@@ -60,6 +62,7 @@ def run_checks(settings: Settings) -> list[Check]:
         check_time_zones,
         check_ports,
         check_engine,
+        check_market,
         check_page,
     )
     return [check(settings) for check in checks]
@@ -213,6 +216,22 @@ def check_engine(settings: Settings) -> Check:
             name="engine", status="fail", found=f"nats-server ends with {done.returncode}", mend=mend
         )
     return Check(name="engine", status="ok", found=done.stdout.strip())
+
+
+def check_market(settings: Settings) -> Check:
+    """Does somebody listen where the market should be?"""
+    address = urlsplit(settings.bidding.market_url)
+    if not address.hostname:
+        return Check(name="market", status="ok", found="none is set (bidding.market_url); no bid is taken")
+    port = address.port or (443 if address.scheme == "https" else 80)
+    where = f"{address.hostname}:{port}"
+    try:
+        socket.create_connection((address.hostname, port), timeout=_MARKET_TIMEOUT_S).close()
+    except OSError as error:
+        mend = "check bidding.market_url, or start a simulated one with shoal sim market"
+        why = error.strerror or str(error)
+        return Check(name="market", status="warn", found=f"{where} does not answer: {why}", mend=mend)
+    return Check(name="market", status="ok", found=f"{where} answers")
 
 
 def check_page(settings: Settings) -> Check:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shoal.store.consents import Consents
     from shoal.store.cycles import Cycles
     from shoal.store.facts import FactStore
+    from shoal.store.settlings import Settlings
     from shoal.store.slots import Slots
 
 By: TypeAlias = Annotated[
@@ -29,6 +30,7 @@ class Stores:
     consents: Consents
     facts: FactStore
     slots: Slots
+    settlings: Settlings
 
 
 def open_stores(config: Path | None, assignments: list[str] | None) -> Stores:
@@ -43,6 +45,7 @@ def open_stores(config: Path | None, assignments: list[str] | None) -> Stores:
     from shoal.store.cycles import Cycles
     from shoal.store.database import migrate, open_database
     from shoal.store.facts import FactStore
+    from shoal.store.settlings import Settlings
     from shoal.store.slots import Slots
 
     settings = read_settings(config, assignments)
@@ -54,7 +57,11 @@ def open_stores(config: Path | None, assignments: list[str] | None) -> Stores:
     migrate(url)
     engine = open_database(url)
     return Stores(
-        cycles=Cycles(engine), consents=Consents(engine), facts=FactStore(engine), slots=Slots(engine)
+        cycles=Cycles(engine),
+        consents=Consents(engine),
+        facts=FactStore(engine),
+        slots=Slots(engine),
+        settlings=Settlings(engine),
     )
 
 
@@ -62,8 +69,10 @@ def load_strategies() -> None:
     """Register the strategies that come with the package."""
     import importlib
 
-    for name in ("day_ahead", "five_minute"):
-        importlib.import_module(f"shoal.bidding.cycle.{name}")
+    from shoal.bidding.cycle.runner import STRATEGIES
+
+    for name in STRATEGIES:
+        importlib.import_module(name)
 
 
 def parse_instant(option: str, text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,6 +11,8 @@ import typer
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json, read_settings
 
 if TYPE_CHECKING:
+    from shoal.domain.contracts import SeriesContract
+    from shoal.domain.facts import SeriesId
     from shoal.store.facts import FactStore
 
 app = typer.Typer(
@@ -31,13 +34,15 @@ def register(app_: typer.Typer) -> None:
 
 @app.command()
 def series(config: ConfigFile = None, set_: SetValues = None, as_json: AsJson = False) -> None:
-    """List the series: how much is known of each, up to when, and whether that is stale."""
+    """List the series: how much is known of each, up to when, and whether that keeps its contract."""
     import time
 
+    from shoal.cli.feeds_store import age_text
     from shoal.domain.interval import iso
 
     store = _store(config, set_)
-    contracts = store.contracts()
+    contracts, set_aside = store.contracts(), store.quarantined()
+    now_ns = time.time_ns()
     found = [
         {
             "series_id": item.series_id,
@@ -45,16 +50,20 @@ def series(config: ConfigFile = None, set_: SetValues = None, as_json: AsJson = 
             "facts": item.facts,
             "latest_start": None if item.latest_start_ns is None else iso(item.latest_start_ns),
             "latest_known": None if item.latest_known_ns is None else iso(item.latest_known_ns),
+            "stale_after_s": None
+            if (after_ns := _stale_after_ns(contracts, item.series_id)) is None
+            else after_ns / 1e9,
             "stale": item.stale,
+            "quarantined": set_aside.get(item.series_id, 0),
         }
-        for item in store.freshness(time.time_ns())
+        for item in store.freshness(now_ns)
     ]
     if as_json:
         print_json(found)
     elif not found:
         typer.echo("nothing is known yet; `shoal knowledge import` reads a file")
     else:
-        head = ("series", "unit", "facts", "last interval", "last news", "")
+        head = ("series", "unit", "facts", "last interval", "last news", "may be old", "", "set aside")
         rows = [
             (
                 str(item["series_id"]),
@@ -62,7 +71,11 @@ def series(config: ConfigFile = None, set_: SetValues = None, as_json: AsJson = 
                 f"{item['facts']:,}",
                 str(item["latest_start"] or "-"),
                 str(item["latest_known"] or "-"),
+                "-"
+                if (after_ns := _stale_after_ns(contracts, _id(str(item["series_id"])))) is None
+                else age_text(after_ns),
                 "stale" if item["stale"] else "",
+                f"{item['quarantined']:,}" if item["quarantined"] else "",
             )
             for item in found
         ]
@@ -234,6 +247,11 @@ def _store(config: Path | None, assignments: list[str] | None) -> FactStore:
     url = settings.bidding.database_url or sqlite_url(settings, "registry.db")
     migrate(url)
     return FactStore(open_database(url))
+
+
+def _stale_after_ns(contracts: Mapping[SeriesId, SeriesContract], series_id: SeriesId) -> int | None:
+    contract = contracts.get(series_id)
+    return None if contract is None else contract.stale_after_ns
 
 
 def _columns(store: FactStore, name: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ TIERS: Final = {
     "history": 1,
     "control": 1,
     "bidding": 1,
+    "feeds": 1,
     "api": 1,
     "homes": 2,
 }

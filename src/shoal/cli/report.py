@@ -94,7 +94,7 @@ def make_report(run: Run, accounts: Mapping[str, Mapping[str, Any]]) -> dict[str
         "bids_submitted": exchange["bids_received"],
         "bids_accepted": exchange["bids_accepted"],
         "bids_duplicate": exchange["bids_duplicate"],
-        "gates_total": len(exchange["gates"]),
+        "gates_total": exchange["gates_passed"],
         "gates_missed": exchange["gates_missed"],
         "rungs": bidding["rungs"],
         "award_mwh": award_wh / 1e6,

@@ -148,23 +148,22 @@ def up(
     config: ConfigFile = None,
     assignments: SetValues = None,
 ) -> None:
-    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, bidding, api.
+    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, bidding, feeds, api.
 
     Several machines, or several times on one, share the telemetry and the history of one plant: each part has one owner
     at a time, and another takes over when it is gone. They need the same keys and settings, and fabric.url.
     """
     from shoal.cli.plant import run_roles
-    from shoal.cli.role import PLANT_ROLES
+    from shoal.cli.role import OPTIONAL_ROLES, PLANT_ROLES
     from shoal.runtime.log import configure_logging
 
     chosen = (
         list(PLANT_ROLES) if roles == "all" else [name.strip() for name in roles.split(",") if name.strip()]
     )
     for name in chosen:
-        if name not in PLANT_ROLES:
-            raise InvalidInputError(
-                field="--roles", value=name, fix=f"choose among {', '.join(PLANT_ROLES)}, or all"
-            )
+        if name not in (*PLANT_ROLES, *OPTIONAL_ROLES):
+            known = ", ".join((*PLANT_ROLES, *OPTIONAL_ROLES))
+            raise InvalidInputError(field="--roles", value=name, fix=f"choose among {known}, or all")
     settings = read_settings(
         config,
         assignments,
@@ -172,6 +171,8 @@ def up(
         telemetry__own=shards,
         telemetry__processes=processes,
     )
+    if roles == "all" and settings.feeds.names:
+        chosen.append("feeds")
     configure_logging(settings.log, role="up")
     asyncio.run(run_roles(settings, chosen))
 

@@ -1,13 +1,16 @@
-"""The gateway to a market with gates of any kind over HTTP: submit, read back, awards, prices, settlements.
+"""The gateway to a market with gates of any kind over HTTP: submit, read back, awards, prices, meters, settlements.
 
     POST /bids            a `MarketBid`, header ``Idempotency-Key`` as in its body: a `MarketReceipt`, even refused
     GET  /bids/{key}      the `MarketReceipt` of a bid; 404 when it never arrived
     GET  /standing        ?resource_id&delivery_date: the whole `MarketBid` that stands; 404 when none does
     GET  /awards          ?resource_id&delivery_date: a list of `MarketAward`, every version, the newest last
     GET  /prices          ?settlement_point&product&from_ns&to_ns&since_ns: a list of `PublishedPrice`
+    POST /meters          a `MeterReport`: a `MeterReceipt`
+    GET  /meters          ?resource_id&delivery_date: a list of `MeterReading`, those that count
     GET  /settlements     ?resource_id&delivery_date: a list of `Settlement`, every version, the newest last
 
-A submission whose outcome is not known raises `UnavailableError`: read back before anything is sent again.
+A submission whose outcome is not known raises `UnavailableError`: read back before anything is sent again. Readings of
+meters may be sent again as they are: they count once.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from shoal.connect.market_client import KEY_HEADER, MarketClient
 from shoal.market.awards import MarketAward, MarketReceipt, Settlement
 from shoal.market.bids import MarketBid
 from shoal.market.exchange import PublishedPrice
+from shoal.market.metering import MeterReading, MeterReceipt, MeterReport
 
 _T = TypeVar("_T")
 
@@ -100,6 +104,26 @@ class HttpExchange(MarketClient):
         """
         asked = {"resource_id": resource_id, "delivery_date": delivery_date}
         return self._found("/settlements", asked, list[Settlement])
+
+    def send_meters(self, report: MeterReport) -> MeterReceipt:
+        """Send readings of a resource's meters and return what became of them.
+
+        Raises:
+            UnavailableError: when the outcome is unknown.
+            InvalidInputError: when the market refuses them, or somebody else reads these meters.
+        """
+        headers = {"Content-Type": "application/json"}
+        answer = self._exchange("POST", "/meters", content=msgspec.json.encode(report), headers=headers)
+        return self._decoded(answer, MeterReceipt)
+
+    def meters(self, resource_id: str, delivery_date: str) -> list[MeterReading]:
+        """Return the readings of a day that the market holds, in order.
+
+        Raises:
+            UnavailableError: when the market cannot be reached.
+        """
+        asked = {"resource_id": resource_id, "delivery_date": delivery_date}
+        return self._found("/meters", asked, list[MeterReading])
 
     def _found(self, path: str, asked: dict[str, Any], kind: type[list[_T]]) -> list[_T]:
         answer = self._exchange("GET", path, params=asked)

@@ -184,3 +184,23 @@ ERCOT: Final = MarketModule(
         reasons=reasons("orders", "storage_curves"),
     )
 )
+
+ERCOT_AUCTION: Final = MarketModule(
+    rules=MarketRules(
+        market_id="ercot-da",
+        name="ERCOT day-ahead market",
+        zone="America/Chicago",
+        currency="USD",
+        day_start=time(0),
+        label="end",
+        products=(_energy(DAY_AHEAD, "Day-ahead energy", ("orders",)),),
+        rebid=RebidRules(allowed=True),
+        submission=SubmissionRules(idempotent=False, read_back=True),
+        dispatch=DispatchRules(instruction_s=0, telemetry_s=0, measurement="hourly meters"),
+        runs=(SettlementRunRule(run="initial", after_days=5, working=True),),
+        settlement_ns=NS_PER_HOUR,
+        imbalance_price=DAY_AHEAD,
+        reasons=reasons("orders"),
+    )
+)
+"""`ERCOT_DAY_AHEAD` by the contract: the auction alone, with orders of up to ten steps a side and interval."""

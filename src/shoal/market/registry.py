@@ -6,7 +6,7 @@ from typing import Final
 
 from shoal.domain.errors import UnknownIdError
 from shoal.market.contract import Market
-from shoal.market.ercot import ERCOT, ERCOT_DAY_AHEAD
+from shoal.market.ercot import ERCOT, ERCOT_AUCTION, ERCOT_DAY_AHEAD
 from shoal.market.gb import GB
 from shoal.market.nem import NEM
 from shoal.market.peak import PEAK
@@ -14,9 +14,9 @@ from shoal.market.rules import DayAheadMarket
 from shoal.market.sdac import SDAC
 
 MARKETS: Final[tuple[DayAheadMarket, ...]] = (ERCOT_DAY_AHEAD,)
-"""The day-ahead auctions that the plant's own loop trades."""
+"""Day-ahead auctions with the deviation charge by which the plant settles its own days."""
 
-MODULES: Final[tuple[Market, ...]] = (NEM, ERCOT, SDAC, GB, PEAK)
+MODULES: Final[tuple[Market, ...]] = (NEM, ERCOT, ERCOT_AUCTION, SDAC, GB, PEAK)
 """The markets of the contract, `shoal.market.contract`."""
 
 

@@ -78,6 +78,11 @@ class ScaledClock:
         passed_s = (now_ns - self._since_ns) / NS_PER_S
         self._started = time.monotonic() - passed_s
 
+    @property
+    def speed(self) -> float:
+        """How many of its seconds pass in one of the machine's."""
+        return self._speed
+
     def now_ns(self) -> int:
         """Return the present instant."""
         return self._origin_ns + int((time.monotonic() - self._started) * self._speed * NS_PER_S)

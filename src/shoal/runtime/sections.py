@@ -208,20 +208,47 @@ class Control(Section):
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
 
 
+_NAMED: Final = r"|[^=;\s]+=[^=;\s]+(;[^=;\s]+=[^=;\s]+)*"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Bidding(Section):
     """The durable cycle of forecast, optimisation, bid and award."""
 
     database_url: str = key("", "database of the bids; empty keeps a file in data_dir", **_DATABASE)
-    lead_time_s: float = key(3_600.0, "how long before a gate the work on its bid begins", unit="s", low=1)
-    forecast_budget_s: float = key(
-        60.0, "longest time for a forecast before an older one serves", unit="s", low=0.1
+    lead_time_s: float = key(
+        3_600.0, "how long before the gate of a day the work on its bid begins", unit="s", low=1
     )
-    optimise_budget_s: float = key(
-        120.0, "longest time for a solve before a simpler one serves", unit="s", low=0.1
+    interval_lead_s: float = key(
+        240.0, "the same where every interval has a gate of its own", unit="s", low=1
+    )
+    early_lead_s: float = key(
+        64_800.0,
+        "how long before the gate of a day a first bid is made on whatever is known; its better follows; 0 for none",
+        unit="s",
+        low=0,
+    )
+    strategies: str = key(
+        "",
+        "which strategy bids for which resource, `*` for all others: resource=strategy, several with semicolons between; "
+        "empty leaves it to the market",
+        pattern=_NAMED,
+        form="empty, or resource=strategy, several with semicolons between",
+    )
+    shadows: str = key(
+        "",
+        "strategies that decide beside it and send nothing: resource=strategy, several with semicolons between",
+        pattern=_NAMED,
+        form="empty, or resource=strategy, several with semicolons between",
+    )
+    decide_budget_s: float = key(
+        180.0,
+        "longest time to gather, forecast and optimise; what a rung of a strategy leaves is for simpler ones",
+        unit="s",
+        low=0.1,
     )
     submit_budget_s: float = key(
-        60.0, "longest time for a submission before it is read back", unit="s", low=0.1
+        60.0, "longest time for a submission before it waits for the next turn", unit="s", low=0.1
     )
     availability_frac: float = key(0.95, "share of the forecast capability that is offered", low=0, high=1)
     market_url: str = key(
@@ -232,6 +259,42 @@ class Bidding(Section):
         form="empty, or http://host:port or https://host:port",
     )
     market_token: str = key("", "what the plant shows to the market", secret=True)
+    http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Feeds(Section):
+    """The public feeds of markets and weather that are polled into the knowledge store."""
+
+    names: str = key(
+        "",
+        "feeds that the role polls, as `shoal feeds` lists them, with commas between; `*` stands for anything; empty "
+        "for none, and then the role is not among all",
+        pattern=r"|[A-Za-z0-9*_-]+(,[A-Za-z0-9*_-]+)*",
+        form="empty, or names with commas between, such as nem-dispatch,entsoe-*",
+    )
+    places: str = key(
+        "",
+        "for which places, as `--place` of `shoal feeds`, with semicolons between; empty for the usual ones",
+        pattern=r"|[a-z-]+=[^;\s]+(;[a-z-]+=[^;\s]+)*",
+        form="empty, or such as nem=VIC1;ercot=HB_NORTH;met-norway=berlin=52.52,13.405",
+    )
+    contact: str = key(
+        "", "mail or web address that tells providers who asks; else SHOAL_FEEDS_CONTACT of the environment"
+    )
+    entsoe_token: str = key(
+        "",
+        "key of the ENTSO-E Transparency Platform; else SHOAL_ENTSOE_TOKEN of the environment",
+        secret=True,
+    )
+    mirrors: str = key(
+        "",
+        "other places of documents: the beginning of an address = what stands for it, with semicolons between",
+        pattern=r"|https?://[^=;\s]+=https?://[^=;\s]+(;https?://[^=;\s]+=https?://[^=;\s]+)*",
+        form="empty, or https://theirs=https://ours, several with semicolons between",
+    )
+    use_proxy: bool = key(True, "whether the proxies that the environment names are used")
+    cache_max_bytes: int = key(1 << 30, "disk that copies of documents may take", unit="bytes", low=1 << 20)
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
 
 

@@ -27,6 +27,7 @@ from shoal.runtime.sections import (
     Control,
     Demo,
     Fabric,
+    Feeds,
     History,
     Log,
     Registry,
@@ -61,6 +62,7 @@ class Settings(Section):
     history: History = field(default_factory=History)
     control: Control = field(default_factory=Control)
     bidding: Bidding = field(default_factory=Bidding)
+    feeds: Feeds = field(default_factory=Feeds)
     api: Api = field(default_factory=Api)
     registry: Registry = field(default_factory=Registry)
     demo: Demo = field(default_factory=Demo)
@@ -305,12 +307,12 @@ def _check_together(settings: Settings) -> None:
                 value=longer,
                 fix=f"keep it as long as what it is made from, at least history.{finer} ({days:g} days, 0 for ever)",
             )
-    work_s = bidding.forecast_budget_s + bidding.optimise_budget_s + bidding.submit_budget_s
+    work_s = bidding.decide_budget_s + bidding.submit_budget_s
     if work_s > bidding.lead_time_s:
         raise SettingsError(
             field="bidding.lead_time_s",
             value=bidding.lead_time_s,
-            fix=f"it must hold the three step budgets together ({work_s:g} s)",
+            fix=f"it must hold both budgets together ({work_s:g} s)",
         )
     if fabric.replicas > 1 and not (fabric.url or fabric.cluster_name):
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""The tables of the market cycle: decisions, bids and every step of them, awards, settlements, who said what, who is at work."""
+"""The tables of the market cycle: decisions, bids and their steps, awards, settlements, shares, who said what, who is at work."""
 
 from __future__ import annotations
 
@@ -112,6 +112,39 @@ MARKET_SETTLEMENT: Final = Table(
     Column("known_ns", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("settlement", Text, nullable=False),
+)
+
+# A settlement beside its shadow, as often as the outcome differs.
+SETTLEMENT_CHECK: Final = Table(
+    "settlement_check",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("market_id", _ID, primary_key=True),
+    Column("delivery_date", _DATE, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("check_no", Integer, primary_key=True, autoincrement=False),
+    Column("known_ns", BigInteger, nullable=False),
+    Column("disputes", Integer, nullable=False),
+    Column("unchecked", Integer, nullable=False),
+    Column("checked", Text, nullable=False),
+)
+
+# What each home receives of a settlement; sites and numbers are compressed columns.
+SETTLEMENT_SHARE: Final = Table(
+    "settlement_share",
+    METADATA,
+    Column("resource_id", _ID, primary_key=True),
+    Column("market_id", _ID, primary_key=True),
+    Column("delivery_date", _DATE, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("operator_amount", BigInteger, nullable=False),
+    # What the key of this version is made of, and which version's key splits which interval.
+    Column("owner_share_permille", Integer, nullable=False),
+    Column("key_sites", LargeBinary, nullable=False),
+    Column("key_weight_wh", LargeBinary, nullable=False),
+    Column("key_of", LargeBinary, nullable=False),
+    Column("sites", LargeBinary, nullable=False),
+    Column("owner_amount", LargeBinary, nullable=False),
 )
 
 # What people said: modes, approvals, manual bids. Nothing is changed, the newest word counts.

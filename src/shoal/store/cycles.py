@@ -126,6 +126,11 @@ class Cycles:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def engine(self) -> Engine:
+        """The database."""
+        return self._engine
+
     # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────
 
     def record_decision(self, record: DecisionRecord) -> None:
@@ -146,6 +151,14 @@ class Cycles:
         if row is None:
             raise UnknownIdError("decision", decision_id)
         return _decision_record(row)
+
+    def tried(self, decision_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return the rung that held and the JSON of all that were tried, by decision: what people see of many at once."""
+        query = select(DECISION.c.decision_id, DECISION.c.rung, DECISION.c.tried).where(
+            DECISION.c.decision_id.in_(list(decision_ids))
+        )
+        with reading(self._engine) as connection:
+            return {row.decision_id: (row.rung, row.tried) for row in connection.execute(query)}
 
     def decisions(
         self, resource_id: str, *, from_ns: int, to_ns: int, shadow: bool | None = False
@@ -287,6 +300,22 @@ class Cycles:
             _add_step(connection, idempotency_key, "submitted", at_ns=at_ns, by=by, said="")
         return True
 
+    def note_bid(self, idempotency_key: str, *, at_ns: int, by: str, said: str) -> bool:
+        """Write a step that moves a bid nowhere, such as a corrected award; return whether it was not there yet.
+
+        Raises:
+            UnknownIdError: when there is no such bid.
+        """
+        with writing(self._engine, lock=f"bid {idempotency_key}") as connection:
+            row = _bid_row(connection, idempotency_key)
+            if row is None:
+                raise UnknownIdError("bid", idempotency_key)
+            same = (MARKET_BID_STEP.c.idempotency_key == idempotency_key) & (MARKET_BID_STEP.c.said == said)
+            if connection.execute(select(MARKET_BID_STEP.c.step_no).where(same)).first() is not None:
+                return False
+            _add_step(connection, idempotency_key, row.state, at_ns=at_ns, by=by, said=said)
+        return True
+
     def bid(self, idempotency_key: str) -> MarketBidRecord | None:
         """Return a bid, None when there is none under the key."""
         with reading(self._engine) as connection:
@@ -367,6 +396,23 @@ class Cycles:
         """Return every version of an award, the newest last."""
         found = self._versions(MARKET_AWARD, resource_id, market_id, delivery_date)
         return [_AWARD.decode(row.award) for row in found]
+
+    def awards_between(
+        self, resource_id: str, market_id: str, *, first_day: str, last_day: str
+    ) -> list[MarketAward]:
+        """Return every version of the awards of some days, the first and the last included, by day and version."""
+        query = (
+            select(MARKET_AWARD.c.award)
+            .where(
+                MARKET_AWARD.c.resource_id == resource_id,
+                MARKET_AWARD.c.market_id == market_id,
+                MARKET_AWARD.c.delivery_date >= first_day,
+                MARKET_AWARD.c.delivery_date <= last_day,
+            )
+            .order_by(MARKET_AWARD.c.delivery_date, MARKET_AWARD.c.version)
+        )
+        with reading(self._engine) as connection:
+            return [_AWARD.decode(text) for text in connection.execute(query).scalars()]
 
     def record_settlement(self, settlement: Settlement, *, known_ns: int) -> bool:
         """Keep a version of a settlement; return whether it is new.

@@ -32,6 +32,8 @@ from shoal.domain.errors import (
 
 BUSY_TIMEOUT_S: Final = 30.0
 _WRITES: Final = "shoal_writes"
+_OPTIONS: Final = {"preserve_rowcount": True}
+"""Else an INSERT that found a conflict looks on PostgreSQL (-1) like one that did not."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 Insert = sqlite.Insert | postgresql.Insert
@@ -47,9 +49,13 @@ def open_database(url: str) -> Engine:
     """
     target = _checked_url(url)
     if target.get_backend_name() == "postgresql":
-        return create_engine(target, pool_pre_ping=True)
+        return create_engine(target, pool_pre_ping=True, execution_options=_OPTIONS)
     Path(str(target.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(target, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+    engine = create_engine(
+        target,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        execution_options=_OPTIONS,
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

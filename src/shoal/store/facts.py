@@ -227,6 +227,16 @@ class FactStore:
             SetAside(**row | {"value": tuple(np.frombuffer(row["value"], "<f8").tolist())}) for row in found
         ]
 
+    def quarantined(self) -> dict[SeriesId, int]:
+        """Return how many intervals of each series were set aside; one without any is left out."""
+        query = (
+            select(FACT_SERIES.c.series_id, func.count())
+            .join_from(FACT_QUARANTINE, FACT_SERIES)
+            .group_by(FACT_SERIES.c.series_id)
+        )
+        with reading(self._engine) as connection:
+            return {series_id: int(count) for series_id, count in connection.execute(query)}
+
     def freshness(self, now_ns: int) -> list[Freshness]:
         """Return how far the knowledge of each series reaches, by name."""
         with reading(self._engine) as connection:

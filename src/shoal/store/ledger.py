@@ -6,13 +6,12 @@ One class for its users; its parts are written in modules of their own and share
 from __future__ import annotations
 
 from shoal.store.accounts import Accounts
-from shoal.store.bids import Bids
-from shoal.store.knowledge import Knowledge
+from shoal.store.cycles import Cycles
 from shoal.store.runs import Runs
 
 
-class Ledger(Knowledge, Bids, Accounts, Runs):
-    """The ledger in a migrated database. Calls block; an asynchronous caller runs them in a thread.
+class Ledger(Cycles, Accounts, Runs):
+    """Bids, awards, statements and runs in a migrated database. Calls block; an asynchronous caller runs them in a thread.
 
     Recording the same fact twice changes nothing; recording another under the same name is refused.
     """

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from shoal.domain.ids import ProgramId, ResourceId, SiteId
-from shoal.market.types import Bid, BidReceipt
-
-BidStatus: TypeAlias = Literal["building", "submitted", "accepted", "rejected", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,42 +26,6 @@ class Asset:
     kind: Literal["battery", "solar", "ev", "load"]
     rated_kw: float | None
     energy_kwh: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastRecord:
-    """A forecast as it was issued; `payload` is the JSON of its quantiles, byte for byte."""
-
-    workflow_id: str
-    resource_id: ResourceId
-    settlement_point: str
-    delivery_date: str
-    issued_ns: int
-    model: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BidRecord:
-    """A bid and what became of it.
-
-    Attributes:
-        bid: As submitted.
-        status: ``unknown`` when no answer came: read back, never submit blindly again.
-        rung: The step of the ladder of fallbacks that made it.
-        rung_reason: Why that step.
-        created_ns: When it was built.
-        submitted_ns: When it was first sent, None before.
-        receipt: The market's answer, None before.
-    """
-
-    bid: Bid
-    status: BidStatus
-    rung: str
-    rung_reason: str
-    created_ns: int
-    submitted_ns: int | None
-    receipt: BidReceipt | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

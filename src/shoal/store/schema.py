@@ -165,55 +165,6 @@ DEVICE_CREDENTIAL: Final = Table(
 
 # -- ledger
 
-FORECAST: Final = Table(
-    "forecast",
-    METADATA,
-    Column("workflow_id", _NAME, primary_key=True),
-    Column("resource_id", _ID, primary_key=True),
-    Column("model", _NAME, primary_key=True),
-    Column("settlement_point", _ID, nullable=False),
-    Column("delivery_date", _DATE, nullable=False),
-    Column("issued_ns", BigInteger, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Index(None, "settlement_point", "issued_ns"),
-)
-
-BID: Final = Table(
-    "bid",
-    METADATA,
-    Column("idempotency_key", _NAME, primary_key=True),
-    Column("resource_id", _ID, nullable=False),
-    Column("delivery_date", _DATE, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("bid", Text, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("rung", _NAME, nullable=False),
-    Column("rung_reason", Text, nullable=False),
-    Column("created_ns", BigInteger, nullable=False),
-    Column("submitted_ns", BigInteger, nullable=True),
-    Column("receipt", Text, nullable=True),
-    Column("received_ns", BigInteger, nullable=True),
-    UniqueConstraint("resource_id", "delivery_date", "revision"),
-    CheckConstraint(
-        "status IN ('building', 'submitted', 'accepted', 'rejected', 'unknown')",
-        name="status",
-    ),
-    Index(None, "delivery_date"),
-)
-
-AWARD: Final = Table(
-    "award",
-    METADATA,
-    Column("resource_id", _ID, primary_key=True),
-    Column("delivery_date", _DATE, primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("start_ns", BigInteger, nullable=False),
-    Column("end_ns", BigInteger, nullable=False),
-    Column("published_ns", BigInteger, nullable=False),
-    Column("award", Text, nullable=False),
-    Index(None, "resource_id", "start_ns"),
-)
-
 WORKFLOW_RUN: Final = Table(
     "workflow_run",
     METADATA,

@@ -18,9 +18,9 @@ from shoal.bidding.cycle.climb import Deciding, InPlace
 from shoal.bidding.cycle.collector import Collector
 from shoal.bidding.cycle.keeper import Keeper
 from shoal.bidding.cycle.known import GateRef
-from shoal.bidding.cycle.ports import Bidder, Measured
+from shoal.bidding.cycle.ports import Bidder, Measured, Measuring
 from shoal.bidding.cycle.submission import Submission
-from shoal.bidding.cycle.workflow import GateWorkflow, Plant
+from shoal.bidding.cycle.workflow import GateWorkflow, Order, Plant
 from shoal.connect.exchange_http import HttpExchange
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
 from shoal.market.registry import market_module
@@ -84,10 +84,18 @@ class Desk:
     cycles: Cycles
     consents: Consents
     facts: FactStore
+    keep: Callable[[], Keeper]
+
+    def forget(self) -> None:
+        """Lose all that is remembered between turns, as a new process has."""
+        self.keeper.close()
+        self.keeper, self.collector = self.keep(), Collector(facts=self.facts, cycles=self.cycles)
 
     def turn(self, now_ns: int) -> None:
         """Collect and keep once, and wait until nothing runs."""
-        self.collector.collect(self.plant.bidders[RESOURCE], NEM, self.exchange, now_ns=now_ns)
+        for bidder in self.plant.bidders.values():
+            market = market_module(bidder.market_id)
+            self.collector.collect(bidder, market, self.exchange, now_ns=now_ns)
         self.keeper.cycle(now_ns)
         assert self.keeper.wait_idle(60.0)
 
@@ -131,6 +139,8 @@ def open_desk(
     left_s: Callable[[int], float] = lambda _ns: 20.0,
     bidders: Mapping[str, Bidder] | None = None,
     exchange_s: float = 2.0,
+    shadow: Callable[[Order], None] = lambda _order: None,
+    measure: Measuring | None = None,
 ) -> Desk:
     """Open a desk with its database in a folder, against the market at a URL."""
     database = f"sqlite:///{folder / 'plant.db'}"
@@ -150,14 +160,19 @@ def open_desk(
         bidders=bidders
         or {
             RESOURCE: Bidder(
-                resource_id=RESOURCE, market_id="nem", settlement_point=POINT, strategy="markov", lead_s=120.0
+                resource_id=RESOURCE,
+                market_id="nem",
+                settlement_point=POINT,
+                strategy="markov",
+                lead_s=120.0,
+                early_lead_s=18 * 3_600.0,
             )
         },
         market=market_module,
         cycles=cycles,
         consents=consents,
         facts=facts,
-        measure=measured_from(cycles),
+        measure=measure or measured_from(cycles),
         solver=solver or InPlace(),
         submission=lambda _market_id: submission,
         now_ns=now_ns,
@@ -175,5 +190,15 @@ def open_desk(
     DBOS(config=config)
     workflow = GateWorkflow(plant, name=folder.name)
     DBOS.launch()
-    keeper = Keeper(plant, held=plant.bidders, bring=workflow.bring, facts_no=facts.last_record_of, workers=2)
-    return Desk(plant, keeper, Collector(facts=facts, cycles=cycles), exchange, cycles, consents, facts)
+
+    def keep() -> Keeper:
+        return Keeper(
+            plant,
+            held=plant.bidders,
+            bring=workflow.bring,
+            facts_no=facts.last_record_of,
+            workers=2,
+            shadow=shadow,
+        )
+
+    return Desk(plant, keep(), Collector(facts=facts, cycles=cycles), exchange, cycles, consents, facts, keep)

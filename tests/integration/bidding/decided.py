@@ -118,7 +118,7 @@ WORLDS: Final = (
         point="HB_NORTH",
         product="day-ahead",
         step_ns=NS_PER_HOUR,
-        days=40,
+        days=70,
         gates=_gates("ercot", "day-ahead", (0,)),
     ),
 )

@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 from fastapi import FastAPI
 
-from shoal.bidding.cycle.collector import OVERLAP_NS, Collector
+from shoal.bidding.cycle.collector import OVERLAP_NS, Collector, award_series, corrected_quantities
 from shoal.bidding.cycle.ports import Bidder
 from shoal.connect.exchange_http import HttpExchange
 from shoal.domain.interval import NS_PER_HOUR
+from shoal.market.awards import AwardedQuantity, MarketAward
 from shoal.market.exchange import PublishedPrice
 from shoal.market.series import price_series
 from shoal.simulate.exchange import create_exchange
@@ -79,5 +80,66 @@ def test_a_collector_that_starts_again_goes_on_from_what_is_known(tmp_path: Path
         record = facts.last_record()
         again.collect(BIDDER, NEM, exchange, now_ns=clock.t_ns)
         assert facts.last_record() == record  # what is known already adds nothing
+        exchange.close()
+    engine.dispose()
+
+
+def award(version: int, power_w: dict[int, int]) -> MarketAward:
+    return MarketAward(
+        resource_id=RESOURCE,
+        market_id="nem",
+        settlement_point=POINT,
+        delivery_date=DAY.isoformat(),
+        bid_id="b",
+        version=version,
+        published_ns=version,
+        quantities=tuple(
+            AwardedQuantity(
+                product="energy", start_ns=start_ns, end_ns=start_ns + 1, power_w=watts, price_per_mwh=1.0
+            )
+            for start_ns, watts in power_w.items()
+        ),
+    )
+
+
+def test_a_correction_is_what_was_given_otherwise_before() -> None:
+    before, after = award(1, {0: 5, 1: -7, 2: 9}), award(2, {0: 5, 1: -6, 3: 4})
+    changed = [(one.start_ns, one.power_w) for one in corrected_quantities(before, after)]
+    assert changed == [(1, -6), (2, 0)]  # what is new is none, what was taken back is
+    assert corrected_quantities(after, after) == []
+
+
+class Corrected(HttpExchange):
+    """Answers with awards of its own."""
+
+    def awards(self, resource_id: str, delivery_date: str) -> list[MarketAward]:
+        held: list[MarketAward] = self.__dict__.get("held", [])
+        return held if delivery_date == DAY.isoformat() else []
+
+
+def test_a_corrected_award_is_a_fact_whoever_recorded_the_award(tmp_path: Path) -> None:
+    clock = HandClock(START_NS + NS_PER_HOUR)
+    url = f"sqlite:///{tmp_path / 'plant.db'}"
+    migrate(url)
+    engine = open_database(url)
+    facts, cycles = FactStore(engine), Cycles(engine)
+    series_id = award_series("nem", RESOURCE, "energy")
+    with serving(market(tmp_path, clock)) as address:
+        exchange = Corrected(url=address, token=TOKEN)
+        first = Collector(facts=facts, cycles=cycles)
+        exchange.__dict__["held"] = [award(1, {START_NS: 5}), award(2, {START_NS: 5, START_NS + 2: 6})]
+        first.collect(BIDDER, NEM, exchange, now_ns=clock.t_ns)
+        assert facts.last_record_of([series_id]) == 0  # an award that grows is no correction
+        exchange.__dict__["held"] += [award(3, {START_NS: 4, START_NS + 2: 6})]
+        # whoever recorded the award died before the fact
+        cycles.record_award(exchange.__dict__["held"][-1], known_ns=clock.t_ns)
+        again = Collector(facts=facts, cycles=cycles)
+        again.collect(BIDDER, NEM, exchange, now_ns=clock.t_ns + 1)
+        found = facts.as_of([series_id], 0, EVER_NS, EVER_NS)[series_id]
+        assert found.start_ns.tolist() == [START_NS] and found.value.tolist() == [[4.0]]
+        record = facts.last_record_of([series_id])
+        assert record > 0
+        Collector(facts=facts, cycles=cycles).collect(BIDDER, NEM, exchange, now_ns=clock.t_ns + 2)
+        assert facts.last_record_of([series_id]) == record
         exchange.close()
     engine.dispose()

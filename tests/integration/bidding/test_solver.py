@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -88,6 +90,7 @@ def test_solver_that_dies_or_stands_still_is_replaced(solver: Solver) -> None:
     before = solver.statistics()
     with pytest.raises(UnavailableError):
         solver.decide(known(), "die", budget_s=READY_S)
+    assert solver.wait_ready(READY_S)
     with pytest.raises(DeadlineExceededError):
         solver.decide(known(), "stop", budget_s=READY_S / 20)
     assert solver.decide(known(), "quick", budget_s=READY_S).rung == "quick"
@@ -140,3 +143,64 @@ def test_ladder_stands_when_nothing_can_be_gathered(solver: Solver) -> None:
     assert climbed.decision.rung == STANDING
     assert not climbed.known.facts
     assert "the store is away" in climbed.reason
+
+
+def slow_cases() -> list[tuple[Known, str]]:
+    bare = known().situation
+    about = msgspec.structs.replace(bare, strategy="slow")
+    return [(Known(situation=about, facts={}), rung) for rung in ("slow", "fail", "slow")]
+
+
+@pytest.mark.parametrize("spares", [0, 1])
+def test_every_process_decides_the_made_up_cases_while_another_is_there_to_decide(spares: int) -> None:
+    made = Solver(prepare=PREPARE, spares=spares, warm=slow_cases)
+    try:
+        made.start()
+        assert made.wait_ready(READY_S)
+        took_s = []
+        while made.statistics().warmed <= spares:
+            started_s = time.monotonic()
+            assert made.decide(known(), "quick", budget_s=READY_S).rung == "quick"
+            took_s.append(time.monotonic() - started_s)
+        # whoever asks is never behind the cases, which take half a second a process
+        assert sorted(took_s)[len(took_s) // 2] < 0.3
+        assert made.wait_warm(READY_S)
+        before = made.statistics()
+        # one that is cut off is replaced by one that is warmed, too
+        with pytest.raises(DeadlineExceededError):
+            made.decide(known(), "hang", budget_s=0.3)
+        assert made.wait_warm(READY_S)
+        assert made.statistics().warmed > before.warmed
+        assert made.statistics().failed == 0  # a case that fails is none of the bidder's failures
+    finally:
+        made.close()
+
+
+def test_cases_that_cannot_be_made_up_or_that_kill_cost_no_decision() -> None:
+    def broken() -> list[tuple[Known, str]]:
+        raise ValueError("no market")
+
+    for warm in (broken, lambda: [(known(), "die")]):
+        made = Solver(prepare=PREPARE, spares=1, warm=warm)
+        try:
+            made.start()
+            assert made.decide(known(), "quick", budget_s=READY_S).rung == "quick"
+            assert made.wait_warm(READY_S)  # it is given up after some tries
+            assert made.decide(known(), "quick", budget_s=READY_S).rung == "quick"
+            assert made.statistics().warmed == 0
+        finally:
+            made.close()
+
+
+def test_closing_does_not_wait_for_cases_that_hang() -> None:
+    others = set(multiprocessing.active_children())
+    made = Solver(prepare=PREPARE, spares=1, warm=lambda: [(known(), "hang")])
+    made.start()
+    assert made.decide(known(), "quick", budget_s=READY_S).rung == "quick"
+    started_s = time.monotonic()
+    made.close()
+    assert time.monotonic() - started_s < 10.0
+    deadline_s = time.monotonic() + 10.0
+    while set(multiprocessing.active_children()) - others:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -40,9 +42,14 @@ class Counted:
     inner: HttpExchange
     sent: Counter[str]
     lost_on_the_way: int = 0
+    on_the_way: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event | None = None
 
     def submit(self, bid: MarketBid, *, timeout_s: float) -> MarketReceipt:
         self.sent[bid.idempotency_key] += 1
+        self.on_the_way.set()
+        if self.let_go is not None and self.sent.total() == 1:
+            assert self.let_go.wait(30.0)  # the first one takes its time
         if self.lost_on_the_way:
             self.lost_on_the_way -= 1
             raise UnavailableError("market", "the line was cut")
@@ -250,3 +257,33 @@ def test_a_market_that_refuses_the_request_itself_ends_the_bid(tmp_path: Path) -
         to.exchange.inner = HttpExchange(url=to.url, token="of nobody")
         record = to.submission.bring("k", budget_s=5.0)
         assert record.state == "rejected" and "401" in to.cycles.steps("k")[-1].said
+
+
+def test_higher_revision_never_overtakes_a_lower_one_that_is_on_its_way(tmp_path: Path) -> None:
+    with line(tmp_path, exchange_s=30.0) as one, ThreadPoolExecutor(2) as pool:
+        one.draft("first", interval=0)
+        one.draft("second", interval=1)
+        one.exchange.let_go = threading.Event()
+        first = pool.submit(one.submission.bring, "first", budget_s=30.0)
+        assert one.exchange.on_the_way.wait(30.0)
+        second = pool.submit(one.submission.bring, "second", budget_s=30.0)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.3)  # it waits for its turn
+        one.exchange.let_go.set()
+        assert (first.result(30.0).state, second.result(30.0).state) == ("accepted", "accepted")
+        account = one.book.summary(now_ns=one.clock.t_ns)
+        assert (account.bids_accepted, account.bids_duplicate) == (2, 0)
+
+
+def test_bid_that_was_read_back_by_another_while_it_was_sent_ends_as_that_one_said(tmp_path: Path) -> None:
+    with line(tmp_path) as one, ThreadPoolExecutor(1) as pool:
+        one.draft("late")
+        one.exchange.let_go = threading.Event()
+        one.exchange.lost_on_the_way = 1
+        sending = pool.submit(one.submission.bring, "late", budget_s=30.0)
+        assert one.exchange.on_the_way.wait(30.0)
+        one.clock.t_ns = CLOSES_NS
+        assert one.submission.resolve("late").state == "withdrawn"
+        one.exchange.let_go.set()
+        assert sending.result(30.0).state == "withdrawn"
+        assert one.exchange.sent["late"] == 1

@@ -16,7 +16,7 @@ from shoal.bidding.training import TrainingJob, TrainingWorkflow
 from shoal.bidding.training_store import ModelStore, Promotion
 from shoal.forecast.protocol import Model, Panel
 from shoal.runtime.clock import SystemClock
-from shoal.store.database import open_database
+from shoal.store.database import migrate, open_database
 from tests.unit.forecast.homes import DAY, forecaster, loads, panel
 
 SERIES = "load/homes/test"
@@ -53,7 +53,9 @@ def main(folder: Path, where: str) -> None:
             out.write(f"{to_ns}\n")
         return WHOLE.until((to_ns - WHOLE.first_ns) // WHOLE.step_ns)
 
-    store = MortalStore(folder / "models", open_database(f"sqlite:///{folder / 'models.db'}"))
+    url = f"sqlite:///{folder / 'models.db'}"
+    migrate(url)
+    store = MortalStore(folder / "models", open_database(url))
     store.where = where
     job = TrainingJob(series_id=SERIES, forecaster=forecaster("local"), history=history)
     config: DBOSConfig = {

@@ -154,12 +154,12 @@ def test_the_story_of_a_bid_is_whole(shell: Shell) -> None:
     assert [step["state"] for step in story["steps"]] == ["draft", "submitted", "accepted"]
     assert story["decision"]["rung"] == "fresh" and story["decision"]["reasons"]
     assert [one["rung"] for one in story["tried"]] == ["fresh"]
-    prices, forecasts = story["known"]
+    prices, *forecasts = story["known"]
     assert prices["series_id"] == DAY_AHEAD.series_id and prices["intervals"] > 700
     as_of_ns = DAY_AHEAD.as_of_ns(DAY_AHEAD.gates[0])
     asked = DAY_AHEAD.prices().known_ns[DAY_AHEAD.prices().start_ns < DAY_AHEAD.gates[0].covers_start_ns]
     assert prices["newest_age_s"] == (as_of_ns - asked[asked <= as_of_ns].max()) / 1e9
-    assert forecasts["intervals"] == 0 and forecasts["newest_age_s"] is None
+    assert forecasts and all(one["intervals"] == 0 and one["newest_age_s"] is None for one in forecasts)
     assert story["award"]["intervals"] == [
         {"product": "day-ahead", "start": iso(first.start_ns), "power_mw": 5.0, "price_per_mwh": 31.5}
     ]

@@ -1,6 +1,7 @@
 """Tests that ask for `database_url` or `engine` run on SQLite and on PostgreSQL, each in its own database.
 
-The schema is migrated once a session; a test gets a copy. The server goes away at the end, and its databases with it.
+The schema is migrated once a session; a test gets a copy. Tests that leave the schema as it is ask for `tables` instead:
+on PostgreSQL they share one database, emptied before each. The server goes away at the end, and its databases with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from shoal.store.database import migrate, open_database
+from shoal.store.database import migrate, open_database, writing
+from shoal.store.schema import METADATA
 
 
 def _new_database(server: str, template: str = "template1") -> str:
@@ -62,5 +64,26 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def engine(database_url: str) -> Iterator[Engine]:
     """Yield an engine on a migrated database."""
     engine = open_database(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_shared(postgres_url: str, postgres_template: str) -> str:
+    """Return the URL of a migrated PostgreSQL database that tests use one after the other."""
+    return _new_database(postgres_url, postgres_template)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """Yield an engine on a migrated database whose tables are empty."""
+    if request.param == "sqlite":
+        copy = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "plant.db")
+        engine = open_database(f"sqlite:///{copy}")
+    else:
+        engine = open_database(request.getfixturevalue("postgres_shared"))
+        with writing(engine) as connection:
+            for table in reversed(METADATA.sorted_tables):
+                connection.execute(table.delete())
     yield engine
     engine.dispose()

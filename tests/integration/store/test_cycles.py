@@ -1,16 +1,16 @@
-"""Decisions, bids and awards in the store: every step that is allowed and none that is not, one revision each, one bid a key."""
+"""Decisions, bids and awards on both databases: every step that is allowed and no other, one revision each, one bid a key."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Final, get_args
 
 import msgspec
 import pytest
+from sqlalchemy import Engine
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.market.awards import (
@@ -22,7 +22,6 @@ from shoal.market.awards import (
 )
 from shoal.market.bids import LoadTarget, MarketBid, TargetInterval
 from shoal.store.cycles import Cycles, DecisionRecord, MarketBidRecord
-from shoal.store.database import migrate, open_database
 
 STATES: Final[tuple[SubmissionState, ...]] = get_args(SubmissionState)
 DAY: Final = "2024-12-05"
@@ -39,12 +38,8 @@ WAYS: Final[dict[SubmissionState, tuple[SubmissionState, ...]]] = {
 
 
 @pytest.fixture
-def cycles(tmp_path: Path) -> Iterator[Cycles]:
-    url = f"sqlite:///{tmp_path / 'plant.db'}"
-    migrate(url)
-    engine = open_database(url)
-    yield Cycles(engine)
-    engine.dispose()
+def cycles(tables: Engine) -> Cycles:
+    return Cycles(tables)
 
 
 def bid(key: str, revision: int, *, resource_id: str = "big", load_mw: float = 1.0) -> MarketBid:

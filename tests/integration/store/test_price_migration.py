@@ -8,11 +8,10 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 
+from shoal.domain.facts import SeriesId
 from shoal.domain.interval import NS_PER_HOUR
-from shoal.market.types import ClearingPrice
 from shoal.store.database import alembic_config, open_database, reading, writing
 from shoal.store.facts import FactStore
-from shoal.store.ledger import Ledger
 
 HOUR = NS_PER_HOUR
 _INSERT = text("INSERT INTO price VALUES (:point, :source, :start, :known, :end, :price)")
@@ -47,23 +46,25 @@ def rows() -> list[dict[str, object]]:
 def test_prices_are_asked_for_as_before(old: Engine) -> None:
     with writing(old) as connection:
         command.upgrade(alembic_config(connection), "head")
-    ledger = Ledger(old)
-    starts, prices = ledger.prices("HB_NORTH", 0, 6_000 * HOUR, 150)
-    assert starts.tolist() == [hour * HOUR for hour in range(5_000)]
-    assert prices.tolist() == [hour / 7 for hour in range(5_000)]
-    _, prices = ledger.prices("HB_NORTH", 0, 11 * HOUR, 200)
-    assert prices.tolist() == [1.0, *(hour / 7 for hour in range(1, 10)), 10 / 3 + 1]
-    assert ledger.prices("HB_WEST", 0, HOUR, 5, source="real-time")[1].tolist() == [-1.5]
-    assert ledger.prices("HB_WEST", 0, HOUR, 5)[1].tolist() == []
+    facts = FactStore(old)
 
-    same = ClearingPrice(
-        settlement_point="HB_WEST", start_ns=HOUR, end_ns=2 * HOUR, price_per_mwh=1 / 7, published_ns=100
-    )
-    assert ledger.record_prices([same]) == 0
-    compacted = FactStore(old).compact()
+    def asked(point: str, to_ns: int, as_of_ns: int, source: str = "market") -> tuple[list[int], list[float]]:
+        series_id = SeriesId(f"price/{source}/{point}")
+        found = facts.as_of([series_id], 0, to_ns, as_of_ns)[series_id]
+        return found.start_ns.tolist(), found.value[:, 0].tolist()
+
+    starts, prices = asked("HB_NORTH", 6_000 * HOUR, 150)
+    assert starts == [hour * HOUR for hour in range(5_000)]
+    assert prices == [hour / 7 for hour in range(5_000)]
+    _, prices = asked("HB_NORTH", 11 * HOUR, 200)
+    assert prices == [1.0, *(hour / 7 for hour in range(1, 10)), 10 / 3 + 1]
+    assert asked("HB_WEST", HOUR, 5, "real-time")[1] == [-1.5]
+    assert asked("HB_WEST", HOUR, 5)[1] == []
+
+    compacted = facts.compact()
     assert compacted.blocks_after <= compacted.blocks_before
-    assert ledger.prices("HB_NORTH", 0, 11 * HOUR, 200)[1].tolist() == prices.tolist()
-    assert [(f.series_id, f.facts) for f in FactStore(old).freshness(0)] == [
+    assert asked("HB_NORTH", 11 * HOUR, 200)[1] == prices
+    assert [(f.series_id, f.facts) for f in facts.freshness(0)] == [
         ("price/market/HB_NORTH", 5_500),
         ("price/market/HB_WEST", 4),
         ("price/real-time/HB_WEST", 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
@@ -26,21 +27,26 @@ from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
 from shoal.api.plant import Acknowledge, AskSites, Plant
 from shoal.api.state import RoleHealth
-from shoal.bidding.rungs import StoredForecast
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError
+from shoal.domain.facts import Facts, SeriesId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.domain.telemetry import ALL_PRESENT, TELEMETRY, mask_of
 from shoal.domain.twins import ShardAnswer
+from shoal.market.awards import AwardedQuantity, MarketAward, MarketReceipt
+from shoal.market.bids import MarketBid, Orders
 from shoal.market.registry import market
-from shoal.market.types import Award, AwardedInterval, Bid, BidReceipt, ClearingPrice, Order
+from shoal.market.series import price_series
+from shoal.market.types import Order
 from shoal.runtime.metrics import StatisticsCollector
 from shoal.settle.statement import day_statement, settle_interval
 from shoal.store.alarms import AlarmLog
+from shoal.store.cycles import DecisionRecord
 from shoal.store.database import migrate, open_database
+from shoal.store.facts import FactStore
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
-from shoal.store.records import ForecastRecord, Statement
+from shoal.store.records import Statement
 from shoal.store.registry import Registry
 from shoal.store.weather_alerts import WeatherAlertLog
 from shoal.twin.aggregate import Timeouts
@@ -114,7 +120,7 @@ def make_plant(
     ledger = Ledger(engine)
     model = LiveModel(fleet=fleet)
     options: dict[str, Any] = {
-        "read_books": lambda now_ns: read_books(ledger, fleet, now_ns),
+        "read_books": lambda now_ns: read_books(ledger, FactStore(engine), fleet, now_ns),
         "read_health": lambda: [RoleHealth(role="api", status="up", restarts=0, since_ms=None)],
     }
     hub = LiveHub(model=model, **{**options, **hub_options})
@@ -163,8 +169,9 @@ def write_history(folder: Path, *, samples: int = 5) -> None:
     write_samples(folder / "history", records, np.zeros(samples, dtype=np.int64), arrivals)
 
 
-def write_day(ledger: Ledger) -> None:
-    """Bid, award, prices, forecast, statement and run of the battery's tenth of February: sold in two hours."""
+def write_day(plant: Plant) -> None:
+    """Bid, award, prices, forecast and run of the battery's tenth of February: sold in two hours."""
+    ledger, facts = plant.ledger, FactStore(plant.ledger.engine)
     intervals = MARKET.delivery_intervals(DAY_DATE)
     sold = {17: -5_000_000, 18: -10_000_000}
     orders = tuple(
@@ -177,26 +184,11 @@ def write_day(ledger: Ledger) -> None:
         )
         for hour, energy_wh in sold.items()
     )
-    bid = Bid(
-        idempotency_key="bid-bess-2021-02-10-r1",
-        resource_id=BESS,
-        market_id="ercot-da",
-        settlement_point="HB_NORTH",
-        delivery_date=DAY,
-        revision=1,
-        orders=orders,
-    )
     gate_ns = MARKET.gate_ns(DAY_DATE)
-    ledger.record_bid(bid, rung="fresh", rung_reason="", created_ns=gate_ns - NS_PER_HOUR)
-    ledger.mark_bid(bid.idempotency_key, "submitted", at_ns=gate_ns - NS_PER_HOUR)
-    ledger.record_receipt(
-        BidReceipt(
-            idempotency_key=bid.idempotency_key, bid_id="m-1", status="accepted", received_ns=gate_ns - 1
-        )
-    )
+    write_bid(ledger, orders, gate_ns=gate_ns)
     published_ns = MARKET.publication_ns(DAY_DATE)
     ledger.record_award(
-        Award(
+        MarketAward(
             resource_id=BESS,
             market_id="ercot-da",
             settlement_point="HB_NORTH",
@@ -204,51 +196,102 @@ def write_day(ledger: Ledger) -> None:
             bid_id="m-1",
             version=1,
             published_ns=published_ns,
-            intervals=tuple(
-                AwardedInterval(
+            quantities=tuple(
+                AwardedQuantity(
+                    product="day-ahead",
                     start_ns=i.start_ns,
                     end_ns=i.end_ns,
-                    energy_wh=sold.get(hour, 0),
+                    power_w=sold.get(hour, 0),
                     price_per_mwh=30.0 + hour,
                 )
                 for hour, i in enumerate(intervals)
             ),
+        ),
+        known_ns=published_ns,
+    )
+    prices = price_series("ercot-da", "HB_NORTH", "day-ahead")
+    starts = np.array([i.start_ns for i in intervals], dtype=np.int64)
+    facts.record(
+        Facts(
+            series_id=prices,
+            source="ercot-da",
+            known_ns=published_ns,
+            start_ns=starts,
+            end_ns=starts + NS_PER_HOUR,
+            value=np.array([[30.0 + hour] for hour in range(len(starts))]),
         )
     )
-    ledger.record_prices(
-        [
-            ClearingPrice(
-                settlement_point="HB_NORTH",
-                start_ns=i.start_ns,
-                end_ns=i.end_ns,
-                price_per_mwh=30.0 + hour,
-                published_ns=published_ns,
-            )
-            for hour, i in enumerate(intervals)
-        ]
-    )
-    first_ns = intervals[-1].start_ns
-    forecast = StoredForecast(
-        settlement_point="HB_NORTH",
-        model="m/1",
-        issued_ns=T0_NS - NS_PER_HOUR,
-        start_ns=[first_ns, first_ns + NS_PER_HOUR],
-        quantile_level=[0.05, 0.5, 0.95],
-        quantile_per_mwh=[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
-        expected_per_mwh=[2.0, 5.0],
-    )
-    ledger.record_forecast(
-        ForecastRecord(
-            workflow_id="bid-bess-2021-02-11",
-            resource_id=BESS,
-            settlement_point="HB_NORTH",
-            delivery_date="2021-02-11",
-            issued_ns=forecast.issued_ns,
-            model=forecast.model,
-            payload=msgspec.json.encode(forecast),
+    first_ns = intervals[-1].start_ns + np.arange(2, dtype=np.int64) * NS_PER_HOUR
+    facts.record(
+        Facts(
+            series_id=SeriesId(f"forecast/{prices}"),
+            source="m/1",
+            known_ns=T0_NS - NS_PER_HOUR,
+            start_ns=first_ns,
+            end_ns=first_ns + NS_PER_HOUR,
+            value=np.array([[2.5, 1.0, 2.0, 3.0], [5.5, 4.0, 5.0, 6.0]]),
         )
     )
     ledger.record_run(run_record())
+
+
+def write_bid(
+    ledger: Ledger, orders: tuple[Order, ...], *, gate_ns: int, rung: str = "fresh", key: str = "bess-0"
+) -> None:
+    """Have the battery bid an hour before its gate, and the market accept it."""
+    at_ns = gate_ns - NS_PER_HOUR
+    tried = [{"rung": "fresh", "took_s": 0.1, "outcome": "ok" if rung == "fresh" else "too slow"}]
+    tried += [] if rung == "fresh" else [{"rung": rung, "took_s": 0.1, "outcome": "ok"}]
+    ledger.record_decision(
+        DecisionRecord(
+            decision_id=key,
+            resource_id=BESS,
+            market_id="ercot-da",
+            gate_key="gate",
+            closes_ns=gate_ns,
+            as_of_ns=at_ns,
+            strategy="day-ahead",
+            strategy_version="1",
+            rung=rung,
+            shadow=False,
+            trigger="schedule",
+            situation="{}",
+            questions="[]",
+            known_digest="",
+            tried=json.dumps(tried),
+            decision="{}",
+        )
+    )
+    ledger.draft_bid(
+        lambda revision: MarketBid(
+            idempotency_key=key,
+            resource_id=BESS,
+            market_id="ercot-da",
+            settlement_point="HB_NORTH",
+            delivery_date=DAY,
+            revision=revision,
+            offers=(Orders(product="day-ahead", orders=orders),),
+        ),
+        resource_id=BESS,
+        market_id="ercot-da",
+        delivery_date=DAY,
+        idempotency_key=key,
+        gate_key="gate",
+        closes_ns=gate_ns,
+        decision_id=key,
+        author="",
+        created_ns=at_ns,
+        digest=lambda _: "",
+        by="test",
+    )
+    assert ledger.begin_sending(key, at_ns=at_ns, by="test")
+    ledger.move_bid(
+        key,
+        "accepted",
+        at_ns=gate_ns - 1,
+        by="test",
+        receipt=MarketReceipt(idempotency_key=key, bid_id="m-1", state="accepted", received_ns=gate_ns - 1),
+    )
 
 
 def write_statement(ledger: Ledger, *, estimated: bool = False, version: int = 1) -> int:

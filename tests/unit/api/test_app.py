@@ -77,7 +77,7 @@ def test_sites_are_listed_in_pages(plant: Plant) -> None:
 
 
 def test_bids_awards_and_runs_come_from_the_ledger(plant: Plant) -> None:
-    write_day(plant.ledger)
+    write_day(plant)
     (bid,) = get(plant, f"/api/bids?delivery_date={DAY}&resource_id={BESS}")
     assert (bid["status"], len(bid["orders"]), len(bid["award"])) == ("accepted", 2, 24)
     assert get(plant, "/api/bids?delivery_date=2021-02-09") == []

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shoal.api.books import delivery_hours, read_books, totals_of
+from shoal.api.plant import Plant
 from shoal.api.state import to_ms
 from shoal.api.views import Books
 from shoal.domain.interval import NS_PER_HOUR
-from shoal.market.types import Award, AwardedInterval
+from shoal.market.types import Award, AwardedInterval, Order
 from shoal.settle.statement import day_statement, settle_interval
+from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
-from tests.unit.api.doors import DAY, DAY_DATE, MARKET, make_plant, write_day, write_statement
+from tests.unit.api.doors import (
+    DAY,
+    DAY_DATE,
+    MARKET,
+    make_plant,
+    write_bid,
+    write_day,
+    write_statement,
+)
 from tests.unit.api.plants import BESS, HOMES, T0_NS, make_fleet
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return make_plant(tmp_path).ledger
+def plant(tmp_path: Path) -> Plant:
+    return make_plant(tmp_path)
+
+
+@pytest.fixture
+def ledger(plant: Plant) -> Ledger:
+    return plant.ledger
 
 
 def read(ledger: Ledger, now_ns: int = T0_NS) -> Books:
-    return read_books(ledger, make_fleet(), now_ns)
+    return read_books(ledger, FactStore(ledger.engine), make_fleet(), now_ns)
 
 
 def test_an_empty_ledger_says_nothing(ledger: Ledger) -> None:
@@ -33,8 +49,9 @@ def test_an_empty_ledger_says_nothing(ledger: Ledger) -> None:
     assert [series.start_ms for series in books.prices] == [[], []]
 
 
-def test_prices_reach_as_far_as_published_and_the_forecast_fans_out_beyond(ledger: Ledger) -> None:
-    write_day(ledger)
+def test_prices_reach_as_far_as_published_and_the_forecast_fans_out_beyond(plant: Plant) -> None:
+    write_day(plant)
+    ledger = plant.ledger
     (series,) = [one for one in read(ledger).prices if one.settlement_point == "HB_NORTH"]
     assert (len(series.start_ms), series.actual[-2:]) == (25, [53.0, None])
     assert series.q05[-3:] == [None, 1.0, 4.0]
@@ -42,15 +59,17 @@ def test_prices_reach_as_far_as_published_and_the_forecast_fans_out_beyond(ledge
     assert series.q95[-1] == 6.0
 
 
-def test_prices_are_those_known_at_the_time(ledger: Ledger) -> None:
-    write_day(ledger)
+def test_prices_are_those_known_at_the_time(plant: Plant) -> None:
+    write_day(plant)
+    ledger = plant.ledger
     before_ns = MARKET.publication_ns(DAY_DATE) - 1
     (series,) = [one for one in read(ledger, before_ns).prices if one.settlement_point == "HB_NORTH"]
     assert series.start_ms == []
 
 
-def test_bid_comes_with_its_award_once_there_is_one(ledger: Ledger) -> None:
-    write_day(ledger)
+def test_bid_comes_with_its_award_once_there_is_one(plant: Plant) -> None:
+    write_day(plant)
+    ledger = plant.ledger
     (shown,) = read(ledger).bids
     assert (shown.resource_id, shown.delivery_date, shown.status, shown.rung) == (
         BESS,
@@ -61,8 +80,33 @@ def test_bid_comes_with_its_award_once_there_is_one(ledger: Ledger) -> None:
     assert shown.award is not None
     assert [item.energy_mwh for item in shown.award if item.energy_mwh] == [-5.0, -10.0]
     assert [order.quantity_mw for order in shown.orders] == [5.0, 10.0]
+    assert shown.submitted_ms == to_ms(MARKET.gate_ns(DAY_DATE) - NS_PER_HOUR)
     (earlier,) = read(ledger, MARKET.publication_ns(DAY_DATE) - 1).bids
     assert earlier.award is None
+
+
+def test_bid_that_was_revised_shows_what_stands_and_why(plant: Plant) -> None:
+    write_day(plant)
+    hour = MARKET.delivery_intervals(DAY_DATE)[19]
+    revised = Order(
+        start_ns=hour.start_ns, end_ns=hour.end_ns, side="buy", quantity_mw=2.0, limit_price_per_mwh=9.0
+    )
+    write_bid(plant.ledger, (revised,), gate_ns=MARKET.gate_ns(DAY_DATE), rung="simple", key="bess-1")
+    (shown,) = read(plant.ledger).bids
+    assert (shown.status, shown.rung, shown.rung_reason) == ("accepted", "simple", "fresh: too slow")
+    assert [(order.side, order.quantity_mw) for order in shown.orders] == [
+        ("sell", 5.0),
+        ("sell", 10.0),
+        ("buy", 2.0),
+    ]
+
+
+def test_resource_of_an_unknown_market_is_left_out(plant: Plant) -> None:
+    write_day(plant)
+    fleet = make_fleet()
+    strange = replace(fleet, resources=tuple(replace(one, market_id="nowhere") for one in fleet.resources))
+    books = read_books(plant.ledger, FactStore(plant.ledger.engine), strange, T0_NS)
+    assert (books.prices, books.bids) == ((), ())
 
 
 def test_money_is_what_was_settled(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from shoal.domain.errors import CorruptStateError, UnknownIdError
 from shoal.forecast.champion import ContestRules
 from shoal.forecast.protocol import Forecast, Horizon, Model, Panel
 from shoal.forecast.sites import SiteForecaster
-from shoal.store.database import open_database
+from shoal.store.database import migrate, open_database
 from tests.unit.forecast.homes import DAY, forecaster, loads, panel
 
 SERIES = "load/homes/test"
@@ -59,7 +59,9 @@ class Worse:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = open_database(f"sqlite:///{tmp_path / 'models.db'}")
+    url = f"sqlite:///{tmp_path / 'models.db'}"
+    migrate(url)
+    made = open_database(url)
     yield made
     made.dispose()
 
@@ -165,6 +167,7 @@ def test_contest_in_one_go_is_the_contest_day_by_day_whoever_died(tmp_path: Path
     """A run that died after it kept what the models learned, before it kept the score, is done again alike."""
     found = []
     for name, days in (("one", (100,)), ("many", (90, 95, 100)), ("died", (90, 95, 100))):
+        migrate(f"sqlite:///{tmp_path / name}.db")
         engine = open_database(f"sqlite:///{tmp_path / name}.db")
         store = ModelStore(tmp_path / name, engine)
         old, new = job(1.1), job(1.1, seed=1)

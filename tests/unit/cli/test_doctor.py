@@ -25,7 +25,7 @@ def test_doctor_json_names_every_check(tmp_path: Path, capsys: pytest.CaptureFix
     by_name = {check["name"]: check for check in content["checks"]}
     assert by_name.keys() == {
         "python", "settings", "data_dir", "disk", "memory", "open_files",
-        "clock", "time_zones", "ports", "engine", "page",
+        "clock", "time_zones", "ports", "engine", "market", "page",
     }  # fmt: skip
     assert by_name["engine"]["found"].startswith("nats-server")
     for check in content["checks"]:
@@ -44,6 +44,17 @@ def test_taken_port_fails_and_says_which(capsys: pytest.CaptureFixture[str]) -> 
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fail")]
     assert f"api.port {port}" in line
     assert "--set api.port=0" in line
+
+
+def test_market_that_nobody_serves_is_said() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        silent = checks.check_market(settings(bidding__market_url=url))
+        assert (silent.status, "sim market" in silent.mend) == ("warn", True)
+        listener.listen()
+        assert checks.check_market(settings(bidding__market_url=url)).status == "ok"
+    assert "none is set" in checks.check_market(settings()).found
 
 
 def test_unusable_data_dir_fails(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def accounts(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "bids_received": 2,
             "bids_accepted": 2,
             "bids_duplicate": 0,
-            "gates": [{}, {}],
+            "gates_passed": 2,
             "gates_missed": 0,
         },
         "telemetry": {"duplicates": 3, "quarantined": 1, "coverage_mean": 0.98765432},

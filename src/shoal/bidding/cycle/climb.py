@@ -9,15 +9,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
 
 from shoal.bidding.cycle.decision import STANDING, Decision, GateStrategy, decide, standing_decision
-from shoal.bidding.cycle.known import Known, Situation
-from shoal.domain.errors import DeadlineExceededError
+from shoal.bidding.cycle.known import Known, Series, Situation
+from shoal.domain.errors import DeadlineExceededError, UnavailableError
+from shoal.domain.facts import SeriesId
 
 
 class Deciding(Protocol):
@@ -41,6 +42,19 @@ class InPlace:
     def decide(self, known: Known, rung: str, *, budget_s: float) -> Decision:
         """Return the decision of a rung."""
         return msgspec.json.decode(decide(known, rung).content(), type=Decision)
+
+
+class _NotGathered(Mapping[SeriesId, Series]):
+    """The facts when they could not be gathered: there are none, and whoever needs one is told so."""
+
+    def __getitem__(self, series_id: SeriesId) -> Series:
+        raise UnavailableError("facts", "it needs what could not be gathered")
+
+    def __iter__(self) -> Iterator[SeriesId]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +120,7 @@ def climb(
     except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
         took_s = time.perf_counter() - started_s
         tried.append(Tried(rung=GATHER, took_s=took_s, outcome=_said(error)))
-        known = Known(situation=situation, facts={})  # only rungs that need no facts can hold
+        known = Known(situation=situation, facts=_NotGathered())  # only rungs that need no facts can hold
     if gather_s is None:
         gather_s = time.perf_counter() - started_s
     until_s = started_s + gather_s + sum(rung_s)

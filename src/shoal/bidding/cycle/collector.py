@@ -1,4 +1,4 @@
-"""What comes back from a market: published prices with their corrections as facts, awards in every version.
+"""What comes back from a market: published prices with their corrections as facts, awards in every version and what corrects.
 
 The collector asks from where it stopped, with some overlap: what is known already adds nothing. What comes is known from
 the instant at which it came; only the past before the very first turn, in which nothing was decided, is known from when
@@ -9,17 +9,21 @@ next turn.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import groupby
-from typing import Final
+from itertools import groupby, pairwise
+from typing import Final, TypeAlias
 
+import msgspec
 import numpy as np
 
 from shoal.bidding.cycle.ports import Bidder, Exchange, FactKeeper
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_HOUR
-from shoal.market.contract import Market
+from shoal.domain.facts import Facts, SeriesId
+from shoal.domain.interval import NS_PER_HOUR, iso
+from shoal.market.awards import AwardedQuantity, MarketAward
+from shoal.market.contract import Market, Product
 from shoal.market.exchange import PublishedPrice
 from shoal.market.series import price_series
 from shoal.store.cycles import Cycles
@@ -31,7 +35,14 @@ AHEAD_DAYS: Final = 3
 OVERLAP_NS: Final = NS_PER_HOUR
 SLEEP_NS: Final = NS_PER_HOUR
 """A product of which nothing was ever published here is asked for again after so long."""
+REST_NS: Final = NS_PER_HOUR
+"""What an auction has published is asked for again after so long: only corrections can come."""
+EXPECT_NS: Final = 6 * NS_PER_HOUR
+"""Results that an auction should have published are asked for at every turn for so long."""
+W_PER_MW: Final = 1e6
 _DAY_NS: Final = 24 * NS_PER_HOUR
+_Place: TypeAlias = tuple[tuple[str, str, str], str]
+"""What is asked for: a market, a point or resource, a product, and the day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +52,7 @@ class CollectorStatistics:
     prices: int
     awards: int
     unavailable: int
+    corrections: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,23 +70,62 @@ class Collector:
     first_days: int = FIRST_DAYS
     _since_ns: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _asleep_to_ns: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _asked_ns: dict[_Place, int] = field(default_factory=dict)
+    _known_to_ns: dict[_Place, int] = field(default_factory=dict)
+    _award_version: dict[_Place, int] = field(default_factory=dict)
     _count: Counter[str] = field(default_factory=Counter)
 
     def collect(self, bidder: Bidder, market: Market, exchange: Exchange, *, now_ns: int) -> int:
         """Fetch what is new for a resource; return how many prices and awards were new to this turn."""
         new = 0
-        for product in market.products(market.delivery_date(now_ns)):
+        today = market.delivery_date(now_ns)
+        days = (today - timedelta(days=1), today, today + timedelta(days=1))
+        for product in market.products(today):
+            key = (bidder.market_id, bidder.settlement_point, product.product_id)
             try:
-                new += self._prices(bidder, product.product_id, exchange, now_ns)
+                if any(self._due(market, (product,), day, (key, ""), now_ns) for day in days):
+                    new += self._prices(bidder, product.product_id, exchange, now_ns)
             except UnavailableError:
                 self._count["unavailable"] += 1
-        today = market.delivery_date(now_ns)
-        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+        try:
+            new += self._imbalance(bidder, market, exchange, now_ns)
+        except UnavailableError:
+            self._count["unavailable"] += 1
+        for day in days:
+            place = ((bidder.market_id, bidder.resource_id, ""), day.isoformat())
             try:
-                new += self._awards(bidder, day, exchange, now_ns)
+                if self._due(market, market.products(day), day, place, now_ns):
+                    new += self._awards(bidder, day, exchange, now_ns)
             except UnavailableError:
                 self._count["unavailable"] += 1
         return new
+
+    def _imbalance(self, bidder: Bidder, market: Market, exchange: Exchange, now_ns: int) -> int:
+        """Fetch the price of deviations where it is that of no product: bids do not wait for it, settlement does."""
+        name = market.rules.imbalance_price
+        place = ((bidder.market_id, bidder.settlement_point, name), "")
+        if not name or name in {product.product_id for product in market.products()}:
+            return 0
+        if now_ns - self._asked_ns.get(place, now_ns - REST_NS) < REST_NS:
+            return 0
+        return self._prices(bidder, name, exchange, now_ns)
+
+    def _due(
+        self, market: Market, products: Sequence[Product], day: date, place: _Place, now_ns: int
+    ) -> bool:
+        """Return whether to ask again: at every turn, but where auctions alone publish, when something can be new."""
+        if any(product.gates[0].kind != "auction" for product in products):
+            return True
+        outs_ns = [market.gates(product.product_id, day)[0].publishes_ns for product in products]
+        out_ns = min((one for one in outs_ns if one is not None), default=None)
+        if out_ns is None or now_ns < out_ns:
+            return False
+        asked_ns = self._asked_ns.get(place)
+        if asked_ns is None or now_ns - asked_ns >= REST_NS:
+            return True
+        known_to_ns = self._known_to_ns.get(place, 0)
+        missing = any(known_to_ns < market.bounds_ns(product.product_id, day)[-1] for product in products)
+        return missing and now_ns < out_ns + EXPECT_NS
 
     def _prices(self, bidder: Bidder, product_id: str, exchange: Exchange, now_ns: int) -> int:
         key = (bidder.market_id, bidder.settlement_point, product_id)
@@ -91,6 +142,10 @@ class Collector:
             to_ns=now_ns + AHEAD_DAYS * _DAY_NS,
             since_ns=0 if since_ns is None else since_ns,
         )
+        place = (key, "")
+        self._asked_ns[place] = now_ns
+        known_to_ns = self._known_to_ns.get(place, 0)
+        self._known_to_ns[place] = max([known_to_ns, *(one.end_ns for one in published)])
         if not published and since_ns is None:
             self._asleep_to_ns[key] = now_ns + SLEEP_NS
             return 0
@@ -109,15 +164,100 @@ class Collector:
 
     def _awards(self, bidder: Bidder, day: date, exchange: Exchange, now_ns: int) -> int:
         found = exchange.awards(bidder.resource_id, day.isoformat())
-        new = sum(self.cycles.record_award(award, known_ns=now_ns) for award in found)
+        place = ((bidder.market_id, bidder.resource_id, ""), day.isoformat())
+        self._asked_ns[place] = now_ns
+        if found:
+            ends_ns = (one.end_ns for one in found[-1].quantities)
+            self._known_to_ns[place] = max(ends_ns, default=0)
+        seen_version = self._award_version.get(place, 0)
+        fresh = [award for award in found if award.version > seen_version]
+        new = sum(self.cycles.record_award(award, known_ns=now_ns) for award in fresh)
+        self._corrections(bidder, found, now_ns, after_version=seen_version)
+        if fresh:
+            self._award_version[place] = fresh[-1].version
         self._count["awards"] += new
         return new
+
+    def _corrections(
+        self, bidder: Bidder, found: Sequence[MarketAward], now_ns: int, *, after_version: int
+    ) -> None:
+        """Record what newer versions of an award changed: as facts, which lead to a better bid, and on the bid that stands.
+
+        What was recorded before, by whoever died meanwhile, adds nothing.
+        """
+        for before, award in pairwise(found):
+            changed = corrected_quantities(before, award) if award.version > after_version else []
+            for product in dict.fromkeys(one.product for one in changed):
+                rows = [one for one in changed if one.product == product]
+                self.facts.record(
+                    Facts(
+                        series_id=award_series(bidder.market_id, bidder.resource_id, product),
+                        source=bidder.market_id,
+                        known_ns=now_ns,
+                        revision=award.version,
+                        start_ns=np.array([one.start_ns for one in rows], dtype=np.int64),
+                        end_ns=np.array([one.end_ns for one in rows], dtype=np.int64),
+                        value=np.array([[float(one.power_w)] for one in rows]),
+                    )
+                )
+            if changed:
+                self._note(bidder, before, award, changed, now_ns)
+
+    def _note(
+        self,
+        bidder: Bidder,
+        before: MarketAward,
+        award: MarketAward,
+        changed: Sequence[AwardedQuantity],
+        now_ns: int,
+    ) -> None:
+        """Write a correction among the steps of the bid that stands."""
+        held = {(one.product, one.start_ns): one.power_w for one in before.quantities}
+        one = changed[0]
+        was_w = held[one.product, one.start_ns]
+        said = (
+            f"award version {award.version} corrects {len(changed)}, the first {one.product} at "
+            f"{iso(one.start_ns)} from {was_w / W_PER_MW:g} to {one.power_w / W_PER_MW:g} MW"
+        )
+        standing = self.cycles.bids(
+            resource_id=bidder.resource_id,
+            market_id=bidder.market_id,
+            delivery_date=award.delivery_date,
+            states=("accepted",),
+        )
+        for record in standing[-1:]:
+            self._count["corrections"] += self.cycles.note_bid(
+                record.bid.idempotency_key, at_ns=now_ns, by=bidder.market_id, said=said
+            )
 
     def statistics(self) -> CollectorStatistics:
         """Return the counters."""
         return CollectorStatistics(
-            prices=self._count["prices"], awards=self._count["awards"], unavailable=self._count["unavailable"]
+            prices=self._count["prices"],
+            awards=self._count["awards"],
+            unavailable=self._count["unavailable"],
+            corrections=self._count["corrections"],
         )
+
+
+def award_series(market_id: str, resource_id: str, product_id: str) -> SeriesId:
+    """Return the series of corrections of a resource's awards of a product, in watts; the version is the revision."""
+    return SeriesId(f"award/{market_id}/{resource_id}/{product_id}")
+
+
+def corrected_quantities(before: MarketAward, after: MarketAward) -> list[AwardedQuantity]:
+    """Return what a later version gives otherwise for what an earlier one gave, by start; 0 W for what it took back.
+
+    An interval that was not awarded before is no correction: awards grow as a day goes on.
+    """
+    now = {(one.product, one.start_ns): one for one in after.quantities}
+    found = []
+    for one in before.quantities:
+        newer = now.get((one.product, one.start_ns))
+        power_w = 0 if newer is None else newer.power_w
+        if power_w != one.power_w:
+            found.append(msgspec.structs.replace(newer or one, power_w=power_w))
+    return sorted(found, key=lambda one: (one.start_ns, one.product))
 
 
 def facts_of(market_id: str, published: list[PublishedPrice], *, known_ns: int | None) -> list[FactBatch]:

@@ -41,6 +41,26 @@ class PlannedIntervals(msgspec.Struct, frozen=True, kw_only=True):
     value_per_mwh: tuple[float, ...]
 
 
+class ExpectedPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """The forecast behind the offers, N hours or intervals: the mean and the nine tenths around the middle.
+
+    Attributes:
+        start_ns: N starts.
+        end_ns: N ends.
+        mean_per_mwh: N means.
+        low_per_mwh: N prices below which it falls one time in twenty.
+        middle_per_mwh: N medians.
+        high_per_mwh: N prices above which it rises one time in twenty.
+    """
+
+    start_ns: tuple[int, ...]
+    end_ns: tuple[int, ...]
+    mean_per_mwh: tuple[float, ...]
+    low_per_mwh: tuple[float, ...]
+    middle_per_mwh: tuple[float, ...]
+    high_per_mwh: tuple[float, ...]
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be bid, and why.
 
@@ -51,6 +71,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         relaxed: Wishes that could not all hold, and by how much they were relaxed.
         plan: The plan behind it, None on a rung without one.
         expected_amount: What it is expected to earn until the horizon, in 1e-8 currency; None without a plan.
+        forecast: The new forecast behind it, None on a rung without one.
     """
 
     rung: str
@@ -59,6 +80,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     relaxed: tuple[str, ...] = ()
     plan: PlannedIntervals | None = None
     expected_amount: int | None = None
+    forecast: ExpectedPrices | None = None
 
     def content(self) -> bytes:
         """Return its one JSON: two decisions are the same when these bytes are."""

@@ -19,6 +19,7 @@ from shoal.bidding.backtest_markets import band_market
 from shoal.bidding.cycle.decision import Decision, GateStrategy, RungOf, register
 from shoal.bidding.cycle.known import Known, Question, Series, Situation
 from shoal.bidding.cycle.projection import projected, stored_kwh
+from shoal.bidding.cycle.reserves_backing import held_back
 from shoal.bidding.strategy import BandMarket, BandOffer, Bands, Setting
 from shoal.bidding.strategy import Known as Prices
 from shoal.bidding.strategy_markov import BandPlan, MarkovStrategy
@@ -92,7 +93,7 @@ def thresholds(known: Known) -> Decision:
     if not len(recent):
         recent = prices.price_per_mwh
     low, high = np.quantile(recent, [BUY_BELOW, SELL_ABOVE])
-    storage = projected(situation)
+    storage = held_back(situation, projected(situation))
     bands = _standing_bands(situation)
     if bands is None:
         bands = _usual_bands(market, recent)
@@ -126,7 +127,8 @@ def idle(known: Known) -> Decision:
 
 def _markov(known: Known, prices: Prices, rung: str) -> Decision:
     situation = known.situation
-    market, storage = band_market(situation.gate.market_id), projected(situation)
+    market = band_market(situation.gate.market_id)
+    storage = held_back(situation, projected(situation))
     strategy = MarkovStrategy(
         setting=Setting(market=market, storage=replace(storage, initial_energy_kwh=0.0))
     )

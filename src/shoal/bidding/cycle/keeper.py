@@ -17,7 +17,10 @@ from typing import Any, Final
 
 import msgspec
 
-from shoal.bidding.cycle.known import GateRef, gate_ref
+from shoal.bidding.cycle.collector import award_series
+from shoal.bidding.cycle.consent import ModeSet, mode_at
+from shoal.bidding.cycle.decision import strategy
+from shoal.bidding.cycle.known import GateRef, Situation, gate_ref
 from shoal.bidding.cycle.manual import draft_manual
 from shoal.bidding.cycle.ports import Bidder
 from shoal.bidding.cycle.workflow import Done, Order, Plant, send_if_allowed
@@ -30,12 +33,18 @@ from shoal.store.cycles import MarketBidRecord
 
 OPEN_STATES: Final = ("draft", "submitted", "unknown")
 MOST_AGAIN: Final = 5
-"""So often is tried again for one gate after an order failed or its bid was refused."""
+"""So often is tried again at once for one gate after an order failed or its bid was refused."""
+AGAIN_EVERY_NS: Final = 30 * NS_PER_S
+"""And then so often while orders fail, as they do on a full disk: the gate may be hours away."""
 FINAL: Final = "final"
 SAID_NO: Final = ("off:", "refused:")
 """How the last step of a bid begins that a person did not let go."""
 SILENCE_STEP_FRAC: Final = 0.02
 """A change of silent capacity by so much leads to another bid."""
+OWN_SERIES: Final = "forecast/"
+"""What decisions leave for later ones begins like this; it is no news to them."""
+LAST_CALL_SHARE: Final = 4
+"""In the last quarter of the lead of a daily gate nobody is waited for any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +71,13 @@ class _Handled:
     gate: GateRef
     orders: int = 0
     again: int = 0
+    again_ns: int = 0
     running: Future[Done] | None = None
     done: Done | None = None
     facts_no: int = 0
     silent_frac: float = 0.0
     order: Order | None = None
+    asked: tuple[SeriesId, ...] = ()
 
 
 def gates_between(market: Market, market_id: str, *, from_ns: int, to_ns: int) -> Iterator[GateRef]:
@@ -140,15 +151,16 @@ class Keeper:
         self._finish_open(bidders)
 
     def _open_gates(self, bidder: Bidder, now_ns: int) -> None:
-        longest_s = max(bidder.lead_s, bidder.daily_lead_s)
+        daily_s = max(bidder.daily_lead_s, bidder.early_lead_s)
+        longest_s = max(bidder.lead_s, daily_s)
         market = self._plant.market(bidder.market_id)
-        to_ns = now_ns + int(longest_s * NS_PER_S)
+        to_ns = now_ns + int(longest_s * NS_PER_S) + 1  # a gate that is exactly so far away has come
         seen_ns = self._seen_to_ns.get(bidder.resource_id, now_ns)
         for gate in gates_between(market, bidder.market_id, from_ns=max(seen_ns, now_ns), to_ns=to_ns):
             self._coming.setdefault((bidder.resource_id, gate.key), gate)
         self._seen_to_ns[bidder.resource_id] = max(seen_ns, to_ns)
         for key, gate in list(self._coming.items()):
-            lead_s = bidder.lead_s if gate.kind == "interval" else bidder.daily_lead_s
+            lead_s = bidder.lead_s if gate.kind == "interval" else daily_s
             if key[0] == bidder.resource_id and gate.closes_ns <= now_ns + int(lead_s * NS_PER_S):
                 del self._coming[key]
                 self._gates.setdefault(key, _Handled(gate=gate))
@@ -162,18 +174,56 @@ class Keeper:
             handled.running = None
         if handled.gate.closes_ns <= now_ns:
             return
+        early = self._early(bidder, handled.gate, now_ns)
         if handled.orders == 0:
-            self._give(bidder, handled, "schedule", "the gate comes near", now_ns)
+            if not (early and self._asks_people(bidder, now_ns)):
+                self._begin(bidder, handled, now_ns)
             return
         state = self._state(handled)
         if state in {"waiting", "unknown"}:
             return  # `_finish_open` goes on with it
         if state in {"failed", "rejected", "withdrawn"}:
-            if handled.again < MOST_AGAIN:
+            if handled.again < MOST_AGAIN or (state == "failed" and now_ns >= handled.again_ns):
                 handled.again += 1
+                handled.again_ns = now_ns + AGAIN_EVERY_NS
                 self._give(bidder, handled, "again", "the order before it failed", now_ns)
-        elif state != FINAL and self._plant.left_s(handled.gate.closes_ns) >= self._again_s:
+        elif state != FINAL and not early and self._plant.left_s(handled.gate.closes_ns) >= self._again_s:
             self._better(bidder, handled, now_ns)
+
+    def _early(self, bidder: Bidder, gate: GateRef, now_ns: int) -> bool:
+        """Whether something is to stand already, but its better is not due yet."""
+        return gate.kind != "interval" and gate.closes_ns > now_ns + int(bidder.daily_lead_s * NS_PER_S)
+
+    def _asks_people(self, bidder: Bidder, now_ns: int) -> bool:
+        """Whether a person lets bids go: nobody is asked twice for one gate."""
+        said = self._plant.consents.said("mode", subject=bidder.resource_id, as_of_ns=now_ns)
+        modes = [msgspec.json.decode(one.content, type=ModeSet) for one in said]
+        return mode_at(modes, bidder.resource_id, as_of_ns=now_ns).mode != "automatic"
+
+    def _begin(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
+        """Give the first order for a gate, or the newest one that was given before this process was there."""
+        before = self._orders_before(bidder, handled.gate)
+        early = self._early(bidder, handled.gate, now_ns)
+        if before is None and not early and self._waits(bidder, handled.gate, now_ns):
+            return
+        handled.orders = before or 0
+        self._give(bidder, handled, "schedule", "the gate comes near", now_ns)
+
+    def _orders_before(self, bidder: Bidder, gate: GateRef) -> int | None:
+        """Return the number of the newest order for a gate of which a decision is kept, None without any."""
+        prefix = f"{bidder.resource_id}-{gate.key}-"
+        names = self._plant.cycles.decision_ids(
+            bidder.resource_id, from_ns=gate.closes_ns, to_ns=gate.closes_ns + 1
+        )
+        numbers = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        return max((int(number) for number in numbers if number.isdecimal()), default=None)
+
+    def _waits(self, bidder: Bidder, gate: GateRef, now_ns: int) -> bool:
+        """Whether there is time to wait for more of the resource to report."""
+        last_call_ns = gate.closes_ns - int(bidder.daily_lead_s * NS_PER_S) // LAST_CALL_SHARE
+        if gate.kind == "interval" or bidder.wait_silent_frac >= 1.0 or now_ns >= last_call_ns:
+            return False
+        return self._plant.measure(bidder.resource_id, gate, now_ns).silent_frac > bidder.wait_silent_frac
 
     def _state(self, handled: _Handled) -> str:
         """Return where the newest order is, as the store has it; `FINAL` when a person said no."""
@@ -201,20 +251,33 @@ class Keeper:
 
     def _better(self, bidder: Bidder, handled: _Handled, now_ns: int) -> None:
         """Give another order when more is known than the last one knew."""
-        newest = self._newest(bidder)
-        if newest != handled.facts_no:
-            self._give(bidder, handled, "late", "newer data arrived", now_ns)
+        if self._newest(bidder, handled.asked) > handled.facts_no:
+            corrected = self._newest_correction(bidder) > handled.facts_no
+            why = "an award was corrected" if corrected else "newer data arrived"
+            self._give(bidder, handled, "late", why, now_ns)
             return
         silent = self._plant.measure(bidder.resource_id, handled.gate, now_ns).silent_frac
         if abs(silent - handled.silent_frac) >= SILENCE_STEP_FRAC:
-            handled.silent_frac = silent
             self._give(bidder, handled, "coverage", f"{silent:.0%} of the capacity does not report", now_ns)
 
-    def _newest(self, bidder: Bidder) -> int:
-        """Return the number of the newest fact about the prices that a resource bids on."""
-        products = self._plant.market(bidder.market_id).products()
-        names = [one.product_id for one in products]
-        return self._facts_no(price_series(bidder.market_id, bidder.settlement_point, name) for name in names)
+    def _newest(self, bidder: Bidder, asked: tuple[SeriesId, ...] = ()) -> int:
+        """Return the number of the newest fact that a decision would look at.
+
+        These are the prices that a resource bids on, corrections of its awards, and whatever else its last decision asked for.
+        """
+        names = [one.product_id for one in self._plant.market(bidder.market_id).products()]
+        prices = [price_series(bidder.market_id, bidder.settlement_point, name) for name in names]
+        return self._facts_no({*prices, *self._correction_series(bidder), *asked})
+
+    def _newest_correction(self, bidder: Bidder) -> int:
+        """Return the number of the newest fact about corrections of a resource's awards."""
+        return self._facts_no(self._correction_series(bidder))
+
+    def _correction_series(self, bidder: Bidder) -> list[SeriesId]:
+        return [
+            award_series(bidder.market_id, bidder.resource_id, one.product_id)
+            for one in self._plant.market(bidder.market_id).products()
+        ]
 
     def _give(self, bidder: Bidder, handled: _Handled, trigger: str, why: str, now_ns: int) -> None:
         order = Order(
@@ -244,8 +307,25 @@ class Keeper:
             self._rungs[done.rung] += 1
             if done.reason:
                 self._reasons[done.reason] += 1
+            self._remember(handled)
         if handled.order is not None:
             self._shadow(handled.order)
+
+    def _remember(self, handled: _Handled) -> None:
+        """Note what the newest decision knew, so that it is made again when more is known."""
+        if handled.order is None:
+            return
+        try:
+            kept = self._plant.cycles.decision(handled.order.name)
+        except ShoalError:
+            return  # what was known when the order was given has to do
+        about = msgspec.json.decode(kept.situation, type=Situation)
+        handled.facts_no, handled.silent_frac = about.record_no, about.silent_frac
+        handled.asked = tuple(
+            one.series_id
+            for one in strategy(about.strategy).questions(about)
+            if not one.series_id.startswith(OWN_SERIES)
+        )
 
     def _finish_open(self, bidders: Mapping[str, Bidder]) -> None:
         """Send what a person has let go meanwhile, and read back what is not known; each by itself."""
@@ -261,14 +341,24 @@ class Keeper:
                 self._finishing[key] = self._pool.submit(self._finish, record)
 
     def _finish(self, record: MarketBidRecord) -> None:
+        """Bring a draft, and a bid that was read back as absent, to the market; read back what somebody may be sending."""
         key = record.bid.idempotency_key
         try:
-            if record.state == "draft":
+            if record.state == "draft" or (
+                record.state == "unknown" and self._plant.now_ns() < record.closes_ns
+            ):
                 send_if_allowed(self._plant, key)
             else:
                 self._plant.submission(record.bid.market_id).resolve(key)
         except ShoalError:
             self._count["failed"] += 1  # the next turn finds it again
+
+    @property
+    def busy(self) -> bool:
+        """Whether an order is being carried out, or a bid finished."""
+        return any(one.running is not None for one in self._gates.values()) or any(
+            not future.done() for future in self._finishing.values()
+        )
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing runs; return whether that came about in time."""

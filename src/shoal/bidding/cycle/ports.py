@@ -98,6 +98,10 @@ class Bidder:
         settings: What the strategies are set to.
         lead_s: How long before the gate of an interval its bid is made.
         daily_lead_s: The same for gates of whole days, where a bid that is late by a second is late for all of it.
+        early_lead_s: How long before the gate of a whole day a first bid is made on whatever is known, so that something valid
+            stands long before the better one is due; not where a person approves bids. No earlier than the lead when 0.
+        wait_silent_frac: While more of the capacity than this is silent, the first bid for a gate of a whole day waits, up to
+            the last quarter of its lead; 1 never waits.
     """
 
     resource_id: str
@@ -108,3 +112,5 @@ class Bidder:
     settings: Mapping[str, float] | None = None
     lead_s: float = 240.0
     daily_lead_s: float = 4 * 3_600.0
+    early_lead_s: float = 0.0
+    wait_silent_frac: float = 1.0

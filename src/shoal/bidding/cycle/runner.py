@@ -17,12 +17,14 @@ from sqlalchemy import Engine
 from shoal.bidding.cycle.budget import BudgetRules
 from shoal.bidding.cycle.collector import FIRST_DAYS, Collector
 from shoal.bidding.cycle.keeper import Keeper
+from shoal.bidding.cycle.known import Known
 from shoal.bidding.cycle.ports import Bidder, Exchange, Measuring
 from shoal.bidding.cycle.service import BEAT_S, DEAD_AFTER_S, Autobidder
 from shoal.bidding.cycle.shadow import Shadows
 from shoal.bidding.cycle.solver import Solver
 from shoal.bidding.cycle.submission import Submission
-from shoal.bidding.cycle.workflow import GateWorkflow, Plant
+from shoal.bidding.cycle.warm import warm_ups
+from shoal.bidding.cycle.workflow import GateWorkflow, Order, Plant
 from shoal.domain.clock import Clock
 from shoal.market.registry import market_module
 from shoal.store.consents import Consents
@@ -30,7 +32,13 @@ from shoal.store.cycles import Cycles
 from shoal.store.facts import FactStore
 from shoal.store.slots import Slots
 
-STRATEGIES: Final = ("shoal.bidding.cycle.day_ahead", "shoal.bidding.cycle.five_minute")
+STRATEGIES: Final = (
+    "shoal.bidding.cycle.day_ahead",
+    "shoal.bidding.cycle.five_minute",
+    "shoal.bidding.cycle.balancing",
+    "shoal.bidding.cycle.peak_event",
+    "shoal.bidding.cycle.reserves",
+)
 """The modules whose strategies a solver process knows."""
 WORKFLOW_VERSION: Final = "gate-1"
 
@@ -50,6 +58,7 @@ class RunnerOptions:
         workers: Orders carried out side by side.
         spares: Solver processes that stand by.
         first_days: How far back prices are fetched at the first turn.
+        instance: The workflow engine's name for these workflows; the same in every process that shares the work.
     """
 
     prepare: tuple[str, ...] = ()
@@ -62,6 +71,7 @@ class RunnerOptions:
     workers: int = 4
     spares: int = 1
     first_days: int = FIRST_DAYS
+    instance: str = "gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +104,7 @@ def open_autobidder(
     left_s: Callable[[int], float],
     holder: str,
     options: RunnerOptions,
+    on_order: Callable[[Order], None] = lambda _order: None,
 ) -> Opened:
     """Return a bidder that is ready to run; the workflow engine is launched.
 
@@ -107,10 +118,15 @@ def open_autobidder(
         left_s: Wall seconds until an instant of the plant's clock.
         holder: The name of this process, another one at every start.
         options: How it runs.
+        on_order: Told of every order that was carried out, or failed to be.
     """
     for module in (*STRATEGIES, *options.prepare):
         importlib.import_module(module)
-    solver = Solver(prepare=(*STRATEGIES, *options.prepare), spares=options.spares)
+
+    def warm() -> list[tuple[Known, str]]:
+        return warm_ups(bidders.values(), market_module, now_ns=clock.now_ns())
+
+    solver = Solver(prepare=(*STRATEGIES, *options.prepare), spares=options.spares, warm=warm)
     solver.start()
     cycles, facts = Cycles(engine), FactStore(engine)
     ways = {
@@ -144,8 +160,13 @@ def open_autobidder(
     shadows: Shadows | None = None
     if any(bidder.shadows for bidder in bidders.values()):
         # processes of their own: a shadow never takes a solver from the live bid
-        shadow_solver = Solver(prepare=(*STRATEGIES, *options.prepare), spares=0)
-        shadows = Shadows(plant, solver=shadow_solver)
+        shadow_solver = Solver(prepare=(*STRATEGIES, *options.prepare), spares=0, warm=warm)
+        shadows = Shadows(plant, solver=shadow_solver, wait_ready=shadow_solver.wait_ready)
+
+    def carried_out(order: Order) -> None:
+        on_order(order)
+        if shadows is not None:
+            shadows.watch(order)
 
     def keeper_for(held: Mapping[str, Bidder]) -> Keeper:
         return Keeper(
@@ -155,7 +176,7 @@ def open_autobidder(
             facts_no=facts.last_record_of,
             again_s=options.again_s,
             workers=options.workers,
-            shadow=(lambda _order: None) if shadows is None else shadows.watch,
+            shadow=carried_out,
         )
 
     config: DBOSConfig = {
@@ -166,7 +187,7 @@ def open_autobidder(
         "log_level": "WARNING",
     }
     DBOS(config=config)
-    workflow = GateWorkflow(plant)
+    workflow = GateWorkflow(plant, name=options.instance)
     autobidder = Autobidder(
         plant=plant,
         keeper_for=keeper_for,

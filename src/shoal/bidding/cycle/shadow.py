@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -41,6 +41,8 @@ from shoal.store.cycles import DecisionRecord
 
 BUDGET_S: Final = 10.0
 MOST_WAITING: Final = 32
+READY_S: Final = 60.0
+"""A process that a shadow hung is replaced by one that has to load everything first: the next shadow waits for it."""
 LOOK_BACK_NS: Final = 3 * 24 * NS_PER_HOUR
 """How far back, after a new start, a shadow looks for what it decided last."""
 
@@ -81,15 +83,23 @@ class Shadows:
         solver: Where shadows decide: processes of their own, never those of the live bid.
         budget_s: How long one decision may take, in seconds of wall time.
         most_waiting: More than so many at once are dropped.
+        wait_ready: Waits for so many seconds at most until the solver can decide: a shadow has no gate to meet.
     """
 
     def __init__(
-        self, plant: Plant, *, solver: Deciding, budget_s: float = BUDGET_S, most_waiting: int = MOST_WAITING
+        self,
+        plant: Plant,
+        *,
+        solver: Deciding,
+        budget_s: float = BUDGET_S,
+        most_waiting: int = MOST_WAITING,
+        wait_ready: Callable[[float], object] = lambda _timeout_s: None,
     ) -> None:
         self._plant = plant
         self._solver = solver
         self._rules = BudgetRules(submit_share=0.01, submit_least_s=0.0, most_s=budget_s)
         self._most_waiting = most_waiting
+        self._wait_ready = wait_ready
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadow")
         self._changed = threading.Condition()
         self._waiting = 0
@@ -155,6 +165,7 @@ class Shadows:
             self._papers[key] = self._resumed(order, name, live)
         paper = self._papers[key]
         about = self._on_paper(paper, order, chosen, live)
+        self._wait_ready(READY_S)
         climbed = self._climbed(order, about, chosen)
         self._plant.cycles.record_decision(decision_record(order, about, climbed, shadow=True))
         if climbed.decision.offers:

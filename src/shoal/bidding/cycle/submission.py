@@ -8,8 +8,10 @@ refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from shoal.bidding.cycle.ports import Exchange
@@ -43,6 +45,7 @@ class Submission:
     left_s: Callable[[int], float]
     by: str
     exchange_s: float
+    _turns: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict, init=False, repr=False)
 
     def bring(self, idempotency_key: str, *, budget_s: float) -> MarketBidRecord:
         """Send a bid unless the market has it, and return how it stands then; ``unknown`` when that could not be learned.
@@ -92,6 +95,27 @@ class Submission:
             record = self._move(record, "draft", "read back: it never arrived")
         if record.state != "draft":
             return record
+        with self._turn(record):
+            return self._send(record)
+
+    @contextmanager
+    def _turn(self, record: MarketBidRecord) -> Iterator[None]:
+        """Hold the turn of a day: were two of its bids under way at once, the lower revision could arrive last.
+
+        Raises:
+            UnavailableError: when another bid of the day takes too long.
+        """
+        bid = record.bid
+        turn = self._turns.setdefault((bid.resource_id, bid.market_id, bid.delivery_date), threading.Lock())
+        if not turn.acquire(timeout=self._timeout_s(record)):
+            raise UnavailableError("market", "another bid of the day is under way")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    def _send(self, record: MarketBidRecord) -> MarketBidRecord:
+        key = record.bid.idempotency_key
         if self.now_ns() >= record.closes_ns:
             return self._move(record, "withdrawn", "the gate closed before it was sent")
         newer = self.cycles.highest_revision(
@@ -105,7 +129,9 @@ class Submission:
         try:
             receipt = self.exchange.submit(record.bid, timeout_s=self._timeout_s(record))
         except UnavailableError as error:
-            self._unknown(record, str(error))
+            found = self._unknown(record, str(error))
+            if found.state not in _MAY_BE_THERE:
+                return found  # somebody else has read it back meanwhile
             raise
         except InvalidInputError as error:
             return self._move(record, "rejected", str(error))
@@ -133,7 +159,8 @@ class Submission:
         )
 
     def _unknown(self, record: MarketBidRecord, said: str) -> MarketBidRecord:
-        return self._move(record, "unknown", said)
+        now = self._record(record.bid.idempotency_key)
+        return self._move(record, "unknown", said) if now.state in _MAY_BE_THERE else now
 
     def _move(self, record: MarketBidRecord, state: SubmissionState, said: str) -> MarketBidRecord:
         return self.cycles.move_bid(

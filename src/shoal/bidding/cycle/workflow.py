@@ -22,6 +22,7 @@ from shoal.bidding.cycle.budget import BudgetRules, carve
 from shoal.bidding.cycle.climb import Climbed, Deciding, climb
 from shoal.bidding.cycle.consent import Approval, ManualBid, ModeSet, manual_for, may_go, mode_at
 from shoal.bidding.cycle.decision import Decision, GateStrategy, strategy
+from shoal.bidding.cycle.footing import NOT_AT_THE_MARKET, footing_of
 from shoal.bidding.cycle.known import GateRef, Known, Question, Situation, canonical, series_of
 from shoal.bidding.cycle.ports import Bidder, FactKeeper, FactReader, Measuring
 from shoal.bidding.cycle.submission import Submission
@@ -39,7 +40,6 @@ STEP_TRIES: Final = 4
 STEP_REST_S: Final = 0.2
 POLL_S: Final = 0.05
 FINAL_STATES: Final = frozenset({"accepted", "rejected", "superseded", "withdrawn"})
-NOT_AT_THE_MARKET: Final = frozenset({"draft", "rejected", "withdrawn"})
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,7 +376,21 @@ def send_if_allowed(plant: Plant, key: str) -> str:
             moved = plant.cycles.move_bid(key, "withdrawn", at_ns=now_ns, by=plant.executor_id, said=why)
             return moved.state
         return "waiting"
-    return submission.bring(key, budget_s=plant.left_s(record.closes_ns)).state
+    if record.state == "draft":
+        market = plant.market(record.bid.market_id)
+        footing = footing_of(
+            record, cycles=plant.cycles, submission=submission, market=market, now_ns=plant.now_ns()
+        )
+        if footing.refusal:
+            moved = plant.cycles.move_bid(
+                key, "withdrawn", at_ns=plant.now_ns(), by=plant.executor_id, said=footing.refusal
+            )
+            return moved.state
+        if footing.waits_for and plant.now_ns() < record.closes_ns:
+            return "waiting"  # for what becomes of the bid that it builds upon
+    # what a market that is away does not take within this time is taken up again at a later turn
+    budget_s = carve(plant.left_s(record.closes_ns), (), rules=plant.budget).submit_s
+    return submission.bring(key, budget_s=budget_s).state
 
 
 def manual_bids(plant: Plant, order: Order, *, as_of_ns: int) -> tuple[ManualBid, ...]:

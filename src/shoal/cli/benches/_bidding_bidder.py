@@ -30,6 +30,7 @@ from shoal.store.database import open_database
 
 TURN_S = 0.1
 DAILY_LEAD_S = 3 * 3_600.0
+EARLY_LEAD_S = 18 * 3_600.0
 
 
 class PaperBattery:
@@ -72,6 +73,7 @@ async def main(plan: Plan, name: str) -> None:
                 strategy=NAME if plan.hostile else "markov",
                 lead_s=plan.lead_s,
                 daily_lead_s=DAILY_LEAD_S,
+                early_lead_s=EARLY_LEAD_S,
             )
         },
         exchanges={"nem": exchange},

@@ -38,6 +38,10 @@ def run(case: str | None, quick: bool) -> list[Result]:
         _row(name, f"decisions {seen.decisions:,}; the rung that held, p99", seen.decided_p99_s, "s"),
     ]
     rows += [
+        _row(name, f"refusals of the market: {reason}", count, "bids")
+        for reason, count in sorted(market.refusals.items())
+    ]
+    rows += [
         Result(case=name, size=f"decided on rung {rung}", value=count, unit="decisions", better="higher")
         for rung, count in sorted(seen.rungs.items())
     ]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import date
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from shoal.api.access import check_exposure, operators_of
 from shoal.api.alerts import AlertDesk
 from shoal.api.app import create_app
-from shoal.api.books import read_books
+from shoal.api.books import known_resources, read_books
 from shoal.api.health import RoleFile
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
@@ -29,11 +30,12 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S, Interval, local_midnight_ns
 from shoal.domain.twins import ShardAnswer
 from shoal.fabric.fleet_feed import FleetFeed
-from shoal.market.registry import market
+from shoal.market.registry import market_module
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
 from shoal.store.alarms import AlarmLog
 from shoal.store.database import migrate, open_database
+from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
 from shoal.store.weather_alerts import WeatherAlertLog
 
@@ -49,7 +51,7 @@ async def api(host: Host) -> None:
     fleet = published.fleet
     await asyncio.to_thread(migrate, host.ledger_url())
     database = open_database(host.ledger_url())
-    ledger = Ledger(database)
+    ledger, facts = Ledger(database), FactStore(database)
     history = open_history(settings, fleet.site_ids)
     conducted = isinstance(host.clock, ConductedClock)
     model = live_model(settings, fleet, conducted=conducted)
@@ -61,7 +63,7 @@ async def api(host: Host) -> None:
     )
     hub = LiveHub(
         model=model,
-        read_books=lambda now_ns: read_books(ledger, fleet, now_ns),
+        read_books=lambda now_ns: read_books(ledger, facts, fleet, now_ns),
         read_health=health,
         now_ns=None if conducted else host.clock.now_ns,
     )
@@ -114,8 +116,9 @@ def live_model(settings: Settings, fleet: Fleet, *, conducted: bool) -> LiveMode
     if not conducted:
         return LiveModel(fleet=fleet)
     run = None
-    if fleet.resources:
-        zone = market(fleet.resources[0].market_id).zone
+    known = known_resources(fleet.resources)
+    if known:
+        zone = ZoneInfo(market_module(known[0].market_id).rules.zone)
         from_ns = local_midnight_ns(date.fromisoformat(settings.demo.from_day), zone)
         run = Interval(start_ns=from_ns, end_ns=from_ns + settings.demo.duration_s * NS_PER_S)
     return LiveModel(fleet=fleet, speed=settings.demo.speed or None, run=run)

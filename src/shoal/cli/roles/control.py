@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from shoal.bidding.awarded import Awarded
 from shoal.cli.roles.host import Host
 from shoal.cli.roles.twins import ask_twins
 from shoal.control.dispatch import DispatchOptions
 from shoal.control.service import Control
+from shoal.domain.errors import UnknownIdError
+from shoal.domain.fleet import Resource
 from shoal.domain.ids import ResourceId, SiteId
 from shoal.domain.live import ResourceState
 from shoal.fabric.fleet_feed import FleetFeed
 from shoal.fabric.subjects import LIVE_RESOURCES, desired_subject, downlink_name
+from shoal.market.registry import market_module
 from shoal.store.database import open_database
 from shoal.store.ledger import Ledger
 
@@ -27,23 +31,35 @@ class LedgerMemory:
 
     Args:
         ledger: Where they are.
+        resources: The resources of the fleet.
         issuer: Whose states.
         fence: The token of this controller.
         now_ns: The plant's clock.
     """
 
-    def __init__(self, ledger: Ledger, *, issuer: str, fence: int, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        resources: Sequence[Resource],
+        issuer: str,
+        fence: int,
+        now_ns: Callable[[], int],
+    ) -> None:
         self._ledger = ledger
+        self._awarded = Awarded(cycles=ledger, market=market_module)
+        self._resources = {str(resource.resource_id): resource for resource in resources}
         self._issuer = issuer
         self._fence = fence
         self._now_ns = now_ns
 
     def award_at(self, resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
         """Return (start_ns, end_ns, energy_wh) of the awarded interval under way, or None."""
-        start_ns, end_ns, energy_wh, _ = self._ledger.award_energy(ResourceId(resource_id), t_ns, t_ns + 1)
-        if len(start_ns) == 0:
-            return None
-        return int(start_ns[0]), int(end_ns[0]), int(energy_wh[0])
+        try:
+            found = self._awarded.at(self._resources[resource_id], t_ns)
+        except UnknownIdError:
+            return None  # nobody bids in a market that is not known
+        return None if found is None else (found.start_ns, found.end_ns, found.energy_wh)
 
     def save_state(self, key: str, state: dict[str, Any]) -> None:
         """Keep a controller's state."""
@@ -89,7 +105,9 @@ async def control(host: Host) -> None:
         ),
         step_s=settings.control.step_s,
         view=lambda: ask_twins(client, shards=settings.telemetry.shards, sites=len(fleet.site_ids)),
-        memory=LedgerMemory(ledger, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns),
+        memory=LedgerMemory(
+            ledger, resources=fleet.resources, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns
+        ),
         send=send,
         flush=client.flush,
         publish_states=publish_states,

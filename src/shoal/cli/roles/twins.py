@@ -28,22 +28,31 @@ ASK_SITES_TIMEOUT_S: Final = 1.0
 ASK_SITES_PATIENCE_S: Final = 2.0
 
 
-async def ask_twins(client: Client, *, shards: int, sites: int) -> FleetView:
+async def ask_twins(
+    client: Client, *, shards: int, sites: int, patience_s: float = ASK_PATIENCE_S
+) -> FleetView:
     """Return the latest record of every site, waiting for a shard that is being restarted or moves.
 
+    Args:
+        client: A connection with the right to ask.
+        shards: How many shards the plant has.
+        sites: How many sites.
+        patience_s: How long each shard is waited for.
+
     Raises:
-        UnavailableError: when a shard does not answer within two minutes.
+        UnavailableError: when a shard does not answer for so long.
     """
-    answers = await asyncio.gather(*(_ask_whole(client, shard) for shard in range(shards)))
+    asked = (_ask_whole(client, shard, patience_s=patience_s) for shard in range(shards))
+    answers = await asyncio.gather(*asked)
     return merge_answers([part for parts in answers for part in parts], sites)
 
 
-async def _ask_whole(client: Client, shard: int) -> list[ShardAnswer]:
+async def _ask_whole(client: Client, shard: int, *, patience_s: float) -> list[ShardAnswer]:
     """Ask one shard, part by part."""
     parts: list[ShardAnswer] = []
     first, sites = 0, 1
     while first < sites:
-        part = await _ask(client, shard, AskTwins(first=first))
+        part = await _ask(client, shard, AskTwins(first=first), patience_s=patience_s)
         parts.append(part)
         first, sites = first + len(part.rows) // 8, part.sites
         if not part.rows:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from shoal.store.cycle_schema import MARKET_BID
+from shoal.store import cycle_schema, model_schema
 from shoal.store.database import open_database
+from shoal.store.schema import METADATA
+
+TABLES = (cycle_schema.DECISION, model_schema.MODEL)
+"""Imported, so that the metadata know of them."""
 
 
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=MARKET_BID.metadata,
+        target_metadata=METADATA,
         # SQLite cannot alter a constraint in place; later revisions rebuild the table.
         render_as_batch=connection.dialect.name == "sqlite",
     )

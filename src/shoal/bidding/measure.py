@@ -1,0 +1,182 @@
+"""The fleet as bidders: what is bid for in which market, and each resource measured from the twins as one storage.
+
+A site that is silent leaves the energy that is committed: it counts as standing at its reserve. Twins that are away are
+the same for all sites at once, so a bid can be made whatever happens to telemetry.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoal.bidding.cycle.known import GateRef
+from shoal.bidding.cycle.ports import Bidder, Measured
+from shoal.domain.errors import UnavailableError, UnknownIdError
+from shoal.domain.fleet import Fleet
+from shoal.domain.interval import NS_PER_S
+from shoal.domain.telemetry import TELEMETRY
+from shoal.domain.twins import FleetView
+from shoal.market.contract import Market
+from shoal.optimise.aggregate import fleet_storage
+
+ENERGY_MARGIN_FRAC: Final = 0.02
+WAIT_SILENT_FRAC: Final = 0.1
+"""The first bid of a day waits while more of a resource than this is silent and there is time."""
+OWN_STRATEGY: Final = {"gb": "imbalance", "peak": "peak-event"}
+"""Markets for which a strategy was made."""
+T = TypeVar("T")
+REUSE_S: Final = 10.0
+"""A view of the twins serves for so long: gates that are followed beside each other ask once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What is chosen for resources beyond what their markets suggest.
+
+    Attributes:
+        strategy: The strategy by resource, or by `EVERYBODY`; without one the market decides.
+        shadows: Strategies that decide beside it, by resource or `EVERYBODY`.
+        early_lead_s: See `Bidder`.
+    """
+
+    strategy: Mapping[str, str] = field(default_factory=dict)
+    shadows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    early_lead_s: float = 0.0
+
+
+EVERYBODY: Final = "*"
+
+
+def named(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of ``resource=strategy;resource=strategy``."""
+    pairs = (one.split("=", 1) for one in text.split(";") if one)
+    return [(resource, strategy) for resource, strategy in pairs]
+
+
+def bidders_of(
+    fleet: Fleet,
+    market: Callable[[str], Market],
+    *,
+    lead_s: float,
+    daily_lead_s: float,
+    choices: Choices | None = None,
+) -> tuple[dict[str, Bidder], tuple[str, ...]]:
+    """Return how each resource of the fleet bids, and the resources whose market is not known.
+
+    Args:
+        fleet: The fleet as registered.
+        market: Returns a market by id.
+        lead_s: How long before the gate of an interval its bid is made.
+        daily_lead_s: The same for gates of whole days.
+        choices: What is chosen otherwise.
+    """
+    chosen = choices or Choices()
+    found: dict[str, Bidder] = {}
+    strangers: list[str] = []
+    for resource in fleet.resources:
+        try:
+            module = market(resource.market_id)
+        except UnknownIdError:
+            strangers.append(resource.resource_id)
+            continue
+        found[resource.resource_id] = Bidder(
+            resource_id=resource.resource_id,
+            market_id=resource.market_id,
+            settlement_point=resource.settlement_point,
+            strategy=_for(chosen.strategy, resource.resource_id) or strategy_for(module),
+            shadows=_for(chosen.shadows, resource.resource_id) or (),
+            lead_s=lead_s,
+            daily_lead_s=daily_lead_s,
+            early_lead_s=chosen.early_lead_s,
+            wait_silent_frac=WAIT_SILENT_FRAC,
+        )
+    return found, tuple(strangers)
+
+
+def _for(named_for: Mapping[str, T], resource_id: str) -> T | None:
+    return named_for.get(resource_id, named_for.get(EVERYBODY))
+
+
+def strategy_for(market: Market) -> str:
+    """Return the strategy that bids in a market unless another one is chosen: its own, or by how its first product is sold."""
+    own = OWN_STRATEGY.get(market.rules.market_id)
+    if own is not None:
+        return own
+    first = market.rules.products[0]
+    return "day-ahead" if first.gates[0].kind == "auction" else "markov"
+
+
+class TwinMeasuring:
+    """Measures resources of a fleet; safe to use from several threads.
+
+    Args:
+        fleet: The fleet as registered.
+        view: Asks the twins; blocks.
+        availability_frac: The share of a fleet's capability that is offered; a single battery offers all of it.
+        fresh_timeout_s: A record older than this counts as silence.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        view: Callable[[], FleetView],
+        availability_frac: float,
+        fresh_timeout_s: float,
+    ) -> None:
+        self._fleet = fleet
+        self._view = view
+        self._availability_frac = availability_frac
+        self._fresh_ns = int(fresh_timeout_s * NS_PER_S)
+        self._resources: Mapping[str, Any] = {str(one.resource_id): one for one in fleet.resources}
+        self._lock = threading.Lock()
+        self._asked_ns: int | None = None
+        self._latest: NDArray[Any] | None = None
+
+    def __call__(self, resource_id: str, gate: GateRef, as_of_ns: int, /) -> Measured:
+        """Return a resource as measured.
+
+        Raises:
+            UnknownIdError: when the fleet has no such resource.
+        """
+        resource = self._resources.get(resource_id)
+        if resource is None:
+            raise UnknownIdError("resource", resource_id)
+        rows = self._fleet.battery_rows_in(resource.group_id)
+        latest = self._seen(as_of_ns)
+        latest = TELEMETRY.empty(len(rows)) if latest is None else latest[rows]
+        fresh = (latest["ts_ns"] > 0) & (latest["ts_ns"] >= as_of_ns - self._fresh_ns)
+        plate = self._fleet.nameplate[rows]
+        capacity_kwh, reserve = plate["energy_capacity_kwh"], plate["reserve_frac"]
+        energy_kwh = np.where(fresh, latest["soc_frac"].astype(np.float64), reserve) * capacity_kwh
+        return Measured(
+            storage=fleet_storage(
+                energy_kwh=energy_kwh,
+                energy_capacity_kwh=capacity_kwh,
+                reserve_frac=reserve,
+                charge_limit_kw=plate["charge_limit_kw"],
+                discharge_limit_kw=plate["discharge_limit_kw"],
+                charge_efficiency_frac=plate["charge_efficiency_frac"],
+                discharge_efficiency_frac=plate["discharge_efficiency_frac"],
+                availability_frac=self._availability_frac if len(rows) > 1 else 1.0,
+                energy_margin_frac=ENERGY_MARGIN_FRAC,
+                throughput_cost_per_mwh=resource.throughput_cost_per_mwh,
+            ),
+            silent_frac=float(capacity_kwh[~fresh].sum() / max(float(capacity_kwh.sum()), 1e-9)),
+        )
+
+    def _seen(self, as_of_ns: int) -> NDArray[Any] | None:
+        """Return the latest record of every site, None when the twins are away."""
+        with self._lock:
+            if self._asked_ns is None or not 0 <= as_of_ns - self._asked_ns < int(REUSE_S * NS_PER_S):
+                try:
+                    self._latest = self._view().latest
+                except UnavailableError:
+                    self._latest = None
+                self._asked_ns = as_of_ns
+            return self._latest

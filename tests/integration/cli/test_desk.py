@@ -365,7 +365,8 @@ def test_shadow_score_prints_every_book(shell: Shell) -> None:
     worth = book["revenue"] + book["stock_value"]
     best = found["revenue_perfect_foresight"] + found["stock_value_perfect_foresight"]
     assert book["share_of_perfect_foresight"] == pytest.approx(worth / best)
-    assert 0.0 < worth <= best * (1.0 + 1e-6)
+    # the day has a spike in an hour in which the plan buys: worth may be negative, the best never is
+    assert worth <= best * (1.0 + 1e-6) and best > 0.0
     assert np.isclose(book["revenue"], sum(day["revenue"] for day in book["days"]))
     text = shell.text("shadow", "score", "--resource", RESOURCE, *span)
     assert "day-ahead" in text and gate.delivery_date in text

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from dbos import DBOS
 
+from shoal.bidding.cycle.budget import BudgetRules
 from shoal.bidding.cycle.known import GateRef
 from shoal.bidding.cycle.ports import Bidder, Measured
 from shoal.bidding.cycle.projection import stored_kwh
@@ -31,6 +32,7 @@ from shoal.store.database import open_database
 TURN_S = 0.1
 DAILY_LEAD_S = 3 * 3_600.0
 EARLY_LEAD_S = 18 * 3_600.0
+SUBMIT_LEAST_S = 0.8
 
 
 class PaperBattery:
@@ -86,6 +88,8 @@ async def main(plan: Plan, name: str) -> None:
             turn_s=TURN_S,
             again_s=0.4,
             exchange_s=0.5,
+            # at 300 times real time a gate's lead is three seconds: two for sending would leave one to decide
+            budget=BudgetRules(submit_least_s=SUBMIT_LEAST_S),
             first_days=45,
         ),
     )

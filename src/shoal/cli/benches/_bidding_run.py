@@ -197,7 +197,7 @@ def _process(module: str, file: Path, *others: str) -> Iterator[subprocess.Popen
     command = [sys.executable, "-m", f"shoal.cli.benches.{module}", str(file), *others]
     log = file.with_name(f"{module}-{'-'.join(others)}.log")
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=sink)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
     try:
         yield process
     finally:

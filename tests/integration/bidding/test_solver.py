@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -84,6 +87,43 @@ def test_solver_cuts_off_what_hangs_and_goes_on(solver: Solver) -> None:
     assert time.monotonic() - started_s < 5.0
     assert solver.decide(known(), "quick", budget_s=READY_S).rung == "quick"
     assert solver.statistics().cut_off == before.cut_off + 1
+
+
+def test_a_rung_that_hangs_ends_with_a_bidder_that_is_killed() -> None:
+    """Nobody is left to cut it off: it must not go on for ever."""
+    body = (
+        "import multiprocessing, threading\n"
+        "from shoal.bidding.cycle.solver import Solver\n"
+        "from tests.integration.bidding.test_solver import PREPARE, known\n"
+        "if __name__ == '__main__':\n"
+        "    made = Solver(prepare=PREPARE, spares=0)\n"
+        "    made.start()\n"
+        "    assert made.wait_ready(60.0)\n"
+        "    asked = threading.Thread(target=made.decide, args=(known(), 'hang'), kwargs={'budget_s': 600.0})\n"
+        "    asked.start()\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    asked.join()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", body], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
+    ) as bidder:
+        assert bidder.stdout is not None
+        solving = int(bidder.stdout.readline())
+        time.sleep(0.5)  # the question is on its way; it hangs whenever it arrives
+        assert is_running(solving)
+        bidder.kill()
+    until_s = time.monotonic() + 20.0
+    while is_running(solving):
+        assert time.monotonic() < until_s, "the solver outlived its bidder"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_solver_that_dies_or_stands_still_is_replaced(solver: Solver) -> None:

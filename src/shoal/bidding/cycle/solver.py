@@ -365,6 +365,7 @@ def _work(pipe: Connection, prepare: tuple[str, ...]) -> None:
 
     # the terminal's interrupt is for the plant, which ends its children itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     for name in prepare:
         importlib.import_module(name)
     with contextlib.suppress(EOFError, OSError):
@@ -372,6 +373,14 @@ def _work(pipe: Connection, prepare: tuple[str, ...]) -> None:
         while True:
             known, rung = pickle.loads(pipe.recv_bytes())
             pipe.send(_answer(known, rung))
+
+
+def _end_with_parent() -> None:
+    """Wait until the bidder is gone, and end: a rung that hangs would otherwise outlive a bidder that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _answer(known: Known, rung: str) -> bytes | str:

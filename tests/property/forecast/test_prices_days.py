@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -62,6 +62,7 @@ def test_what_comes_later_changes_no_bit(first: date, zone: str, step_ns: int, s
 
 
 @settings(max_examples=100, deadline=None)
+@example(first=date(2016, 10, 27), zone="Europe/Berlin", step_ns=NS_PER_HOUR, seed=1)
 @given(first=DAYS, zone=st.sampled_from(ZONES), step_ns=st.sampled_from(STEPS), seed=st.integers(0, 999))
 def test_days_to_intervals_and_back_are_the_same_days(
     first: date, zone: str, step_ns: int, seed: int
@@ -77,7 +78,8 @@ def test_days_to_intervals_and_back_are_the_same_days(
         clock=clock,
         target=first + timedelta(days=5),
     )
-    same = back.days.price_per_mwh == level
+    # the mean of eight quarters of the same price may differ from it in the last bit
+    same = np.isclose(back.days.price_per_mwh, level, rtol=1e-12, atol=1e-12)
     assert back.days.first_day == first
     assert back.filled_count == back.dropped_count == 0
     assert (~same).sum() <= 1  # an hour that the clock skips

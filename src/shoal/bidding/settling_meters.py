@@ -10,19 +10,16 @@ from collections.abc import Callable
 from datetime import date
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shoal.bidding.group_meters import meter_group
 from shoal.bidding.settling_ports import MeteredDay
 from shoal.domain.fleet import Fleet
-from shoal.domain.ids import GroupId
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.market.awards import Delivered
 from shoal.market.contract import Market
 from shoal.market.settlement import settlement_intervals
-from shoal.settle.energy import boundary_registers, interval_energy
 from shoal.store.group_energy import Memberships
 from shoal.store.history import History
-from shoal.twin.membership import NO_GROUP, Spans, groups_below
 
 MARGIN_NS = 6 * NS_PER_HOUR
 """Samples this far outside the day are read too, to interpolate across gaps at its ends."""
@@ -56,61 +53,16 @@ class HistoryMeters:
             return None
         intervals = settlement_intervals(market.rules, day)
         bounds_ns = np.array([*(one.start_ns for one in intervals), intervals[-1].end_ns], dtype=np.int64)
-        spans = self._spans(fleet, group_id, int(bounds_ns[0]), int(bounds_ns[-1]))
-        rows, line_row = np.unique(spans.site_row, return_inverse=True)
-        samples = self._history.registers(
-            rows, from_ns=int(bounds_ns[0]) - MARGIN_NS, to_ns=int(bounds_ns[-1]) + MARGIN_NS
+        metered = meter_group(
+            fleet, group_id, bounds_ns=bounds_ns, history=self._history, memberships=self._memberships
         )
-        # A line is a site while it was in the group: where it was not, its boundaries coincide, and it has no energy.
-        line_ns = np.clip(bounds_ns, spans.start_ns[:, None], spans.end_ns[:, None])
-        energy = interval_energy(
-            boundary_registers(
-                site_row=np.searchsorted(rows, samples["site_no"]).astype(np.int64),
-                ts_ns=samples["ts_ns"],
-                charge_wh=samples["charge_wh"],
-                discharge_wh=samples["discharge_wh"],
-                boundary_ns=line_ns,
-                line_row=line_row.astype(np.int64),
-                site_count=len(rows),
-            )
-        )
-        there = np.diff(line_ns, axis=1) > 0
-        delivered_wh: NDArray[np.int64] = energy.delivered_wh.sum(axis=0)
-        estimated: NDArray[np.bool_] = np.any(energy.estimated & there, axis=0)
-        weight_wh = np.zeros(len(rows), dtype=np.int64)
-        np.add.at(weight_wh, line_row, energy.throughput_wh.sum(axis=1))
         return MeteredDay(
             delivered=tuple(
                 Delivered(start_ns=at.start_ns, end_ns=at.end_ns, delivered_wh=wh, estimated=guessed)
-                for at, wh, guessed in zip(intervals, delivered_wh.tolist(), estimated.tolist(), strict=True)
+                for at, wh, guessed in zip(
+                    intervals, metered.delivered_wh.tolist(), metered.estimated.tolist(), strict=True
+                )
             ),
-            site_ids=tuple(fleet.site_ids[row] for row in rows.tolist()),
-            weight_wh=weight_wh,
-        )
-
-    def _spans(self, fleet: Fleet, group_id: GroupId, start_ns: int, end_ns: int) -> Spans:
-        """Return the spans of a day over which sites with a battery were at or below a group."""
-        number = fleet.group_number[group_id]
-        if self._memberships is None:
-            rows = fleet.battery_rows_in(group_id)
-            return Spans(
-                site_row=rows,
-                group=np.full(len(rows), number, dtype=np.int32),
-                start_ns=np.full(len(rows), start_ns),
-                end_ns=np.full(len(rows), end_ns),
-            )
-        spans = self._memberships(fleet.groups[number].hierarchy_id, start_ns, end_ns)
-        known = np.flatnonzero(
-            (spans.site_row < len(fleet.site_ids))
-            & (spans.group < len(fleet.groups))
-            & (spans.group != NO_GROUP)
-        )
-        inside = groups_below(fleet.parent_number, number)
-        has_battery = fleet.nameplate["energy_capacity_kwh"] > 0
-        chosen = known[inside[spans.group[known]] & has_battery[spans.site_row[known]]]
-        return Spans(
-            site_row=spans.site_row[chosen],
-            group=spans.group[chosen],
-            start_ns=spans.start_ns[chosen],
-            end_ns=spans.end_ns[chosen],
+            site_ids=tuple(fleet.site_ids[row] for row in metered.rows.tolist()),
+            weight_wh=metered.throughput_wh,
         )

@@ -93,8 +93,9 @@ class Snapshots:
             while window:
                 first_seq = _earliest(first_seq, await window.popleft())
         except UnavailableError:
-            # without a reference nobody can use these chunks, and what has no room for all must not be full of parts
-            await _ended(window)
+            # without a reference nobody can use these chunks, and what has no room for all must not be full of parts;
+            # those still under way are waited for, since the engine may store them after a purge that was sent later
+            await asyncio.gather(*window, return_exceptions=True)
             with contextlib.suppress(UnavailableError):
                 await self._purge(f"{subject}.>")
             raise

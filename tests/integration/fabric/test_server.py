@@ -98,8 +98,9 @@ def test_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
-@pytest.mark.parametrize("content", ["999999999", "nonsense", str(os.getpid()), ""])
+@pytest.mark.parametrize("content", ["999999999", "nonsense", "{pid}", ""])
 def test_stale_pid_file_is_ignored(tmp_path: Path, content: str) -> None:
+    content = content.format(pid=os.getpid())
     plant = Plant.make(tmp_path)
     path = plant.server.options.pid_file
     path.parent.mkdir(parents=True)

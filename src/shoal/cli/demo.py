@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,6 +25,8 @@ from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
 
 if TYPE_CHECKING:
+    from shoal.cli.stories.story import Act, Story
+    from shoal.domain.fleet import Fleet
     from shoal.runtime.conductor import Conductor
     from shoal.runtime.settings import Settings
     from shoal.runtime.supervisor import Supervisor
@@ -65,6 +67,8 @@ class Demo:
         on_page: Told the page's address when it is up.
         hold: Keep the plant and its page up after the last step until cancelled.
         on_report: Told the report as soon as it is made.
+        story: What happens in the run beside its markets; it is judged in the report.
+        on_act: Told what happens in the story, when it does.
     """
 
     settings: Settings
@@ -72,6 +76,8 @@ class Demo:
     on_progress: Callable[[Progress, Supervisor], None] | None = None
     on_page: Callable[[str], None] | None = None
     on_report: Callable[[dict[str, Any]], None] | None = None
+    story: Story | None = None
+    on_act: Callable[[str], None] | None = None
     hold: bool = False
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -100,7 +106,7 @@ class Demo:
             return await self._supervised(settings, settings_file, conductor, fleet)
 
     async def _supervised(
-        self, settings: Settings, settings_file: Path, conductor: Conductor, fleet: Any
+        self, settings: Settings, settings_file: Path, conductor: Conductor, fleet: Fleet
     ) -> dict[str, Any]:
         from shoal.cli.report import Run, make_report
         from shoal.cli.role import PLANT_ROLES, WORLD_ROLES
@@ -109,6 +115,8 @@ class Demo:
 
         data_dir = settings.data_dir
         lead_ns, gate_ns, start_ns, end_ns = run_bounds_ns(settings)
+        span = Interval(start_ns=start_ns, end_ns=end_ns)
+        script = Script(self.story, settings=settings, fleet=fleet, span=span, on_act=self.on_act)
         roles = [r for r in (*PLANT_ROLES, *WORLD_ROLES) if self.page or r != "api"]
 
         def changed(_: object) -> None:
@@ -121,12 +129,12 @@ class Demo:
             if self.on_page and self.page:
                 self.on_page(f"http://{settings.api.host}:{settings.api.port}/")
             await conductor.wait_joined()
-            await self._move_time(conductor, supervisor, lead_ns, gate_ns, start_ns, end_ns)
+            await self._move_time(conductor, supervisor, script, lead_ns, gate_ns, start_ns, end_ns)
             report = await asyncio.to_thread(
                 make_report,
                 Run(
                     fleet=fleet,
-                    span=Interval(start_ns=start_ns, end_ns=end_ns),
+                    span=span,
                     settings=settings,
                     wall_s=time.monotonic() - self._began_s,
                     peak_rss_bytes=supervisor.peak_rss_bytes() + _own_peak_rss_bytes(),
@@ -135,6 +143,7 @@ class Demo:
                 ),
                 conductor.accounts,
             )
+            report |= await asyncio.to_thread(script.judged, report, conductor.accounts)
             if self.on_report:
                 self.on_report(report)
             if self.hold:
@@ -147,6 +156,7 @@ class Demo:
         self,
         conductor: Conductor,
         supervisor: Supervisor,
+        script: Script,
         lead_ns: int,
         gate_ns: int,
         start_ns: int,
@@ -162,6 +172,7 @@ class Demo:
             if speed > 0 and t_ns >= start_ns:
                 pace = pace or ScaledClock(origin_ns=t_ns, speed=speed)
                 await pace.sleep_until(t_ns)
+            await script.play(t_ns)
             next_ns = instants[index + 1] if index + 1 < len(instants) else t_ns + STEP_S * NS_PER_S
             counted = await conductor.step(t_ns, {**carried, "step_s": (next_ns - t_ns) // NS_PER_S})
             carried = {"downlink_sent": counted.get("desired_sent", 0) + counted.get("durable_sent", 0)}
@@ -171,6 +182,45 @@ class Demo:
                 wall_s = time.monotonic() - self._began_s
                 self.on_progress(Progress(t_ns=t_ns, done_frac=done, wall_s=wall_s, phase=phase), supervisor)
         await conductor.step(instants[-1], {**carried, "step_s": STEP_S, "draining": 1, "closing": 1})
+
+
+class Script:
+    """A story on its way through a run: its acts when they are due, and its verdicts at the end."""
+
+    def __init__(
+        self,
+        story: Story | None,
+        *,
+        settings: Settings,
+        fleet: Fleet,
+        span: Interval,
+        on_act: Callable[[str], None] | None,
+    ) -> None:
+        from shoal.cli.stories.story import Scene
+
+        self._story = story
+        self._scene = Scene(settings=settings, fleet=fleet, span=span)
+        acts = story.acts(self._scene) if story is not None else ()
+        self._left: list[Act] = sorted(acts, key=lambda act: act.at_ns)
+        self._done: dict[str, Any] = {}
+        self._on_act = on_act
+
+    async def play(self, t_ns: int) -> None:
+        """Do what is due at an instant."""
+        while self._left and self._left[0].at_ns <= t_ns:
+            act = self._left.pop(0)
+            if self._on_act:
+                self._on_act(act.what)
+            self._done[act.what] = await asyncio.to_thread(act.do)
+
+    def judged(self, report: dict[str, Any], accounts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the report says of the story: nothing when there was none."""
+        from shoal.cli.stories.story import Ending, judged
+
+        if self._story is None:
+            return {}
+        ending = Ending(scene=self._scene, report=report, accounts=accounts, acts=self._done)
+        return {"story": judged(self._story, ending)}
 
 
 def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int) -> list[int]:

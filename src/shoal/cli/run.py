@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from shoal.cli.demo import Progress
+    from shoal.cli.stories.story import Story
     from shoal.runtime.supervisor import Supervisor
 
 DEFAULT_SPEED: Final = "720"
@@ -56,8 +58,11 @@ def demo(
         str | None, typer.Option("--from", help="First day, local to the market.", metavar="DATE")
     ] = None,
     span: Annotated[
-        str, typer.Option("--for", help="How long, e.g. 3d, 12h, 90m.", metavar="DURATION")
-    ] = "3d",
+        str | None,
+        typer.Option(
+            "--for", help="How long, e.g. 3d, 12h, 90m. 3d, or what the story takes.", metavar="DURATION"
+        ),
+    ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="No page; end after the last step.")] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the report as JSON.", metavar="FILE")
@@ -67,17 +72,36 @@ def demo(
         Path, typer.Option("--data-dir", help="Where the plant keeps its data.")
     ] = DEFAULT_DATA_DIR,
     port: Annotated[int | None, typer.Option("--port", help="Port of the page; 0 takes a free one.")] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            "--scenario", help="A story, judged by checks of its own; 'list' tells them.", metavar="NAME"
+        ),
+    ] = None,
     config: ConfigFile = None,
     assignments: SetValues = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a whole virtual power plant on real prices: homes, market, bids, dispatch, money."""
+    """Run a whole virtual power plant on real prices: homes, market, bids, dispatch, money.
+
+    With --scenario something happens to it: a storm, an emergency, a utility's peak. The report then holds the story's
+    checks, and the exit code is 1 when one of them failed.
+    """
+    from shoal.cli.stories.catalogue import STORIES, story
+
+    if scenario == "list":
+        _print_stories(STORIES, as_json=as_json)
+        return
+    told = None if scenario is None else story(scenario)
     settings = read_settings(
         config,
-        assignments,
+        [
+            *(f"{name}={value}" for name, value in (told.settings if told else {}).items()),
+            *(assignments or ()),
+        ],
         demo__sites=sites,
         demo__from_day=from_day,
-        demo__duration_s=seconds(span),
+        demo__duration_s=None if span is None else seconds(span),
         demo__speed=_speed(speed),
         demo__seed=seed,
         data_dir=str(data_dir),
@@ -103,7 +127,9 @@ def demo(
             if not headless:
                 watch.say("The run is over; the page stays up until Ctrl-C.")
 
-        asyncio.run(
+        if told is not None and not as_json:
+            watch.say(f"{told.title}. {told.tells}")
+        result = asyncio.run(
             interruptible(
                 Demo(
                     settings=settings,
@@ -112,9 +138,13 @@ def demo(
                     on_progress=watch.step,
                     on_page=lambda url: watch.say(f"The page: {url}"),
                     on_report=done,
+                    story=told,
+                    on_act=watch.say,
                 )
             )
         )
+    if not result.get("story", {"passed": True})["passed"]:
+        raise typer.Exit(1)
 
 
 def _speed(text: str) -> float:
@@ -262,6 +292,14 @@ def _simulate(
     asyncio.run(run_roles(settings, [role]))
 
 
+def _print_stories(stories: Sequence[Story], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"name": one.name, "title": one.title, "tells": one.tells} for one in stories])
+        return
+    for one in stories:
+        typer.echo(f"{one.name:<12} {one.title}. {one.tells}")
+
+
 def _print_summary(result: dict[str, Any], report: Path | None) -> None:
     share = result["delivered_share"]
     lines = [
@@ -273,6 +311,12 @@ def _print_summary(result: dict[str, Any], report: Path | None) -> None:
         f"violations: lease {result['lease_violations']}, reserve {result['reserve_violations']}",
         f"errors: energy {result['energy_balance_error_kwh']:g} kWh, money {result['money_balance_error']:g}",
     ]
+    if "story" in result:
+        checks = result["story"]["checks"]
+        lines += [
+            f"{'ok    ' if c['passed'] else 'FAILED'} {c['name']}: {c['found']}, wanted {c['wanted']}"
+            for c in checks
+        ]
     if report is not None:
         lines.append(f"report: {report}")
     for line in lines:

@@ -328,6 +328,11 @@ class Registry(Section):
 class Demo(Section):
     """The demonstration: a simulated fleet on recorded weather and prices."""
 
+    plants: str = key(
+        "all",
+        "who takes part: all, only the homes, or only the big battery",
+        choices=("all", "homes", "battery"),
+    )
     sites: int = key(500, "number of simulated homes", low=1, high=1_000_000)
     from_day: str = key(
         "2021-02-10",

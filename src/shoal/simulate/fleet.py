@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -161,6 +163,42 @@ def plan_fleet(
         gateway_unit=np.append(gateway_unit, 0).astype(np.int32),
         device_type=np.append(kind, DeviceType.BATTERY).astype(np.uint8),
     )
+
+
+def only_plants(fleet: Fleet, plants: str) -> Fleet:
+    """Return the part of a planned fleet that takes part: ``all``, its ``homes``, or its big ``battery``.
+
+    Raises:
+        InvalidInputError: when `plants` is something else.
+    """
+    if plants == "all":
+        return fleet
+    if plants not in ("homes", "battery"):
+        raise InvalidInputError(field="plants", value=plants, fix="give all, homes or battery")
+    resource_id = BESS if plants == "battery" else VPP
+    big = np.array([site == BESS_SITE for site in fleet.site_ids])
+    part = fleet.take(np.flatnonzero(big if plants == "battery" else ~big))
+    root = {BESS: GroupId("storage"), VPP: GroupId(VPP)}[resource_id]
+    kept = _below(part.groups, root) | {g.group_id for g in part.groups if g.hierarchy_id == WEATHER}
+    groups = tuple(group for group in part.groups if group.group_id in kept)
+    number = {group.group_id: at for at, group in enumerate(groups)}
+    moved = np.array([number.get(group.group_id, -1) for group in part.groups], dtype=np.int32)
+    return replace(
+        part,
+        groups=groups,
+        leaf_group={name: moved[leaves] for name, leaves in part.leaf_group.items()},
+        resources=tuple(r for r in part.resources if r.resource_id == resource_id),
+        gateway_ids=part.gateway_ids if plants == "homes" else (),
+    )
+
+
+def _below(groups: Sequence[Group], root: GroupId) -> set[GroupId]:
+    """Return a group and all below it; parents come before their children."""
+    found = {root}
+    for group in sorted(groups, key=lambda one: one.level):
+        if group.parent_id in found:
+            found.add(group.group_id)
+    return found
 
 
 def site_secret(master_secret: bytes, site_id: str) -> str:

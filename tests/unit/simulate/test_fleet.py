@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shoal.domain.errors import InvalidInputError
-from shoal.domain.fleet import NAMEPLATE
+from shoal.domain.fleet import NAMEPLATE, check_groups
 from shoal.domain.ids import GroupId, checked_id
 from shoal.domain.telemetry import ALL_PRESENT, PRESENT_OF, DeviceType, mask_of
 from shoal.simulate.fleet import (
@@ -15,6 +15,7 @@ from shoal.simulate.fleet import (
     VPP,
     WEATHER,
     devices_of,
+    only_plants,
     plan_fleet,
     present_of,
     site_secret,
@@ -178,3 +179,31 @@ def test_gateways_speak_for_whole_feeders() -> None:
 def test_fleet_refuses_shares_that_are_none(shares: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         plan_fleet(10, seed=1, **shares)
+
+
+@pytest.mark.parametrize(("plants", "sites", "resource"), [("homes", 60, "vpp-1"), ("battery", 1, "bess-1")])
+def test_part_of_a_fleet_stands_by_itself(plants: str, sites: int, resource: str) -> None:
+    whole = plan_fleet(60, 3, gateway_frac=0.5)
+    part = only_plants(whole, plants)
+    check_groups(part.groups)
+    assert [r.resource_id for r in part.resources] == [resource]
+    rows = part.rows_in(part.resources[0].group_id)
+    assert len(rows) == len(part.site_ids) == sites
+    assert [part.site_ids[row] for row in rows] == [
+        whole.site_ids[row] for row in whole.rows_in(part.resources[0].group_id)
+    ]
+    zone = {
+        site: whole.groups[leaf].name
+        for site, leaf in zip(whole.site_ids, whole.leaf_group[WEATHER], strict=True)
+    }
+    assert all(
+        part.groups[leaf].name == zone[site]
+        for site, leaf in zip(part.site_ids, part.leaf_group[WEATHER], strict=True)
+    )
+
+
+def test_all_plants_are_the_fleet_itself_and_others_are_refused() -> None:
+    whole = plan_fleet(2, 3)
+    assert only_plants(whole, "all") is whole
+    with pytest.raises(InvalidInputError, match="homes or battery"):
+        only_plants(whole, "boats")

@@ -22,7 +22,7 @@ from shoal.fabric.keys import Keys
 from shoal.market.registry import market
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
-from shoal.simulate.fleet import devices_of, plan_fleet, site_secret
+from shoal.simulate.fleet import devices_of, only_plants, plan_fleet, site_secret
 from shoal.simulate.homes import Homes
 from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
@@ -79,13 +79,14 @@ def register_fleet(settings: Settings) -> Fleet:
 def planned_fleet(settings: Settings) -> Fleet:
     """Return the fleet that the settings describe."""
     demo = settings.demo
-    return plan_fleet(
+    fleet = plan_fleet(
         demo.sites,
         demo.seed,
         ev_sites_frac=demo.ev_sites_frac,
         meter_sites_frac=demo.meter_sites_frac,
         gateway_frac=demo.gateway_frac,
     )
+    return only_plants(fleet, demo.plants)
 
 
 def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:

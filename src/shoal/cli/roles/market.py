@@ -24,7 +24,7 @@ from shoal.runtime.clock import ConductedClock
 from shoal.simulate.exchange import create_exchange
 from shoal.simulate.exchange_book import ExchangeBook, Participant
 from shoal.simulate.exchange_tape import Tape
-from shoal.simulate.fleet import plan_fleet
+from shoal.simulate.fleet import only_plants, plan_fleet
 from shoal.simulate.prices import real_prices, settlement_points
 
 MARKET: Final = "ercot-da"
@@ -38,7 +38,7 @@ async def market(host: Host) -> None:
     settings = host.settings
     conducted = isinstance(host.clock, ConductedClock)
     rules = market_module(MARKET)
-    fleet = plan_fleet(1, settings.demo.seed)
+    fleet = only_plants(plan_fleet(1, settings.demo.seed), settings.demo.plants)
     app = create_exchange(
         rules,
         host.clock,

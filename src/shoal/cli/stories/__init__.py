@@ -1,0 +1,1 @@
+"""The stories of `shoal demo --scenario`: what such plants live through, each with checks of its own."""

@@ -18,7 +18,7 @@ from shoal.runtime.settings import docs_markdown
 
 SOURCE: Final = Path(shoal.__file__).parent
 ROOT: Final = SOURCE.parents[1]
-PURE: Final = ("domain", "twin", "forecast", "optimise", "market", "settle")
+PURE: Final = ("domain", "twin", "forecast", "optimise", "market", "settle", "programs", "services")
 MOST_LINES: Final = 600
 
 UNITS: Final = frozenset(

@@ -43,6 +43,8 @@ COUNTS: Final = frozenset(
             "position",
             "level",
             "size",
+            "step",
+            "rounds",
             "length",
         ),
         *(
@@ -108,7 +110,13 @@ EXEMPT: Final = frozenset(
             "max_orders_per_side",
         ),  # counts and codes
         *("whole", "squares"),  # sums of several columns
-        *("value_bound", "deviation_charge"),  # money, in the unit that the docstring gives
+        *(
+            "value_bound",
+            "deviation_charge",
+            "cost",
+            "lower_bound",
+            "penalty",
+        ),  # money, in the unit that the docstring gives
         *("tolerance", "preference", "quantile", "quantiles", "weight", "weights"),  # pure numbers
     }
 )

@@ -1,7 +1,8 @@
 """Many batteries seen as one storage, for a plan that is made before it is split over them.
 
-An inner approximation: whatever the one can do, the many can do together. What the sum of their rated powers could
-do beyond that is left unused rather than promised.
+An inner approximation while states of charge are alike: whatever the one can do, the many can do together. What the sum
+of their rated powers could do beyond that is left unused rather than promised. `fleet_battery` holds for any states of
+charge, promises more, and says what a sum would overstate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def fleet_storage(
     energy_margin_frac: float,
     throughput_cost_per_mwh: float,
 ) -> Storage:
-    """Return many batteries as one whose every schedule can be split among them.
+    """Return many batteries as one whose every schedule can be split among them when they are equally full.
 
     Each battery takes the share of the whole that its usable energy is of all usable energy; the power limits are the
     largest that no battery's own limit cuts under that rule. So the sum of the rated powers is never promised when the

@@ -10,20 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from shoal.domain.errors import InvalidInputError
-from shoal.domain.kernel import kernel
+from shoal.optimise._allocation_kernel import (
+    CLOSE_FRAC,
+    HUGE,
+    TINY,
+    close,
+    fill,
+    guess_price,
+    hold_limits,
+    place,
+    price_between,
+    reach,
+    survey,
+)
+from shoal.optimise._allocation_whole import settle
 from shoal.optimise._inputs import column, number, whole_column
 
-# Newton needs 5 to 10 steps; halving the bracket, the fallback, meets the end of float64 before this.
-_STEP_LIMIT = 2200
-# Sums that differ by less than this share of what was added up are equal.
-_CLOSE_FRAC = 1e-12
-# Weights further below the largest than this are raised to it, so that no price overflows.
-_WEIGHT_RANGE = 1e-100
+# Devices that are looked at first, to see where the price lies.
+_SAMPLE_SIZE = 8192
+# Ranges of prices that are tried before the sure way is gone.
+_TRIES = 4
+# Single watts beyond four standard deviations of rounding that the finish looks at.
+_STEPS = 16.0
 
 Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Limits = Floats | Whole
+Fleet = tuple[Floats, Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,29 +93,25 @@ def split_setpoint(
         >>> split_setpoint(6.0, np.zeros(2), np.array([1.0, 9.0]), np.ones(2), np.zeros(2)).power_kw.tolist()
         [1.0, 5.0]
     """
-    number("target_kw", target_kw)
-    lower = column("lower_kw", lower_kw)
-    upper = column("upper_kw", upper_kw, length=lower.size)
-    readiness = column("weight", weight, length=lower.size, low=0.0)
-    preferred = column("preferred_kw", preferred_kw, length=lower.size)
-    _check_limits("lower_kw", lower, upper)
-    free = readiness > 0.0
-    heaviest = float(readiness.max(initial=0.0))
-    relative = np.where(free, np.maximum(readiness / (heaviest or 1.0), _WEIGHT_RANGE), 0.0)
-    settled = np.clip(preferred, lower, upper)
-    extremes = []
-    for sign, limit in ((-1.0, lower), (1.0, upper)):
-        power = np.where(free, limit, settled)
-        extreme = sign * float(np.max(sign * (limit - preferred)[free] / relative[free], initial=-np.inf))
-        extremes.append(extreme if free.any() else 0.0)
-        unmet_kw = target_kw - float(power.sum())
-        if abs(unmet_kw) <= _CLOSE_FRAC * (abs(target_kw) + float(np.abs(power).sum())):
-            return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=extremes[-1] / (heaviest or 1.0))
-        if sign * unmet_kw > 0.0:
-            return Allocation(power_kw=power, unmet_kw=unmet_kw, shift_kw=sign * np.inf)
-    power = np.empty(lower.size)
-    price = _fill(target_kw, lower, upper, relative, preferred, extremes[0], extremes[1], power)
-    return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=price / heaviest)
+    target = number("target_kw", target_kw)
+    fleet = _floats(lower_kw, upper_kw, weight, preferred_kw)
+    price, _ = _likely_price(target, *fleet, whole=False)
+    power = np.empty(fleet[0].size)
+    if np.isfinite(price):
+        gap = target - place(price, *fleet, power)
+        if close(gap, target, fleet[0], fleet[1], fleet[2], power):
+            return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=price)
+    bad, least_kw, most_kw, size_kw = reach(*fleet, False)
+    if bad:
+        fleet = _checked("kw", lower_kw, upper_kw, weight, preferred_kw)
+    nearest_kw = min(max(target, least_kw), most_kw)
+    if bad or abs(target - nearest_kw) <= CLOSE_FRAC * (abs(target) + size_kw):
+        return _split_surely(target, *fleet)
+    power = (fleet[1] if target > nearest_kw else fleet[0]).copy()
+    stays = np.flatnonzero(fleet[2] == 0.0)
+    power[stays] = np.clip(fleet[3][stays], fleet[0][stays], fleet[1][stays])
+    unmet_kw = target - nearest_kw
+    return Allocation(power_kw=power, unmet_kw=unmet_kw, shift_kw=float(np.copysign(np.inf, unmet_kw)))
 
 
 def split_setpoint_w(
@@ -109,40 +121,35 @@ def split_setpoint_w(
     weight: Floats,
     preferred_w: Floats,
 ) -> WholeAllocation:
-    """Return the split of `split_setpoint` in whole watts that add up to `target_w` exactly.
+    """Return the whole watts nearest to the preferred powers that add up to `target_w` exactly.
 
-    Powers are rounded down and the watts left over go to the largest remainders, within the limits; each
-    power is within 1 W of the unrounded split. A device of weight 0 stays at its preferred power rounded to a
-    whole watt.
+    The cost is that of `split_setpoint`, and no other whole watts cost less: every device stands at the whole watt
+    nearest to what it would do at one price, and of those that stand between two watts the earlier rows take
+    the upper one. A device of weight 0 stays at its preferred power rounded to a whole watt.
 
     Raises:
         InvalidInputError: As `split_setpoint`, or the limits are not integer arrays.
+
+    Example:
+        >>> split_setpoint_w(7, np.zeros(2, int), np.full(2, 9), np.ones(2), np.zeros(2)).power_w.tolist()
+        [4, 3]
     """
-    lower = whole_column("lower_w", lower_w)
-    upper = whole_column("upper_w", upper_w, length=lower.size)
-    readiness = column("weight", weight, length=lower.size, low=0.0)
-    preferred = column("preferred_w", preferred_w, length=lower.size)
-    _check_limits("lower_w", lower, upper)
-    fixed = readiness == 0.0
-    settled = np.where(fixed, np.rint(preferred), preferred)
-    real = split_setpoint(
-        float(target_w), lower.astype(np.float64), upper.astype(np.float64), readiness, settled
-    ).power_kw  # kW or W: the split does not mind
-    power = np.clip(np.floor(real).astype(np.int64), lower, upper)
-    free = np.flatnonzero(~fixed)
-    remainder = real[free] - power[free]
-    left_w = int(target_w) - int(power.sum())
-    while left_w != 0:
-        step = 1 if left_w > 0 else -1
-        room = power[free] < upper[free] if step > 0 else power[free] > lower[free]
-        order = np.argsort(-step * remainder[room], kind="stable")[: abs(left_w)]
-        chosen = free[room][order]
-        if chosen.size == 0:
-            break
-        power[chosen] += step
-        remainder = real[free] - power[free]
-        left_w -= step * chosen.size
-    return WholeAllocation(power_w=power, unmet_w=left_w)
+    target = int(target_w)
+    fleet = _whole(lower_w, upper_w, weight, preferred_w)
+    price, step_price = _likely_price(float(target), *fleet, whole=True)
+    if not np.isfinite(price):
+        bad, least_w, most_w, _ = reach(*fleet, True)
+        if bad:
+            lower, upper, readiness, preferred = _checked("w", lower_w, upper_w, weight, preferred_w)
+            _, least_w, most_w, _ = reach(lower, upper, readiness, preferred, True)
+            fleet = (fleet[0], fleet[1], _relative(readiness), preferred)
+        if not least_w < target < most_w:
+            power = (fleet[1] if target >= most_w else fleet[0]).copy()
+            stays = np.flatnonzero(fleet[2] == 0.0)
+            power[stays] = np.clip(np.floor(fleet[3][stays] + 0.5), fleet[0][stays], fleet[1][stays])
+            return WholeAllocation(power_w=power, unmet_w=target - int(power.sum()))
+    power = settle(target, *fleet, price_w=price, step_price_w=step_price)
+    return WholeAllocation(power_w=power, unmet_w=0)
 
 
 def battery_limits(
@@ -164,72 +171,142 @@ def battery_limits(
     Raises:
         InvalidInputError: An array is malformed, a number out of its range, or `duration_h` not above 0.
     """
-    energy = column("energy_kwh", energy_kwh)
-    count = energy.size
-    capacity = column("energy_capacity_kwh", energy_capacity_kwh, length=count, low=0.0)
-    reserve = column("reserve_kwh", reserve_kwh, length=count, low=0.0)
-    charge = column("charge_limit_kw", charge_limit_kw, length=count, low=0.0)
-    discharge = column("discharge_limit_kw", discharge_limit_kw, length=count, low=0.0)
-    charge_frac = column("charge_efficiency_frac", charge_efficiency_frac, length=count, above=0.0, high=1.0)
-    discharge_frac = column(
-        "discharge_efficiency_frac", discharge_efficiency_frac, length=count, above=0.0, high=1.0
-    )
     number("duration_h", duration_h, above=0.0)
-    releasable_kw = np.maximum(energy - reserve, 0.0) * discharge_frac / duration_h
-    storable_kw = np.maximum(capacity - energy, 0.0) / (charge_frac * duration_h)
-    return -np.minimum(discharge, releasable_kw), np.minimum(charge, storable_kw)
+    given = (
+        energy_kwh,
+        energy_capacity_kwh,
+        reserve_kwh,
+        charge_limit_kw,
+        discharge_limit_kw,
+        charge_efficiency_frac,
+        discharge_efficiency_frac,
+    )
+    energy, *others = (_plain(values) for values in given)
+    lower, upper = np.empty(energy.size), np.empty(energy.size)
+    alike = energy.ndim == 1 and all(one.shape == energy.shape for one in others)
+    if not alike or hold_limits(energy, *others, duration_h, lower, upper):  # type: ignore[call-arg,arg-type]
+        _name_unusable(*given)
+    return lower, upper
 
 
-@kernel
-def _fill(
-    target_kw: float,
-    lower_kw: Floats,
-    upper_kw: Floats,
-    weight: Floats,
-    preferred_kw: Floats,
-    low_price: float,
-    high_price: float,
-    power_kw: Floats,
-) -> float:
-    """Fill `power_kw` so that it adds up to a target within reach, and return the price."""
-    low, high, price, gap = low_price, high_price, min(max(0.0, low_price), high_price), 0.0
-    width = np.inf
-    for step in range(_STEP_LIMIT):
-        total, free_weight, size = 0.0, 0.0, abs(target_kw)
-        for i in range(weight.shape[0]):
-            wanted = preferred_kw[i] + price * weight[i]
-            power_kw[i] = min(max(wanted, lower_kw[i]), upper_kw[i])
-            total += power_kw[i]
-            size += abs(power_kw[i])
-            if lower_kw[i] < wanted < upper_kw[i]:
-                free_weight += weight[i]
-        gap = target_kw - total
-        if abs(gap) <= _CLOSE_FRAC * size:
+def _name_unusable(
+    energy: ArrayLike,
+    capacity: ArrayLike,
+    reserve: ArrayLike,
+    charge: ArrayLike,
+    discharge: ArrayLike,
+    charge_frac: ArrayLike,
+    discharge_frac: ArrayLike,
+) -> None:
+    """Raise the error that names what is wrong with the columns of `battery_limits`."""
+    count = column("energy_kwh", energy, low=-HUGE, high=HUGE).size
+    named = {
+        "energy_capacity_kwh": capacity,
+        "reserve_kwh": reserve,
+        "charge_limit_kw": charge,
+        "discharge_limit_kw": discharge,
+    }
+    for field, values in named.items():
+        column(field, values, length=count, low=0.0, high=HUGE)
+    column("charge_efficiency_frac", charge_frac, length=count, above=0.0, high=1.0)
+    column("discharge_efficiency_frac", discharge_frac, length=count, above=0.0, high=1.0)
+
+
+def _split_surely(
+    target: float, lower: Floats, upper: Floats, weight: Floats, preferred: Floats
+) -> Allocation:
+    """Split between the prices at which everybody is at a limit, whatever the scale of the weights."""
+    free = weight > 0.0
+    heaviest = float(weight.max(initial=0.0)) or 1.0
+    relative = _relative(weight)
+    settled = np.clip(preferred, lower, upper)
+    extremes = []
+    for sign, limit in ((-1.0, lower), (1.0, upper)):
+        power = np.where(free, limit, settled)
+        extreme = sign * float(np.max(sign * (limit - preferred)[free] / relative[free], initial=-np.inf))
+        extremes.append(extreme if free.any() else 0.0)
+        unmet = target - float(power.sum())
+        if abs(unmet) <= CLOSE_FRAC * (abs(target) + float(np.abs(power).sum())):
+            return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=extremes[-1] / heaviest)
+        if sign * unmet > 0.0:
+            return Allocation(power_kw=power, unmet_kw=unmet, shift_kw=sign * np.inf)
+    power = np.empty(lower.size)
+    price = fill(target, lower, upper, relative, preferred, extremes[0], extremes[1], power, True)
+    return Allocation(power_kw=power, unmet_kw=0.0, shift_kw=price / heaviest)
+
+
+def _relative(weight: Floats) -> Floats:
+    """Return weights as shares of the largest, none so small that a price would overflow."""
+    heaviest = float(weight.max(initial=0.0)) or 1.0
+    return np.where(weight > 0.0, np.maximum(weight / heaviest, TINY), 0.0)
+
+
+def _likely_price(
+    target: float, lower: Limits, upper: Limits, weight: Floats, preferred: Floats, *, whole: bool
+) -> tuple[float, float]:
+    """Return the price and one that moves some devices by a watt; NaN when the sure way has to be gone."""
+    count = lower.size
+    if count == 0:
+        return np.nan, np.nan
+    size = min(count, max(_SAMPLE_SIZE // 8, min(_SAMPLE_SIZE, count // 32)))
+    low, high = guess_price(target, lower, upper, weight, preferred, whole, size)
+    kinked = np.empty(count + 1, dtype=np.int32)
+    for turn in range(_TRIES):
+        if not -np.inf < low <= high < np.inf:
             break
-        if gap > 0.0:
-            low = price
-        else:
-            high = price
-        following = price + gap / free_weight if free_weight > 0.0 else np.nan
-        # Newton may step to and fro over a kink: three steps have to have halved the bracket.
-        if step % 3 == 2:
-            following = following if high - low <= 0.5 * width else np.nan
-            width = high - low
-        if not low < following < high:
-            following = low + 0.5 * (high - low)
-            if not low < following < high:
+        bad, constant, slope, found = survey(lower, upper, weight, preferred, whole, low, high, kinked)
+        if bad:
+            break
+        price, least, most = price_between(
+            target, lower, upper, weight, preferred, low, high, kinked[:found], (constant, slope)
+        )
+        if np.isfinite(price):
+            step_price = (_STEPS + 4.0 * (count / 12.0) ** 0.5) / slope if slope > 0.0 else 0.0
+            return price, step_price
+        if turn == 0:
+            _, lowest, highest, _ = reach(lower, upper, weight, preferred, whole)
+            if not lowest < target < highest:
                 break
-        price = following
-    for i in range(weight.shape[0]):
-        if weight[i] > 0.0:
-            settled = min(max(power_kw[i] + gap, lower_kw[i]), upper_kw[i])
-            gap -= settled - power_kw[i]
-            power_kw[i] = settled
-    return price
+        # the sample was not like the fleet: look twice as far on the side where the target is
+        width = 2.0 * (high - low)
+        shift = (target - most if target > most else least - target) / slope if slope > 0.0 else width
+        width = max(width, 2.0 * shift)
+        low, high = (high, high + width) if target > most else (low - width, low)
+    return np.nan, np.nan
 
 
-def _check_limits(field: str, lower: NDArray[np.generic], upper: NDArray[np.generic]) -> None:
-    crossed = np.asarray(lower > upper)  # type: ignore[operator]
+def _floats(lower: ArrayLike, upper: ArrayLike, weight: ArrayLike, preferred: ArrayLike) -> Fleet:
+    """Return the columns as they are, by type and shape; what is in them the passes check."""
+    low, high, readiness, rest = (_plain(values) for values in (lower, upper, weight, preferred))
+    if low.ndim != 1 or any(one.shape != low.shape for one in (high, readiness, rest)):
+        _checked("kw", lower, upper, weight, preferred)
+    return low, high, readiness, rest
+
+
+def _whole(
+    lower: ArrayLike, upper: ArrayLike, weight: ArrayLike, preferred: ArrayLike
+) -> tuple[Whole, Whole, Floats, Floats]:
+    low, high = (np.ascontiguousarray(values) for values in (lower, upper))
+    if low.dtype != np.int64 or high.dtype != np.int64:
+        low, high = whole_column("lower_w", low), whole_column("upper_w", high)
+    readiness, rest = _plain(weight), _plain(preferred)
+    if low.ndim != 1 or any(one.shape != low.shape for one in (high, readiness, rest)):
+        _checked("w", low, high, weight, preferred)
+    return low, high, readiness, rest
+
+
+def _plain(values: ArrayLike) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _checked(unit: str, lower: ArrayLike, upper: ArrayLike, weight: ArrayLike, preferred: ArrayLike) -> Fleet:
+    """Return usable columns, or raise the error that names what is wrong."""
+    low = column(f"lower_{unit}", lower)
+    high = column(f"upper_{unit}", upper, length=low.size)
+    readiness = column("weight", weight, length=low.size, low=0.0)
+    rest = column(f"preferred_{unit}", preferred, length=low.size)
+    crossed = low > high
     if crossed.any():
         row = int(np.argmax(crossed))
-        raise InvalidInputError(field=f"{field}[{row}]", value=lower[row], fix=f"give at most {upper[row]}")
+        raise InvalidInputError(field=f"lower_{unit}[{row}]", value=low[row], fix=f"give at most {high[row]}")
+    return low, high, readiness, rest

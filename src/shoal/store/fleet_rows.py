@@ -17,8 +17,10 @@ from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import MOST_UNITS, NAMEPLATE, Fleet, check_groups
 from shoal.domain.ids import SiteId, checked_id
 from shoal.domain.telemetry import DeviceType
+from shoal.programs.program import default_book
 from shoal.store.database import bulk_insert, column_parts
 from shoal.store.effective import MEMBERSHIPS, put
+from shoal.store.program_rows import terms_of
 from shoal.store.records import Program
 from shoal.store.schema import (
     GATEWAY,
@@ -137,16 +139,20 @@ def save_groups(connection: Connection, fleet: Fleet) -> int:
 
 
 def save_programs(connection: Connection, programs: Sequence[Program]) -> int:
-    """Insert or update the programs."""
-    rows = [
-        {
+    """Insert or update the programs; a new one has the terms of its namesake in the package's book, if there is one."""
+    known = set(connection.execute(select(PROGRAM.c.program_id)).scalars())
+    book = default_book()
+    changed = 0
+    for item in programs:
+        row = {
             "program_id": checked_id("program_id", item.program_id),
             "name": item.name,
             "priority": item.priority,
         }
-        for item in programs
-    ]
-    return _save(connection, PROGRAM, None, rows)
+        if item.program_id not in known and item.program_id in book.ids:
+            row |= terms_of(book.program(item.program_id))
+        changed += _save(connection, PROGRAM, None, [row])
+    return changed
 
 
 def _save(connection: Connection, table: Table, number: str | None, rows: Sequence[dict[str, Any]]) -> int:

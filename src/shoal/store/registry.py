@@ -11,33 +11,30 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, bindparam, delete, func, select, union_all, update
+from sqlalchemy import Engine, bindparam, delete, func, select, update
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.fleet import Fleet
-from shoal.domain.ids import GroupId, HierarchyId, ProgramId, SiteId
-from shoal.store import fleet_read, fleet_rows
+from shoal.domain.ids import GroupId, HierarchyId, SiteId
+from shoal.store import fleet_read, fleet_rows, program_rows
 from shoal.store.credentials import Credential, new_secret, seal
 from shoal.store.database import bulk_insert, reading, writing
-from shoal.store.effective import ENROLMENTS, MEMBERSHIPS, put, valid_at
+from shoal.store.effective import ENROLMENTS, MEMBERSHIPS, any_value, put
 from shoal.store.records import Asset, Program
+from shoal.store.required import require_devices, require_sites
 from shoal.store.schema import (
     DEVICE_CREDENTIAL,
-    ENROLMENT,
-    GATEWAY,
     GROUP_NODE,
     MEMBERSHIP,
     PROGRAM,
     REGISTRY_VERSION,
-    SITE,
 )
 from shoal.twin.membership import Spans
 
 BATCH_ROWS: Final = 20_000
 _LOCK: Final = "registry"
-_FEW: Final = 500
+NOT_RECORDED: Final = ("", None, "")
+"""By whose consent, when and to which terms a site of a fleet's file takes part: the file does not say."""
 _CREDENTIAL_COLUMNS: Final = ("device_id", "salt", "digest", "created_ns", "revoked_ns")
 
 
@@ -83,9 +80,20 @@ class Registry:
             fleet_rows.save_programs(connection, programs)
             if changed:
                 fleet_rows.count_change(connection)
+            enrolled = 0
             for program in programs:
-                everyone = dict.fromkeys(fleet.site_ids, ())
-                put(connection, ENROLMENTS, program.program_id, everyone, valid_from_ns, batch=batch)
+                everyone = dict.fromkeys(fleet.site_ids, NOT_RECORDED)
+                enrolled += put(
+                    connection,
+                    ENROLMENTS,
+                    program.program_id,
+                    everyone,
+                    valid_from_ns,
+                    batch=batch,
+                    same=any_value,
+                )
+            if enrolled:
+                program_rows.count_change(connection)
         return changed
 
     def fleet_at(self, t_ns: int) -> Fleet:
@@ -104,7 +112,7 @@ class Registry:
             UnknownIdError: when there is no such site.
         """
         with reading(self._engine) as connection:
-            _require_sites(connection, [site_id])
+            require_sites(connection, [site_id])
             return fleet_read.read_assets(connection, site_id)
 
     def move_site(self, site_id: SiteId, hierarchy_id: HierarchyId, group_id: GroupId, at_ns: int) -> None:
@@ -114,7 +122,7 @@ class Registry:
             UnknownIdError: when there is no such site, or no such group in the hierarchy.
         """
         with writing(self._engine, lock=_LOCK) as connection:
-            _require_sites(connection, [site_id])
+            require_sites(connection, [site_id])
             node = select(GROUP_NODE.c.group_id).where(
                 GROUP_NODE.c.group_id == group_id, GROUP_NODE.c.hierarchy_id == hierarchy_id
             )
@@ -159,45 +167,11 @@ class Registry:
     # -- programs
 
     def programs(self) -> tuple[Program, ...]:
-        """Return the programs, the highest priority first."""
-        query = select(PROGRAM).order_by(PROGRAM.c.priority.desc(), PROGRAM.c.program_id)
+        """Return the programs, the highest priority first; for their terms see `shoal.store.programs`."""
+        columns = (PROGRAM.c.program_id, PROGRAM.c.name, PROGRAM.c.priority)
+        query = select(*columns).order_by(PROGRAM.c.priority.desc(), PROGRAM.c.program_id)
         with reading(self._engine) as connection:
             return tuple(Program(**row) for row in connection.execute(query).mappings())
-
-    def enrol(self, program_id: ProgramId, site_ids: Sequence[SiteId], at_ns: int) -> None:
-        """Let sites take part in a program from an instant on.
-
-        Raises:
-            UnknownIdError: when there is no such program or site.
-        """
-        self._enrol(program_id, dict.fromkeys(site_ids, ()), at_ns)
-
-    def withdraw(self, program_id: ProgramId, site_ids: Sequence[SiteId], at_ns: int) -> None:
-        """Let sites take part in a program no more from an instant on.
-
-        Raises:
-            UnknownIdError: when there is no such program or site.
-        """
-        self._enrol(program_id, dict.fromkeys(site_ids), at_ns)
-
-    def _enrol(self, program_id: ProgramId, wanted: Mapping[SiteId, tuple[()] | None], at_ns: int) -> None:
-        with writing(self._engine, lock=_LOCK) as connection:
-            known = select(PROGRAM.c.program_id).where(PROGRAM.c.program_id == program_id)
-            if connection.execute(known).first() is None:
-                raise UnknownIdError("program", program_id)
-            _require_sites(connection, list(wanted))
-            put(connection, ENROLMENTS, program_id, wanted, at_ns, batch=BATCH_ROWS)
-
-    def enrolled_at(self, program_id: ProgramId, t_ns: int) -> NDArray[np.int64]:
-        """Return the numbers of the sites that take part in a program at an instant, ascending."""
-        query = (
-            select(SITE.c.site_no)
-            .join_from(ENROLMENT, SITE, ENROLMENT.c.site_id == SITE.c.site_id)
-            .where(ENROLMENT.c.program_id == program_id, valid_at(ENROLMENT, t_ns))
-            .order_by(SITE.c.site_no)
-        )
-        with reading(self._engine) as connection:
-            return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
 
     # -- devices
 
@@ -235,7 +209,7 @@ class Registry:
             )
         table = DEVICE_CREDENTIAL
         with writing(self._engine, lock=_LOCK) as connection:
-            _require_devices(connection, site_ids)
+            require_devices(connection, site_ids)
             known = set(connection.execute(select(table.c.device_id)).scalars())
             replaced = [{"key": site} for site in site_ids if site in known]
             if replaced:
@@ -284,21 +258,3 @@ def _credential(row: Any) -> Credential:
         created_ns=row.created_ns,
         revoked_ns=row.revoked_ns,
     )
-
-
-def _require_sites(connection: Connection, site_ids: Sequence[SiteId]) -> None:
-    _require(connection, "site", site_ids, select(SITE.c.site_id))
-
-
-def _require_devices(connection: Connection, ids: Sequence[SiteId]) -> None:
-    every = union_all(select(SITE.c.site_id), select(GATEWAY.c.gateway_id)).subquery()
-    _require(connection, "site", ids, select(every.c.site_id))
-
-
-def _require(connection: Connection, kind: str, ids: Sequence[SiteId], query: Select[Any]) -> None:
-    if len(ids) <= _FEW:
-        query = query.where(next(iter(query.selected_columns)).in_(ids))
-    known = set(connection.execute(query).scalars())
-    for name in ids:
-        if name not in known:
-            raise UnknownIdError(kind, name)

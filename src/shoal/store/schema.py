@@ -124,12 +124,21 @@ MEMBERSHIP: Final = Table(
     ),
 )
 
+# The highest priority goes first. Truth values are 0 and 1.
 PROGRAM: Final = Table(
     "program",
     METADATA,
     Column("program_id", _ID, primary_key=True),
     Column("name", _NAME, nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("kind", String(16), nullable=False, server_default="power"),
+    Column("reserve", String(16), nullable=False, server_default="keep"),
+    Column("exclusive", Integer, nullable=False, server_default=text("0")),
+    Column("beside_exclusive", Integer, nullable=False, server_default=text("0")),
+    Column("may_opt_out", Integer, nullable=False, server_default=text("1")),
+    Column("minimum_notice_s", Integer, nullable=False, server_default=text("0")),
+    Column("pays", String(16), nullable=False, server_default="nothing"),
+    Column("terms", _ID, nullable=False, server_default=""),
 )
 
 ENROLMENT: Final = Table(
@@ -138,6 +147,40 @@ ENROLMENT: Final = Table(
     Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
     Column("program_id", _ID, ForeignKey("program.program_id"), primary_key=True),
     *_effective_dates(),
+    # Who agreed to which version of the terms, and when; who withdrew that, and when.
+    Column("consented_by", _NAME, nullable=False, server_default=""),
+    Column("consented_ns", BigInteger, nullable=True),
+    Column("terms", _ID, nullable=False, server_default=""),
+    Column("withdrawn_by", _NAME, nullable=False, server_default=""),
+    Column("withdrawn_ns", BigInteger, nullable=True),
+    # One tree by the key: read for the whole fleet in half the time.
+    sqlite_with_rowid=False,
+)
+
+OPT_OUT: Final = Table(
+    "opt_out",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("program_id", _ID, ForeignKey("program.program_id"), primary_key=True),
+    *_effective_dates(),
+    Column("said_by", _NAME, nullable=False),
+    Column("said_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+OWNER_PROMISE: Final = Table(
+    "owner_promise",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    # In the unit that the kind names.
+    Column("amount", Double, nullable=False),
+    *_effective_dates(),
+    Column("said_by", _NAME, nullable=False),
+    Column("said_ns", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('reserve_frac', 'cycle_wh_per_day')", name="kind"),
+    CheckConstraint("amount >= 0", name="amount"),
+    sqlite_with_rowid=False,
 )
 
 RESOURCE: Final = Table(

@@ -15,6 +15,7 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId, HierarchyId, ProgramId, SiteId
 from shoal.store.credentials import seal
 from shoal.store.database import reading, writing
+from shoal.store.programs import ProgramStore
 from shoal.store.records import Program
 from shoal.store.registry import Registry
 from shoal.store.schema import ENROLMENT, MEMBERSHIP, METADATA, SITE
@@ -282,24 +283,11 @@ def test_several_loaders_at_once_load_once(engine: Engine) -> None:
         assert len(connection.execute(select(ENROLMENT)).all()) == 200
 
 
-def test_programs_come_by_priority_with_every_site_enrolled(registry: Registry) -> None:
+def test_programs_come_by_priority_with_every_site_enrolled(registry: Registry, engine: Engine) -> None:
     assert registry.programs() == (STORM, MARKET)
-    np.testing.assert_array_equal(registry.enrolled_at(MARKET.program_id, 1000), np.arange(12))
-    assert registry.enrolled_at(MARKET.program_id, 999).tolist() == []
-
-
-def test_withdrawal_and_enrolment_have_effective_dates(registry: Registry) -> None:
-    sites = make_fleet().site_ids[2:4]
-    registry.withdraw(MARKET.program_id, sites, 2000)
-    registry.enrol(MARKET.program_id, sites[:1], 3000)
-
-    counts = [len(registry.enrolled_at(MARKET.program_id, t_ns)) for t_ns in (1999, 2000, 2999, 3000)]
-    assert counts == [12, 10, 10, 11]
-    assert len(registry.enrolled_at(STORM.program_id, 2500)) == 12
-    with pytest.raises(UnknownIdError):
-        registry.enrol(ProgramId("nothing"), sites, 0)
-    with pytest.raises(UnknownIdError):
-        registry.enrol(MARKET.program_id, [SiteId("nobody")], 0)
+    store = ProgramStore(engine)
+    np.testing.assert_array_equal(store.enrolled_at(MARKET.program_id, 1000), np.arange(12))
+    assert store.enrolled_at(MARKET.program_id, 999).tolist() == []
 
 
 def test_credential_is_good_until_replaced_or_revoked(registry: Registry) -> None:

@@ -8,11 +8,16 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from shoal.store import cycle_schema, model_schema
+from shoal.store import cycle_schema, model_schema, order_schema, parameter_schema
 from shoal.store.database import open_database
 from shoal.store.schema import METADATA
 
-TABLES = (cycle_schema.DECISION, model_schema.MODEL)
+TABLES = (
+    cycle_schema.DECISION,
+    model_schema.MODEL,
+    order_schema.FLEET_ORDER,
+    parameter_schema.DEVICE_PARAMETERS,
+)
 """Imported, so that the metadata know of them."""
 
 

@@ -1,0 +1,1 @@
+"""Program books that come with the package."""

@@ -8,10 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from shoal.telemetry import _parse
-from tests.fuzz import messages, streams, twins
+from tests.fuzz import commands, messages, streams, twins
 from tests.fuzz.target import Target
 
-TARGETS: Final[tuple[Target, ...]] = (*streams.TARGETS, *messages.TARGETS, *twins.TARGETS)
+TARGETS: Final[tuple[Target, ...]] = (
+    *streams.TARGETS,
+    *messages.TARGETS,
+    *twins.TARGETS,
+    *commands.TARGETS,
+)
 
 
 def _with_attributes(function: Any) -> Any:

@@ -27,6 +27,7 @@ class AlarmKind(StrEnum):
     JOURNAL_LAG = "journal_lag"
     SHARD_WITHOUT_OWNER = "shard_without_owner"
     COVERAGE_LOW = "coverage_low"
+    PARAMETER_DRIFT = "parameter_drift"
 
 
 class Severity(StrEnum):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 
-class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
-    """A leased set-point of one site.
+class DesiredState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A leased set-point of one site. What has its default value is left out on the wire; devices skip what they do not know.
 
     Attributes:
         version: Grows with each new desired state of the site.
@@ -20,6 +20,8 @@ class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
         issuer: Who sends it.
         fence: Token of the issuer; a device refuses a smaller one than it has seen.
         resource_id: For whom the power is meant.
+        program: Which program asks.
+        ramp_s: From what the battery did before to the set-point, in a straight line over so long.
     """
 
     version: int
@@ -29,6 +31,8 @@ class DesiredState(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     fence: int
     resource_id: str = ""
+    program: str = ""
+    ramp_s: float = 0.0
 
 
 class DurableUpTo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,6 +10,7 @@
     ├── DeadlineExceededError    a step that overran its budget
     ├── StaleTelemetryError      a decision that needs fresher measurements than there are
     ├── FencedOutError           a writer whose token is no longer the newest
+    ├── ForgedError              a command that a device must not obey (in `shoal.edge.signed`): reason, detail
     ├── UnavailableError         a server or store that cannot be reached now; trying again may help
     └── CorruptStateError        something on disk that does not check out
 

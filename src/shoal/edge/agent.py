@@ -1,49 +1,87 @@
 """The decision of the site agent, for many sites at once: which power each battery takes now.
 
-A site has two lease slots: the one in force and one that waits for its start. The newest accepted desired
-state replaces everything older, except that the one in force goes on until a waiting one begins. Whatever was
-asked, by a lease or by the local mode, the owner's limits are applied last: power, reserve, capacity.
+A set-point in force goes before an event, an event before prices, prices before what the site would do by itself. That
+is limited by the connection point, by power, by the owner's reserve and by what fits in; the response to the frequency
+is added to what then remains, so that it changes what the battery really does, and the sum is limited again, last and
+always. The columns are only read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.desired import DesiredState, DurableUpTo
-from shoal.domain.errors import CorruptStateError, InvalidInputError, WireFormatError
+from shoal.domain.errors import InvalidInputError, WireFormatError
+from shoal.domain.interval import NS_PER_S
 from shoal.domain.outcome import Accepted, Curtailed, Outcome, Rejected
+from shoal.edge.agent_columns import ACTIVE, NEVER_NS, PENDING, AgentColumns, Floats, Watts
+from shoal.edge.agent_layers import (
+    ENERGY_MARGIN_KWH,
+    energy_bounds,
+    follow_events,
+    follow_leases,
+    site_bounds,
+)
+from shoal.services.droop import droop_w
 
-NEVER_NS: Final = int(np.iinfo(np.int64).max)
+__all__ = [
+    "ENERGY_MARGIN_KWH",
+    "MAX_VERSION",
+    "MODE_NAMES",
+    "MOST_RAMP_S",
+    "NEVER_NS",
+    "AgentColumns",
+    "Decision",
+    "Mode",
+    "Watts",
+    "decide",
+    "decode_desired",
+    "decode_durable",
+    "energy_bounds",
+    "local_mode",
+    "next_change_ns",
+    "receive",
+]
+
 MAX_VERSION: Final = 2**32 - 1
 """Telemetry reports the followed version in 32 bits, so a larger one could not be verified."""
-ENERGY_MARGIN_KWH: Final = 1e-9
-"""A hair that stays above the reserve and below full, so that rounding never crosses either."""
+MOST_RAMP_S: Final = 86_400.0
 
-_ACTIVE: Final = 0
-_PENDING: Final = 1
-_SLOTTED: Final = ("version", "battery_w", "start_ns", "end_ns")
-_PER_SITE: Final = ("latest_version", "latest_fence")
 _DESIRED: Final = msgspec.json.Decoder(DesiredState)
 _DURABLE: Final = msgspec.json.Decoder(DurableUpTo)
 
-Watts: TypeAlias = NDArray[np.int64]
-
 
 class Mode(IntEnum):
-    """Who decides the power of a battery."""
+    """What a site follows."""
 
     LOCAL = 0
-    """The site itself: it uses its own solar power."""
+    """Itself: its own plan, or else it uses its own solar power."""
+    DIRECT = 1
+    """A set-point of the plant, by a lease in force."""
     LEASE = 1
-    """The plant, by a lease in force."""
+    SCHEDULE = 2
+    """An event in force."""
+    PRICE = 3
+    """Its own plan against the plant's prices in force."""
+    OFF = 4
+    """Nothing: it is switched off, or its battery cannot be read."""
+
+
+MODE_NAMES: Final = {
+    Mode.LOCAL: "local",
+    Mode.DIRECT: "direct",
+    Mode.SCHEDULE: "schedule",
+    Mode.PRICE: "price",
+    Mode.OFF: "off",
+}
+"""As in `shoal.domain.orders.OrderReport`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,62 +92,13 @@ class Decision:
         battery_w: Battery power, charging positive, in watts.
         mode: `Mode` codes.
         following_version: Version of the lease that is followed; 0 for none.
+        event_slot: The slot of the event in force that rules when no lease does; -1 for none.
     """
 
     battery_w: Watts
     mode: NDArray[np.uint8]
     following_version: NDArray[np.uint32]
-
-
-class AgentColumns:
-    """The memory of N agents: two lease slots each, the latest version and the latest fence.
-
-    Attributes:
-        version: Of each slot (2 x N); 0 when it is empty.
-        battery_w: Set-point of each slot, clipped to the nameplate, charging positive (2 x N).
-        start_ns: When each slot's lease begins (2 x N).
-        end_ns: When it ends, exclusive (2 x N).
-        latest_version: The highest version ever accepted (N).
-        latest_fence: The highest fence ever seen (N).
-    """
-
-    def __init__(self, nameplate: NDArray[Any]) -> None:
-        """Begin with no lease; `nameplate` holds N records of `shoal.domain.fleet.NAMEPLATE`."""
-        sites = len(nameplate)
-        self.version = np.zeros((2, sites), dtype=np.int64)
-        self.battery_w = np.zeros((2, sites), dtype=np.int64)
-        self.start_ns = np.zeros((2, sites), dtype=np.int64)
-        self.end_ns = np.zeros((2, sites), dtype=np.int64)
-        self.latest_version = np.zeros(sites, dtype=np.int64)
-        self.latest_fence = np.zeros(sites, dtype=np.int64)
-        self.charge_limit_w = _whole_watts(nameplate["charge_limit_kw"])
-        self.discharge_limit_w = _whole_watts(nameplate["discharge_limit_kw"])
-        self.energy_capacity_kwh = np.array(nameplate["energy_capacity_kwh"], dtype=np.float64)
-        self.reserve_kwh = self.energy_capacity_kwh * nameplate["reserve_frac"]
-        self.charge_efficiency_frac = np.array(nameplate["charge_efficiency_frac"], dtype=np.float64)
-        self.discharge_efficiency_frac = np.array(nameplate["discharge_efficiency_frac"], dtype=np.float64)
-
-    def __len__(self) -> int:
-        return len(self.latest_version)
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return copies of everything that a checkpoint must keep."""
-        return {name: getattr(self, name).copy() for name in (*_SLOTTED, *_PER_SITE)}
-
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `state` returned; nothing changes when it does not fit.
-
-        Raises:
-            CorruptStateError: when a column is missing, of another type or for another number of sites.
-        """
-        for name in (*_SLOTTED, *_PER_SITE):
-            column = state.get(name)
-            if column is None or column.shape != getattr(self, name).shape or column.dtype != np.int64:
-                raise CorruptStateError(
-                    "agent state", f"column {name} is missing or does not fit {len(self)} sites"
-                )
-        for name in (*_SLOTTED, *_PER_SITE):
-            getattr(self, name)[...] = state[name]
+    event_slot: NDArray[np.int8]
 
 
 def decode_desired(payload: bytes) -> DesiredState:
@@ -143,7 +132,8 @@ def receive(columns: AgentColumns, row: int, desired: DesiredState, now_ns: int)
 
     Returns:
         `Accepted`; `Curtailed` with the set-point in watts that the nameplate allows; or `Rejected` with
-        reason ``not_finite``, ``out_of_range``, ``fenced_out``, ``stale_version`` or ``expired``.
+        reason ``not_finite``, ``out_of_range``, ``fenced_out``, ``stale_version``, ``expired``, ``halted`` (the kill
+        switch is on) or ``opted_out`` (the owner lets nobody command the site).
     """
     refusal = _malformed(desired)
     if refusal is not None:
@@ -159,6 +149,10 @@ def receive(columns: AgentColumns, row: int, desired: DesiredState, now_ns: int)
         )
     if desired.end_ns <= now_ns:
         return Rejected(reason="expired", detail=f"ended {(now_ns - desired.end_ns) / 1e9:.3f} s ago")
+    if columns.halted[row]:
+        return Rejected(reason="halted", detail="the kill switch is on; send a document that lifts it first")
+    if columns.independent[row]:
+        return Rejected(reason="opted_out", detail="the owner lets nobody command this site now")
     granted_w = min(
         max(desired.battery_w, -int(columns.discharge_limit_w[row])), int(columns.charge_limit_w[row])
     )
@@ -178,13 +172,17 @@ def decide(
     load_w: Watts,
     solar_w: Watts,
     ev_w: Watts,
-    stored_kwh: NDArray[np.float64],
+    stored_kwh: Floats,
     horizon_s: float,
+    frequency_hz: Floats | None = None,
+    plan_w: NDArray[Any] | None = None,
+    plan_by_price: NDArray[np.bool_] | None = None,
+    hold_s: float | None = None,
 ) -> Decision:
     """Return what N batteries do from `now_ns` on; the columns are only read.
 
-    A lease counts while start <= now < end, whatever else. Without one the site charges from surplus solar
-    power and discharges to cover its own consumption, never into the grid.
+    A lease or an event counts while start <= now < end, whatever else. Without one the site follows its plan, or
+    charges from surplus solar power and discharges to cover its own consumption, never into the grid.
 
     Args:
         columns: The agents.
@@ -194,58 +192,126 @@ def decide(
         ev_w: EV charger power (N), charging positive.
         stored_kwh: Energy in each battery (N); one that is not a number neither charges nor discharges.
         horizon_s: How long the decision may be held without crossing the reserve or full.
+        frequency_hz: What each site measures (N); not a number where it does not.
+        plan_w: What each site's own planner asks for (N), charging positive; not a number where there is no plan.
+        plan_by_price: Whether that plan is against the plant's prices (N), and so void when they have ended or the kill
+            switch is on; where the plant's prices are in force when left out.
+        hold_s: For how long the decision will be held, by which ramps advance; `horizon_s` when left out.
 
     Raises:
-        InvalidInputError: when `horizon_s` is not a positive number.
+        InvalidInputError: when `horizon_s` or `hold_s` is not a positive number.
     """
-    if not 0 < horizon_s < math.inf:
-        raise InvalidInputError(field="horizon_s", value=horizon_s, fix="give a positive number of seconds")
-    started = (columns.version[_PENDING] > 0) & (columns.start_ns[_PENDING] <= now_ns)
-    version, setpoint_w, start_ns, end_ns = (
-        np.where(started, slots[_PENDING], slots[_ACTIVE])
-        for slots in (columns.version, columns.battery_w, columns.start_ns, columns.end_ns)
-    )
-    leased = (version > 0) & (start_ns <= now_ns) & (now_ns < end_ns)
-    asked_w = np.where(leased, setpoint_w, local_mode(load_w=load_w, solar_w=solar_w, ev_w=ev_w))
+    hold_s = horizon_s if hold_s is None else hold_s
+    for field, value in (("horizon_s", horizon_s), ("hold_s", hold_s)):
+        if not 0 < value < math.inf:
+            raise InvalidInputError(field=field, value=value, fix="give a positive number of seconds")
+    obeys = ~(columns.halted | columns.independent | columns.off)
+    others_w = load_w + ev_w + solar_w
+    own_w = _self_consumption(others_w, solar_w)
+    mode = np.zeros(len(columns), dtype=np.uint8)
+    asked_w = own_w
+    if plan_w is not None:
+        asked_w, mode = _planned(columns, own_w, np.asarray(plan_w), plan_by_price, now_ns, obeys)
+    ruling = np.full(len(columns), -1, dtype=np.int8)
+    if len(columns.events):
+        asked_w = asked_w.copy()
+        ruling = follow_events(
+            columns,
+            asked_w,
+            now_ns=now_ns,
+            hold_s=hold_s,
+            horizon_s=horizon_s,
+            obeys=obeys,
+            own_w=own_w,
+            surplus_w=np.clip(-others_w, 0, np.maximum(-solar_w, 0)),
+            stored_kwh=stored_kwh,
+        )
+        mode = np.where(ruling >= 0, np.uint8(Mode.SCHEDULE), mode)
+    asked_w, leased, version = follow_leases(columns, asked_w, now_ns=now_ns, hold_s=hold_s, obeys=obeys)
+    bounds_w = site_bounds(columns, now_ns, others_w)
     charge_w, discharge_w = energy_bounds(columns, stored_kwh=stored_kwh, horizon_s=horizon_s)
+    battery_w = _limited(asked_w, bounds_w, charge_w, discharge_w)
+    added_w = None if frequency_hz is None else _droop(columns, now_ns, frequency_hz, obeys)
+    if added_w is not None:
+        battery_w = _limited(battery_w + added_w, bounds_w, charge_w, discharge_w)
+    off = columns.off | np.isnan(stored_kwh)
+    mode = np.where(leased, np.uint8(Mode.DIRECT), mode)
     return Decision(
-        battery_w=np.minimum(np.maximum(asked_w, -discharge_w), charge_w),
-        mode=leased.astype(np.uint8),
-        following_version=np.where(leased, version, 0).astype(np.uint32),
+        battery_w=np.where(off, 0, battery_w),
+        mode=np.where(off, np.uint8(Mode.OFF), mode),
+        following_version=np.where(off, 0, version).astype(np.uint32),
+        event_slot=np.where(leased | off, np.int8(-1), ruling),
     )
 
 
 def local_mode(*, load_w: Watts, solar_w: Watts, ev_w: Watts) -> Watts:
     """Return the battery power (N) that uses a site's own solar power, before limits, charging positive."""
-    wanted_w = -(load_w + ev_w + solar_w)
-    # Surplus only comes from the roof: a meter that shows a negative load must not make the battery charge.
-    local_w: Watts = np.minimum(wanted_w, np.maximum(-solar_w, 0))
-    return local_w
-
-
-def energy_bounds(
-    columns: AgentColumns, *, stored_kwh: NDArray[np.float64], horizon_s: float
-) -> tuple[Watts, Watts]:
-    """Return the largest charging and discharging power (N, never negative) to hold for `horizon_s`."""
-    watts_per_kwh = 3_600_000.0 / horizon_s
-    # fmax and not maximum: an unknown stored energy (NaN) leaves no room in either direction.
-    room_kwh = np.fmax(columns.energy_capacity_kwh - stored_kwh - ENERGY_MARGIN_KWH, 0.0)
-    spare_kwh = np.fmax(stored_kwh - columns.reserve_kwh - ENERGY_MARGIN_KWH, 0.0)
-    charge_w = room_kwh / columns.charge_efficiency_frac * watts_per_kwh
-    discharge_w = spare_kwh * columns.discharge_efficiency_frac * watts_per_kwh
-    return (
-        np.minimum(np.floor(charge_w), columns.charge_limit_w).astype(np.int64),
-        np.minimum(np.floor(discharge_w), columns.discharge_limit_w).astype(np.int64),
-    )
+    return _self_consumption(load_w + ev_w + solar_w, solar_w)
 
 
 def next_change_ns(columns: AgentColumns, now_ns: int) -> int:
-    """Return the earliest start or end of a lease after `now_ns`, or `NEVER_NS`."""
+    """Return the earliest start or end after `now_ns` of anything that a site was sent, or `NEVER_NS`.
+
+    A decision must not be held beyond it. Places of a device's own, and ramps, are followed from tick to tick.
+    """
     earliest_ns = NEVER_NS
-    for bounds_ns in (columns.start_ns, columns.end_ns):
-        later_ns = np.min(bounds_ns, where=bounds_ns > now_ns, initial=NEVER_NS)
+    spans: list[Any] = [columns.events, columns.envelopes, columns.droop]
+    bounds = [columns.start_ns, columns.end_ns, columns.price_start_ns, columns.price_end_ns]
+    bounds += [span[name] for span in spans for name in ("start_ns", "end_ns")]
+    for bounds_ns in bounds:
+        later_ns = np.where(bounds_ns > now_ns, bounds_ns, NEVER_NS).min(initial=NEVER_NS)
         earliest_ns = min(earliest_ns, int(later_ns))
     return earliest_ns
+
+
+def _limited(
+    asked_w: Watts, bounds_w: tuple[Watts, Watts] | None, charge_w: Watts, discharge_w: Watts
+) -> Watts:
+    """Return the powers that a battery really takes (N): energy and power go before the connection point's limits."""
+    if bounds_w is not None:
+        asked_w = np.minimum(np.maximum(asked_w, bounds_w[0]), bounds_w[1])
+    return np.minimum(np.maximum(asked_w, -discharge_w), charge_w)
+
+
+def _self_consumption(others_w: Watts, solar_w: Watts) -> Watts:
+    # Surplus only comes from the roof: a meter that shows a negative load must not make the battery charge.
+    local_w: Watts = np.minimum(-others_w, np.maximum(-solar_w, 0))
+    return local_w
+
+
+def _planned(
+    columns: AgentColumns,
+    own_w: Watts,
+    plan_w: NDArray[Any],
+    by_price: NDArray[np.bool_] | None,
+    now_ns: int,
+    obeys: NDArray[np.bool_],
+) -> tuple[Watts, NDArray[np.uint8]]:
+    """Return the powers asked for (N) and the modes, with each site's plan where it has one that counts."""
+    priced = (columns.price_start_ns <= now_ns) & (now_ns < columns.price_end_ns)
+    by_price = priced if by_price is None else by_price
+    counts = np.isfinite(plan_w) & (~by_price | (priced & obeys)) & ~columns.off
+    # Far beyond any battery, yet within what a whole number can hold.
+    whole_w = np.rint(np.clip(np.where(counts, plan_w, 0.0), -1e9, 1e9)).astype(np.int64)
+    mode = np.where(counts & by_price, np.uint8(Mode.PRICE), np.uint8(Mode.LOCAL))
+    return np.where(counts, whole_w, own_w), mode
+
+
+def _droop(
+    columns: AgentColumns, now_ns: int, frequency_hz: Floats, obeys: NDArray[np.bool_]
+) -> Watts | None:
+    """Return what the armed response to the frequency adds (N); None when nobody responds."""
+    droop, measured_hz = columns.droop, np.asarray(frequency_hz, dtype=np.float64)
+    responds = (droop["start_ns"] <= now_ns) & (now_ns < droop["end_ns"]) & obeys
+    # Most of the time all of them are within the deadband.
+    rows = np.flatnonzero(responds & (np.abs(measured_hz - droop["reference_hz"]) > droop["deadband_hz"]))
+    if not len(rows):
+        return None
+    armed = droop.take(rows)
+    added_w = np.zeros(len(columns), dtype=np.int64)
+    curve = ("reference_hz", "deadband_hz", "full_deviation_hz", "up_w", "down_w")
+    added_w[rows] = droop_w(measured_hz[rows], **{name: armed[name] for name in curve})
+    return added_w
 
 
 def _malformed(desired: DesiredState) -> Rejected | None:
@@ -258,28 +324,49 @@ def _malformed(desired: DesiredState) -> Rejected | None:
         return Rejected(reason="out_of_range", detail="fence must be from 0 to 2**63 - 1")
     if not 0 <= desired.start_ns < desired.end_ns <= NEVER_NS:
         return Rejected(reason="out_of_range", detail="the lease must end after its start, within 64 bits")
+    if not 0 <= desired.ramp_s <= MOST_RAMP_S:
+        return Rejected(reason="out_of_range", detail=f"ramp_s must be from 0 to {MOST_RAMP_S:.0f}")
     return None
 
 
 def _keep(columns: AgentColumns, row: int, desired: DesiredState, granted_w: int, now_ns: int) -> None:
     """Put an accepted lease into its slot; one that waited and has begun meanwhile moves up first."""
-    values = (desired.version, granted_w, desired.start_ns, desired.end_ns)
-    slotted = (columns.version, columns.battery_w, columns.start_ns, columns.end_ns)
-    if desired.start_ns <= now_ns:
-        for column, value in zip(slotted, values, strict=True):
-            column[_ACTIVE, row] = value
-            column[_PENDING, row] = 0
-        return
-    begun = columns.version[_PENDING, row] > 0 and columns.start_ns[_PENDING, row] <= now_ns
+    begin_ns = max(desired.start_ns, now_ns)
+    begun = columns.version[PENDING, row] > 0 and columns.start_ns[PENDING, row] <= now_ns
+    from_frac, from_w = _lease_at(columns, PENDING if begun else ACTIVE, row, begin_ns)
+    values = (
+        *(desired.version, granted_w, desired.start_ns, desired.end_ns),
+        *(begin_ns, desired.ramp_s, from_frac, from_w),
+    )
+    slotted = (
+        *(columns.version, columns.battery_w, columns.start_ns, columns.end_ns),
+        *(columns.begin_ns, columns.ramp_s, columns.from_frac, columns.from_w),
+    )
     for column, value in zip(slotted, values, strict=True):
+        if desired.start_ns <= now_ns:
+            column[ACTIVE, row] = value
+            column[PENDING, row] = 0
+            continue
         if begun:
-            column[_ACTIVE, row] = column[_PENDING, row]
-        column[_PENDING, row] = value
+            column[ACTIVE, row] = column[PENDING, row]
+        column[PENDING, row] = value
 
 
-def _whole_watts(limit_kw: NDArray[np.float64]) -> Watts:
-    # The hair undoes a product such as 1.001 * 1000 = 1000.9999999999999.
-    return np.floor(limit_kw * 1_000.0 + 1e-6).astype(np.int64)
+def _lease_at(columns: AgentColumns, slot: int, row: int, t_ns: int) -> tuple[float, float]:
+    """Return what the lease in a slot makes of what is beneath at an instant: `share x beneath + watts`."""
+    if columns.version[slot, row] == 0:
+        return 1.0, 0.0
+    begin_ns, end_ns = int(columns.begin_ns[slot, row]), int(columns.end_ns[slot, row])
+    ramp_s = float(columns.ramp_s[slot, row])
+    done = _share(min(t_ns, end_ns) - begin_ns, ramp_s)
+    back = _share(t_ns - end_ns, ramp_s) if t_ns >= end_ns else 0.0
+    beneath = (1.0 - done) * float(columns.from_frac[slot, row])
+    plus_w = (1.0 - done) * float(columns.from_w[slot, row]) + done * float(columns.battery_w[slot, row])
+    return beneath + back * (1.0 - beneath), (1.0 - back) * plus_w
+
+
+def _share(elapsed_ns: int, ramp_s: float) -> float:
+    return min(max(elapsed_ns / NS_PER_S / ramp_s, 0.0), 1.0) if ramp_s > 0.0 else 1.0
 
 
 def _as_float(value: int) -> float:

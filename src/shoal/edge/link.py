@@ -261,6 +261,16 @@ class Links:
             row, self._sockets.write(row, mqtt.publish(f"dev/{self._names[row]}/hello", payload))
         )
 
+    def publish_answer(self, row: int, payload: bytes, *, unit: int = 0, kind: str = "report") -> bool:
+        """Say what a device, or the site numbered `unit` behind it, does with a command; return False when it is not up.
+
+        The `kind` is ``report``, or ``reading`` for what a meter says while the site is armed for regulation.
+        """
+        if not self.up[row]:
+            return False
+        name = f"{self._names[row]}/{unit}" if unit else self._names[row]
+        return not self._mind(row, self._sockets.write(row, mqtt.publish(f"dev/{name}/{kind}", payload)))
+
     def poll(self, timeout_s: float = 0.0) -> list[Message]:
         """Do what sockets and deadlines ask for, waiting at most `timeout_s`, and return what came in."""
         now_s = self._monotonic_s()

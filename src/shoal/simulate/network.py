@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.ids import SiteId
-from shoal.domain.interval import NS_PER_S
+from shoal.domain.interval import NS_PER_S, Interval
 from shoal.simulate import draws
 
 _JITTER_SHARE: Final = 0.1
@@ -35,6 +35,7 @@ class FaultModel:
         duplicate_frac: Share of messages that arrive twice.
         report_interval_s: How often a site reports; `send_offset_s` lies within it.
         never_offline: Sites without drop-outs, e.g. a plant with two lines.
+        cuts: Spans in which no site reaches the fabric, with or without two lines.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class FaultModel:
         duplicate_frac: float = 0.01,
         report_interval_s: float = 60.0,
         never_offline: Collection[SiteId] = (),
+        cuts: Collection[Interval] = (),
     ) -> None:
         for field, value in (
             ("drop_out_frac", drop_out_frac),
@@ -69,6 +71,7 @@ class FaultModel:
         self._repeat = draws.keys(sites, seed, "duplicate")
         self._phase = draws.keys(sites, seed, "send-offset")
         self._may_drop = np.array([site not in never_offline for site in sites], dtype=np.bool_)
+        self._cuts = tuple(cuts)
         self._mean_ns = drop_out_mean_s * NS_PER_S
         self._cycle_ns = round(_cycle_per_mean(drop_out_frac) * self._mean_ns) if drop_out_frac else 0
         self._cycle_phase_ns = (draws.uniform(self._outage, 0) * self._cycle_ns).astype(np.int64)
@@ -79,6 +82,8 @@ class FaultModel:
 
     def online(self, t_ns: int) -> NDArray[np.bool_]:
         """Return which sites reach the fabric at the instant, N."""
+        if any(cut.contains(t_ns) for cut in self._cuts):
+            return np.zeros(len(self._may_drop), dtype=np.bool_)
         if not self._cycle_ns:
             return np.ones(len(self._may_drop), dtype=np.bool_)
         cycle, within_ns = np.divmod(t_ns + self._cycle_phase_ns, self._cycle_ns)
@@ -110,6 +115,7 @@ class FaultModel:
 
     def clear(self) -> None:
         """Switch all faults off from now on, so that everything held back can drain."""
+        self._cuts = ()
         self._cycle_ns = 0
         self._late_frac = 0.0
         self._duplicate_frac = 0.0

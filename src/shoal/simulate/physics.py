@@ -8,7 +8,7 @@ as integers, ``import - export = load + ev - solar + charge - discharge``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.simulate import draws
-from shoal.simulate.profiles import Profiles
+
+if TYPE_CHECKING:
+    from shoal.simulate.profiles import Profiles
 
 STANDBY_FRAC_PER_H: Final = 3e-4
 """Stored energy that electronics and self-discharge take in an hour, as a share of the battery's capacity."""

@@ -98,6 +98,14 @@ class Reports:
         """Return the site that a message is for, -1 when there is none."""
         return self._row_of.get((message.row, message.unit), -1)
 
+    def address_of(self, row: int) -> tuple[int, int]:
+        """Return the device that speaks for a site, and the site's number behind it; 0 for the device itself."""
+        return int(self._device_of[row]), int(self._unit[row])
+
+    def rows_of_device(self, device: int) -> NDArray[np.int64]:
+        """Return the sites that a device speaks for."""
+        return self._by_device[self._first_of[device] : self._first_of[device + 1]]
+
     def slowed(self, now_ns: int) -> int:
         """Return how many sites follow the plant's pace now."""
         return self._pacing.slowed(now_ns)
@@ -209,7 +217,7 @@ class Reports:
         """Let the sites of a device follow the plant's pace."""
         with contextlib.suppress(WireFormatError):
             pace = decode_pace(message.payload)
-            rows = self._by_device[self._first_of[message.row] : self._first_of[message.row + 1]]
+            rows = self.rows_of_device(message.row)
             self._pacing.hear(rows[self.online[rows]], pace, now_ns)
             if pace.spread_s:
                 self._links.spread_s = pace.spread_s

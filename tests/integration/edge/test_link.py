@@ -129,6 +129,29 @@ def test_links_carry_telemetry_up_and_commands_down(broker: Broker, plant: Plant
         assert (statistics.up, statistics.attempts, statistics.dropped_by_reason) == (50, 50, {})
 
 
+def test_links_answer_commands_for_a_device_and_for_a_site_behind_it(broker: Broker, plant: Plant) -> None:
+    names = [SiteId("answer-0"), SiteId("answer-1")]
+    links = Links(
+        "127.0.0.1", broker.port, names, ["x"] * 2, tls=None, keep_alive_s=60, rng_seed=1, gateways=[1]
+    )
+    with links:
+        assert not links.publish_answer(0, b"early")
+        links.connect_all(10_000)
+        poll_until(links, lambda: bool(links.up.all()))
+        plant.socket.sendall(mqtt.subscribe(2, [("dev/+/report", 0), ("dev/+/+/report", 0)]))
+        plant.wait_packets(1)
+        assert links.publish_answer(0, b"mine")
+        plant.wait_packets(2)
+        assert links.publish_answer(1, b"behind", unit=7)
+        plant.wait_packets(3)
+        said = [(packet.topic, packet.payload) for packet in plant.got if isinstance(packet, mqtt.Publish)]
+        assert said == [(b"dev/answer-0/report", b"mine"), (b"dev/answer-1/7/report", b"behind")]
+        plant.send("to/answer-0/orders", b"{}")
+        plant.send("to/answer-1/7/orders", b"{}")
+        heard = poll_until(links, lambda: links.statistics().received == 2)
+        assert sorted(heard) == [Message(0, "orders", b"{}", 0), Message(1, "orders", b"{}", 7)]
+
+
 def test_links_say_hello_and_hear_answers_the_pace_and_what_is_for_sites_behind_them(
     broker: Broker, plant: Plant
 ) -> None:
@@ -337,11 +360,11 @@ def test_handshake_that_takes_too_long_is_given_up(peer: Peer) -> None:
             assert links.statistics().dropped_by_reason == {"timeout": 1}
 
 
-def test_session_without_the_right_to_the_pace_is_up_all_the_same(peer: Peer) -> None:
+def test_session_without_the_right_to_regulation_and_the_pace_is_up_all_the_same(peer: Peer) -> None:
     with links_to(peer.port, 1, "old") as links:
         links.connect_all(100)
         with peer.accept(links) as connection:
-            connection.sendall(b"\x20\x02\x00\x00\x90\x04\x00\x01\x00\x80")
+            connection.sendall(b"\x20\x02\x00\x00\x90\x05\x00\x01\x00\x80\x80")
             poll_until(links, lambda: bool(links.up[0]))
 
 
@@ -352,7 +375,7 @@ def test_session_without_the_right_to_the_pace_is_up_all_the_same(peer: Peer) ->
         (b"\x30\xff\xff\x7f", "wire_format"),
         (b"\x20\x02\x00\x03", "refused"),
         (b"\x20\x02\x00\x00\x90\x03\x00\x01\x80", "subscription"),
-        (b"\x20\x02\x00\x00\x90\x04\x00\x01\x80\x00", "subscription"),
+        (b"\x20\x02\x00\x00\x90\x05\x00\x01\x80\x00\x00", "subscription"),
         (b"", "closed"),
     ],
 )

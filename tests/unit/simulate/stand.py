@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,12 +15,16 @@ from shoal.domain.clock import Stage, Tick
 from shoal.domain.desired import DesiredState, DurableUpTo
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_MINUTE, local_midnight_ns
+from shoal.domain.orders import OrderReport, SiteOrders
 from shoal.domain.wire import decode
 from shoal.edge.downlink import Message
 from shoal.edge.link import LinkStatistics
+from shoal.edge.signed import Verifier
+from shoal.services.regulation_device import RegulationReading
 from shoal.simulate.fleet import devices_of, plan_fleet
 from shoal.simulate.homes import REPORT_S, Homes
 from shoal.simulate.network import FaultModel
+from shoal.simulate.owners import OwnerAct
 from shoal.simulate.physics import HomeWorld
 from shoal.simulate.profiles import ZONE, Profiles
 from tests.unit.bidding.plans import DAY
@@ -40,6 +44,8 @@ class Wires:
         self.lost: list[tuple[int, bytes]] = []
         self.inbox: list[Message] = []
         self.hellos: list[int] = []
+        self.answers: list[tuple[int, int, OrderReport]] = []
+        self.readings: list[tuple[int, int, RegulationReading]] = []
         self.spread_s = 0.0
         self.closed = False
         self._newly: set[int] = set()
@@ -70,6 +76,13 @@ class Wires:
     def publish_hello(self, row: int, payload: bytes) -> bool:
         assert payload == b'{"versions":[2,1]}'
         self.hellos.append(row)
+        return True
+
+    def publish_answer(self, row: int, payload: bytes, *, unit: int = 0, kind: str = "report") -> bool:
+        if kind == "reading":
+            self.readings.append((row, unit, msgspec.json.decode(payload, type=RegulationReading)))
+            return True
+        self.answers.append((row, unit, msgspec.json.decode(payload, type=OrderReport)))
         return True
 
     def poll(self, timeout_s: float = 0.0) -> list[Message]:
@@ -167,7 +180,14 @@ class Network(FaultModel):
 class Stand:
     """Homes, their wires and their clock."""
 
-    def __init__(self, report_steps: int = 1, fleet: Fleet = FLEET) -> None:
+    def __init__(
+        self,
+        report_steps: int = 1,
+        fleet: Fleet = FLEET,
+        verifier: Verifier | None = None,
+        frequency_hz: Callable[[int], float] | None = None,
+        owner_acts: Sequence[OwnerAct] = (),
+    ) -> None:
         self.wires = Wires(len(devices_of(fleet).names))
         self.network = Network(fleet)
         self.acts: dict[int, Callable[[], None]] = {}
@@ -180,6 +200,9 @@ class Stand:
             links=self.wires,  # type: ignore[arg-type]
             clock=self.clock,
             report_steps=np.full(len(fleet.site_ids), report_steps),
+            verifier=verifier,
+            frequency_hz=frequency_hz,
+            owner_acts=owner_acts,
         )
 
     def _before(self, minute: int) -> int:
@@ -205,6 +228,9 @@ class Stand:
 
     def tell(self, row: int, desired: DesiredState) -> None:
         self.wires.inbox.append(Message(row, "desired", msgspec.json.encode(desired)))
+
+    def order(self, row: int, orders: SiteOrders) -> None:
+        self.wires.inbox.append(Message(row, "orders", msgspec.json.encode(orders)))
 
     def durable(self, row: int, seq: int, *, resend: bool = False) -> None:
         self.wires.inbox.append(

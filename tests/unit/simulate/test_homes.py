@@ -8,14 +8,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from nacl.signing import SigningKey
 
-from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.domain.negotiate import answer_hello, refuse_versions
+from shoal.domain.orders import DroopArming, ScheduledEvent, SiteOrders
 from shoal.domain.pace import Pace, encode_pace
 from shoal.domain.telemetry import DeviceType, mask_of
 from shoal.domain.wire import decode
 from shoal.edge.downlink import Message
+from shoal.edge.signed import Issuer, Verifier, make_certificate
 from shoal.simulate.fleet import devices_of, plan_fleet, present_of
+from shoal.simulate.owners import OwnerAct
 from tests.unit.simulate.stand import FLEET, SITES, START_NS, Minute, Stand, lease
 
 
@@ -159,6 +163,130 @@ def test_lease_is_followed_and_reported(stand: Stand) -> None:
     assert records["discharge_wh"][-1] == 100
     figures = stand.homes.statistics()
     assert (figures.desired_received, figures.desired_rejected) == (1, 0)
+
+
+def document(version: int, minute: int, battery_w: int, *, minutes: int = 15, **values: Any) -> SiteOrders:
+    start_ns = START_NS + minute * NS_PER_MINUTE
+    event = ScheduledEvent(
+        event_id="peak-1",
+        program="peak",
+        kind="power",
+        start_ns=start_ns,
+        end_ns=start_ns + minutes * NS_PER_MINUTE,
+        battery_w=battery_w,
+    )
+    return SiteOrders(
+        version=version, issued_ns=START_NS, issuer="control", fence=1, events=(event,), **values
+    )
+
+
+def test_orders_are_followed_and_answered(stand: Stand) -> None:
+    stand.acts = {2: lambda: stand.order(0, document(4, 2, -1_500, minutes=2))}
+    stand.run(6)
+    # The samples of minutes 3 and 4 show the event; no lease is followed.
+    shown = [decode(payload)[0] for row, payload in stand.wires.sent if row == 0]
+    powers = [int(record["battery_w"][0]) for record in shown]
+    assert [power == -1_500 for power in powers] == [False, False, True, True, False, False]
+    assert all(record["command_version"][0] == 0 for record in shown)
+    ((row, unit, report),) = stand.wires.answers
+    assert (row, unit, report.kind, report.version, report.outcome) == (0, 0, "orders", 4, "applied")
+    figures = stand.homes.statistics()
+    assert (figures.orders_received, figures.orders_rejected, figures.answered) == (1, 0, 1)
+
+
+def test_events_of_many_sites_end_with_no_violation(stand: Stand) -> None:
+    def order_all() -> None:
+        for row in range(SITES):
+            stand.order(row, document(1, 3, 2_000 if row % 2 else -2_000, minutes=30))
+
+    stand.acts = {2: order_all, 12: lambda: stand.order(1, document(2, 0, 0, halted=True))}
+    stand.run([*((minute, {}) for minute in range(1, 60)), (60, {"closing": 1})])
+    account = stand.clock.accounts
+    assert [account[f"{kind}_violations"] for kind in ("lease", "reserve", "limit")] == [0, 0, 0], account
+
+
+def test_owners_leave_an_event_and_raise_their_reserve() -> None:
+    start_ns = START_NS
+    acts = [
+        OwnerAct(t_ns=start_ns + 210 * NS_PER_S, row=0, kind="leave", event_id="peak-1"),
+        OwnerAct(t_ns=start_ns + 240 * NS_PER_S, row=1, kind="reserve", reserve_frac=1.0),
+        OwnerAct(t_ns=start_ns + 300 * NS_PER_S, row=2, kind="leave", event_id="unknown"),
+        OwnerAct(t_ns=start_ns + 360 * NS_PER_S, row=0, kind="return", event_id="peak-1"),
+    ]
+    stand = Stand(owner_acts=acts)
+    stand.world.stored_kwh = FLEET.nameplate["energy_capacity_kwh"] * 0.9
+
+    def order() -> None:
+        for row in (0, 1):
+            stand.order(row, document(1, 2, -1_500, minutes=30))
+
+    stand.acts = {2: order}
+    stand.run([*((minute, {}) for minute in range(1, 9)), (9, {"closing": 1})])
+    stand.wires.release()
+    powers = {
+        row: [
+            int(decode(payload)[0]["battery_w"][0]) == -1_500
+            for sender, payload in stand.wires.sent
+            if sender == row
+        ]
+        for row in (0, 1)
+    }
+    assert powers[0] == [False, False, True, False, False, False, True, True, True]
+    assert powers[1] == [False, False, True, True, False, False, False, False, False]
+    said = [(row, report.reason, report.opted_out) for row, _, report in stand.wires.answers if report.reason]
+    assert said == [(0, "owner", ("peak-1",)), (0, "owner", ())]
+    account = stand.clock.accounts
+    assert [account[f"{kind}_violations"] for kind in ("lease", "reserve", "limit")] == [0, 0, 0], account
+
+
+def test_armed_sites_answer_the_frequency() -> None:
+    stand = Stand(frequency_hz=lambda t_ns: 49.8 if t_ns >= START_NS + 3 * NS_PER_MINUTE else 50.0)
+    stand.world.stored_kwh = FLEET.nameplate["energy_capacity_kwh"] * 0.9
+    droop = DroopArming(
+        start_ns=START_NS,
+        end_ns=START_NS + 60 * NS_PER_MINUTE,
+        reference_hz=50.0,
+        deadband_hz=0.02,
+        full_deviation_hz=0.2,
+        up_w=1_000,
+    )
+    stand.acts = {2: lambda: stand.order(0, document(1, 2, -1_500, minutes=30, droop=droop))}
+    stand.run([*((minute, {}) for minute in range(1, 5)), (5, {"closing": 1})])
+    stand.wires.release()
+    powers = [int(decode(payload)[0]["battery_w"][0]) for row, payload in stand.wires.sent if row == 0]
+    assert powers[2:] == [-1_500, -2_500, -2_500]
+    assert stand.clock.accounts["lease_violations"] == 0
+
+
+def test_site_with_a_root_key_takes_nothing_unsigned() -> None:
+    root, seed = bytes(range(32)), bytes(range(32, 64))
+    public, its = (bytes(SigningKey(key).verify_key) for key in (root, seed))
+    certificate = make_certificate(
+        root,
+        issuer="control",
+        tenant="plant",
+        public_key=its,
+        not_before_ns=0,
+        not_after_ns=2**62,
+        kinds=("desired", "orders"),
+    )
+    stand = Stand(verifier=Verifier(public, "plant"))
+    plain = msgspec.json.encode(lease(1, -2_000, version=9))
+    site = FLEET.site_ids[0]
+    frames = Issuer(seed, certificate).sign_batch(
+        [(site, "desired", plain), (FLEET.site_ids[1], "desired", plain)]
+    )
+
+    def send() -> None:
+        stand.wires.inbox += [Message(0, "desired", payload) for payload in (plain, frames[1], frames[0])]
+
+    stand.acts = {2: send}
+    stand.run(3)
+    stand.wires.release()
+    said = [(report.outcome, report.reason, report.version) for _, _, report in stand.wires.answers]
+    assert said == [("refused", "unsigned", 0), ("refused", "forged", 0), ("applied", "", 9)]
+    figures = stand.homes.statistics()
+    assert (figures.forged, figures.desired_rejected, figures.answered) == (2, 2, 3)
 
 
 def test_word_that_cannot_be_used_is_refused_and_counted(stand: Stand) -> None:
@@ -404,6 +532,8 @@ def test_word_for_a_site_behind_a_gateway_reaches_it() -> None:
     stand.wires.release()
     assert np.flatnonzero(stand.world.discharge_wh).tolist().count(row) == 1
     assert stand.homes.statistics().desired_received == 1
+    ((answering, behind, report),) = stand.wires.answers
+    assert (answering, behind, report.outcome) == (device, unit, "applied")
     mine = [
         records["seq"][units == unit].tolist()
         for sender, payload in stand.wires.sent

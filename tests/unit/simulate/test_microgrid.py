@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from shoal.cli.microgrid import app
+from shoal.cli.main import app
 from shoal.simulate.microgrid import Planner, compare, run_year, village
 from shoal.simulate.microgrid_outlook import Outlook
 from shoal.simulate.microgrid_world import Year, make_year
@@ -83,7 +83,7 @@ def test_an_outlook_learns_what_is_usual_and_how_far_off_it_was() -> None:
 
 def test_the_command_says_what_it_took() -> None:
     done = CliRunner().invoke(
-        app, ["microgrid", "--days", "1", "--from", "2021-06-01", "--json"], catch_exceptions=False
+        app, ["sim", "microgrid", "--days", "1", "--from", "2021-06-01", "--json"], catch_exceptions=False
     )
     assert done.exit_code == 0
     found = json.loads(done.output)

@@ -7,7 +7,7 @@ import pytest
 
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.ids import SiteId
-from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
+from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S, Interval
 from shoal.simulate.network import FaultModel
 
 SITES = tuple(SiteId(f"home-{number:05d}") for number in range(1, 401))
@@ -96,3 +96,13 @@ def test_network_without_faults_has_none() -> None:
 def test_network_refuses_settings_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         FaultModel(SITES, 3, **wrong)  # type: ignore[arg-type]
+
+
+def test_network_cut_spares_nobody_and_ends() -> None:
+    cut = Interval(start_ns=START_NS, end_ns=START_NS + NS_PER_MINUTE)
+    model = FaultModel(SITES, seed=3, drop_out_frac=0.0, never_offline=SITES[:2], cuts=[cut])
+    assert model.online(START_NS - 1).all()
+    assert not model.online(START_NS).any()
+    assert model.online(cut.end_ns).all()
+    model.clear()
+    assert model.online(START_NS).all()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -119,3 +122,9 @@ def test_physics_refuses_a_state_of_another_fleet(fleet: Fleet) -> None:
     state["charge_wh"] = state["charge_wh"][:-1]
     with pytest.raises(CorruptStateError, match="charge_wh"):
         homes.restore(state)
+
+
+def test_physics_need_nothing_of_the_profiles_files() -> None:
+    # A site's own agent runs on a small box, where the readers of such files would be most of its memory.
+    code = "import sys, shoal.simulate.site_driver; sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

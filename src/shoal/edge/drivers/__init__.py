@@ -1,0 +1,1 @@
+"""Drivers: how the site agent reads and commands what stands at its site."""

@@ -12,7 +12,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("name", "options"), [("battery", ["--for", "1d"])])
+@pytest.mark.parametrize(
+    ("name", "options"), [("battery", ["--for", "1d"]), ("peak", ["--sites", "20", "--for", "21h"])]
+)
 def test_story_ends_well(name: str, options: list[str], tmp_path: Path) -> None:
     command = [
         sys.executable,

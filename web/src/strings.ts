@@ -332,6 +332,7 @@ export const strings = {
       journal_lag: "Twins lag behind the journal",
       shard_without_owner: "Shard without owner",
       coverage_low: "Coverage too low",
+      parameter_drift: "Parameters drifted",
     } as Record<string, string>,
   },
 

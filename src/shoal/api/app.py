@@ -19,8 +19,10 @@ from shoal.api.problem import handle_faults
 from shoal.api.routes_alarms import alarm_routes
 from shoal.api.routes_alerts import alert_routes
 from shoal.api.routes_books import books_routes
+from shoal.api.routes_commands import command_routes
 from shoal.api.routes_groups import group_routes
 from shoal.api.routes_plant import plant_routes
+from shoal.api.routes_programs import program_routes
 from shoal.api.routes_sites import site_routes
 
 ROLE = "api"
@@ -49,6 +51,8 @@ def create_app(
     app.include_router(alert_routes(plant))
     app.include_router(books_routes(plant))
     app.include_router(alarm_routes(plant))
+    app.include_router(program_routes(plant.programs, plant.now_ns))
+    app.include_router(command_routes(plant.commands))
     _add_operations(app, plant, files)
 
     @app.get("/docs", include_in_schema=False)

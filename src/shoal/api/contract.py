@@ -33,8 +33,10 @@ from shoal.api.answers import (
     StatementRow,
     TwinPage,
 )
+from shoal.api.command_answers import COMMAND_TYPES
 from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
 from shoal.api.problem import MEDIA_TYPE, Problem
+from shoal.api.program_answers import ProgramNow, SitePrograms
 
 TYPES: Final[tuple[Any, ...]] = (
     SnapshotMessage,
@@ -59,6 +61,9 @@ TYPES: Final[tuple[Any, ...]] = (
     AlarmPage,
     AlarmDetail,
     Session,
+    ProgramNow,
+    SitePrograms,
+    *COMMAND_TYPES,
     Alive,
     Ready,
     Problem,

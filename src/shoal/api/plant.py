@@ -14,6 +14,7 @@ from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
+from shoal.api.routes_commands import CommandDoor
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.fleet import Fleet
 from shoal.domain.twins import ShardAnswer
@@ -21,6 +22,7 @@ from shoal.store.alarms import AlarmLog
 from shoal.store.group_energy import Memberships
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
+from shoal.store.programs import ProgramStore
 from shoal.twin.aggregate import Timeouts
 
 AskSites: TypeAlias = Callable[[NDArray[np.int64]], Awaitable[list[ShardAnswer]]]
@@ -35,7 +37,7 @@ Acknowledge: TypeAlias = Callable[[AcknowledgeAlarm], Awaitable[AcknowledgeAnswe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """Everything that an answer is made from; `timeouts` are those by which the sums count sites."""
+    """Everything that an answer is made from; `timeouts` are those by which the sums count sites, `now_ns` its time."""
 
     fleet: Fleet
     ledger: Ledger
@@ -49,4 +51,7 @@ class Plant:
     alerts: AlertDesk
     alarms: AlarmLog
     acknowledge: Acknowledge
+    programs: ProgramStore
+    commands: CommandDoor
+    now_ns: Callable[[], int]
     metrics: CollectorRegistry

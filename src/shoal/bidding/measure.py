@@ -1,7 +1,8 @@
 """The fleet as bidders: what is bid for in which market, and each resource measured from the twins as one storage.
 
-A site that is silent leaves the energy that is committed: it counts as standing at its reserve. Twins that are away are
-the same for all sites at once, so a bid can be made whatever happens to telemetry.
+Measured is what programs and owners leave for the hours of a gate (`shoal.bidding.offered`), less services that devices
+no longer back. A site that is silent leaves the energy that is committed: it counts as standing at its reserve. Twins that
+are away are the same for all sites at once, so a bid can be made whatever happens to telemetry.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.bidding.cycle.known import GateRef
+from shoal.bidding.cycle.known import GateRef, Offered, Withheld
 from shoal.bidding.cycle.ports import Bidder, Measured
+from shoal.bidding.offered import Left, Offering
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.fleet import Fleet
+from shoal.domain.ids import GroupId
 from shoal.domain.interval import NS_PER_S
 from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
@@ -30,6 +33,8 @@ WAIT_SILENT_FRAC: Final = 0.1
 OWN_STRATEGY: Final = {"gb": "imbalance", "peak": "peak-event"}
 """Markets for which a strategy was made."""
 T = TypeVar("T")
+Backed: TypeAlias = Callable[[str, int], Offered]
+"""Returns what of a resource's services devices still back at an instant, and why not more."""
 REUSE_S: Final = 10.0
 """A view of the twins serves for so long: gates that are followed beside each other ask once."""
 
@@ -119,6 +124,8 @@ class TwinMeasuring:
         view: Asks the twins; blocks.
         availability_frac: The share of a fleet's capability that is offered; a single battery offers all of it.
         fresh_timeout_s: A record older than this counts as silence.
+        offering: Tells what programs and owners leave; everything when None.
+        backed: Tells what of services devices no longer back; everything is backed when None.
     """
 
     def __init__(
@@ -128,11 +135,15 @@ class TwinMeasuring:
         view: Callable[[], FleetView],
         availability_frac: float,
         fresh_timeout_s: float,
+        offering: Offering | None = None,
+        backed: Backed | None = None,
     ) -> None:
         self._fleet = fleet
         self._view = view
         self._availability_frac = availability_frac
         self._fresh_ns = int(fresh_timeout_s * NS_PER_S)
+        self._offering = offering
+        self._backed = backed
         self._resources: Mapping[str, Any] = {str(one.resource_id): one for one in fleet.resources}
         self._lock = threading.Lock()
         self._asked_ns: int | None = None
@@ -143,31 +154,65 @@ class TwinMeasuring:
 
         Raises:
             UnknownIdError: when the fleet has no such resource.
+            UnavailableError: when enrolments or parameters were never read and cannot be.
         """
         resource = self._resources.get(resource_id)
         if resource is None:
             raise UnknownIdError("resource", resource_id)
         rows = self._fleet.battery_rows_in(resource.group_id)
-        latest = self._seen(as_of_ns)
-        latest = TELEMETRY.empty(len(rows)) if latest is None else latest[rows]
+        whole = len(rows)
+        seen = self._seen(as_of_ns)
+        left = self._left(rows, gate, as_of_ns)
+        rows = rows[left.sites]
+        reserve, share = left.reserve_frac[left.sites], left.share_frac[left.sites]
+        latest = TELEMETRY.empty(len(rows)) if seen is None else seen[rows]
         fresh = (latest["ts_ns"] > 0) & (latest["ts_ns"] >= as_of_ns - self._fresh_ns)
         plate = self._fleet.nameplate[rows]
-        capacity_kwh, reserve = plate["energy_capacity_kwh"], plate["reserve_frac"]
-        energy_kwh = np.where(fresh, latest["soc_frac"].astype(np.float64), reserve) * capacity_kwh
+        capacity_kwh = plate["energy_capacity_kwh"] * share
+        sure = fresh & ~left.is_drawn[left.sites]
+        energy_kwh = np.where(sure, latest["soc_frac"].astype(np.float64), reserve) * capacity_kwh
         return Measured(
             storage=fleet_storage(
                 energy_kwh=energy_kwh,
                 energy_capacity_kwh=capacity_kwh,
                 reserve_frac=reserve,
-                charge_limit_kw=plate["charge_limit_kw"],
-                discharge_limit_kw=plate["discharge_limit_kw"],
+                charge_limit_kw=plate["charge_limit_kw"] * share,
+                discharge_limit_kw=plate["discharge_limit_kw"] * share,
                 charge_efficiency_frac=plate["charge_efficiency_frac"],
                 discharge_efficiency_frac=plate["discharge_efficiency_frac"],
-                availability_frac=self._availability_frac if len(rows) > 1 else 1.0,
+                availability_frac=self._availability_frac if whole > 1 else 1.0,
                 energy_margin_frac=ENERGY_MARGIN_FRAC,
                 throughput_cost_per_mwh=resource.throughput_cost_per_mwh,
             ),
             silent_frac=float(capacity_kwh[~fresh].sum() / max(float(capacity_kwh.sum()), 1e-9)),
+            offered=self._offered(resource_id, resource.group_id, left.withheld, as_of_ns),
+        )
+
+    def _left(self, rows: NDArray[np.int64], gate: GateRef, as_of_ns: int) -> Left:
+        plate = self._fleet.nameplate[rows]
+        if self._offering is not None:
+            return self._offering.left(rows, plate, gate.covers, as_of_ns)
+        return Left(
+            sites=np.ones(len(rows), dtype=np.bool_),
+            reserve_frac=plate["reserve_frac"],
+            share_frac=np.ones(len(rows)),
+            is_drawn=np.zeros(len(rows), dtype=np.bool_),
+            withheld=(),
+        )
+
+    def _offered(
+        self, resource_id: str, group_id: GroupId, withheld: tuple[Withheld, ...], as_of_ns: int
+    ) -> Offered | None:
+        """Return what is not offered, None when everything is."""
+        backed = Offered() if self._backed is None else self._backed(resource_id, as_of_ns)
+        if not withheld and not backed.withheld and not backed.service_limit_kw:
+            return None
+        plate = self._fleet.nameplate[self._fleet.battery_rows_in(group_id)]
+        usable_kwh = float((plate["energy_capacity_kwh"] * (1.0 - plate["reserve_frac"])).sum())
+        return Offered(
+            withheld=(*withheld, *backed.withheld),
+            withheld_frac=sum(one.energy_kwh for one in withheld) / max(usable_kwh, 1e-9),
+            service_limit_kw=backed.service_limit_kw,
         )
 
     def _seen(self, as_of_ns: int) -> NDArray[Any] | None:
@@ -178,5 +223,7 @@ class TwinMeasuring:
                     self._latest = self._view().latest
                 except UnavailableError:
                     self._latest = None
+                if self._latest is not None and self._offering is not None:
+                    self._offering.note(as_of_ns, self._latest)
                 self._asked_ns = as_of_ns
             return self._latest

@@ -18,16 +18,22 @@ import shoal
 from shoal.cli import (
     alarms,
     backtest,
+    baseline,
     bench,
+    command,
     config,
     desk,
     doctor,
+    event,
     feeds,
     fleet,
     forecast,
     forecast_study,
     history,
     knowledge,
+    microgrid,
+    parameters,
+    program,
     replay,
     shadow,
     twin,
@@ -52,9 +58,15 @@ forecast.register(app)
 forecast_study.add_to(forecast.app)
 backtest.register(app)
 desk.register(app)
+command.register(app)
 replay.register(app)
 shadow.register(app)
 app.add_typer(config.app, name="config")
+app.add_typer(program.app, name="program")
+app.add_typer(parameters.app, name="parameters")
+app.add_typer(baseline.app, name="baseline")
+app.add_typer(event.app, name="event")
+microgrid.register(running.sim)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(twin.app, name="twin")
 app.add_typer(alarms.app, name="alarms")
@@ -65,6 +77,19 @@ def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"shoal {shoal.__version__}")
         raise typer.Exit
+
+
+@app.command(
+    name="edge",
+    short_help="Run the agent of one site.",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def edge(context: typer.Context) -> None:
+    """Run the agent of one site; `shoal edge --help` tells more."""
+    from shoal.cli.edge import main
+
+    raise typer.Exit(main(context.args))
 
 
 @app.callback()

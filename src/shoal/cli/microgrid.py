@@ -11,15 +11,12 @@ from shoal.cli.options import AsJson, print_columns, print_json
 if TYPE_CHECKING:
     from shoal.simulate.microgrid import Comparison, Outcome
 
-app = typer.Typer(help="Simulations that need no plant.", no_args_is_help=True, rich_markup_mode=None)
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="microgrid")(microgrid)
 
 
-@app.callback()
-def root() -> None:
-    """Simulations that need no plant."""
-
-
-@app.command()
 def microgrid(
     year: Annotated[bool, typer.Option("--year", help="A whole year; else a week.")] = False,
     days: Annotated[int, typer.Option("--days", min=1, max=366, help="Or so many days.")] = 7,

@@ -35,6 +35,7 @@ TIERS: Final = {
     "telemetry": 1,
     "history": 1,
     "control": 1,
+    "regulation": 1,
     "bidding": 1,
     "feeds": 1,
     "api": 1,

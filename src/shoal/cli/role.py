@@ -15,7 +15,7 @@ from typing import Final
 from shoal.runtime.settings import Settings
 
 PLANT_ROLES: Final = ("fabric", "telemetry", "history", "control", "bidding", "api")
-OPTIONAL_ROLES: Final = ("feeds",)
+OPTIONAL_ROLES: Final = ("feeds", "regulation")
 """Roles that are among all only when their settings give them something to do."""
 WORLD_ROLES: Final = ("market", "homes")
 GC_THRESHOLD: Final = 50_000

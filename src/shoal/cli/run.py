@@ -178,7 +178,7 @@ def up(
     config: ConfigFile = None,
     assignments: SetValues = None,
 ) -> None:
-    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, bidding, feeds, api.
+    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, regulation, bidding, feeds, api.
 
     Several machines, or several times on one, share the telemetry and the history of one plant: each part has one owner
     at a time, and another takes over when it is gone. They need the same keys and settings, and fabric.url.
@@ -203,6 +203,8 @@ def up(
     )
     if roles == "all" and settings.feeds.names:
         chosen.append("feeds")
+    if roles == "all" and settings.regulation.resource:
+        chosen.append("regulation")
     configure_logging(settings.log, role="up")
     asyncio.run(run_roles(settings, chosen))
 
@@ -227,6 +229,37 @@ def sim_market(
 ) -> None:
     """Run the simulated day-ahead market on real prices until Ctrl-C."""
     _simulate("market", config, assignments, sites=None, seed=None, data_dir=data_dir)
+
+
+@sim.command(name="regulation", short_help="Send a regulation signal to a plant.")
+def sim_regulation(
+    resource: Annotated[str | None, typer.Option("--resource", help="Whose signal.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Parquet with a recorded signal; made up without it.")
+    ] = None,
+    column: Annotated[str, typer.Option("--column", help="Its column.")] = "value",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes up the same signal.")] = 1,
+    span: Annotated[str, typer.Option("--for", help="How long, e.g. 10m, 2h.", metavar="DURATION")] = "30m",
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="The plant's data directory.")] = None,
+    config: ConfigFile = None,
+    assignments: SetValues = None,
+) -> None:
+    """Send a market's regulation signal to a plant, as an adapter of a market would."""
+    from shoal.cli.signal import send_signal
+    from shoal.runtime.log import configure_logging
+    from shoal.simulate.signal import recorded_signal, synthetic_signal
+
+    settings = read_settings(
+        config,
+        assignments,
+        data_dir=None if data_dir is None else str(data_dir),
+        regulation__resource=resource,
+    )
+    if not settings.regulation.resource:
+        raise InvalidInputError(field="--resource", value="", fix="name a resource, such as vpp-1")
+    configure_logging(settings.log, role="sim-regulation")
+    values = synthetic_signal(seed) if file is None else recorded_signal(file, column)
+    typer.echo(f"{send_signal(settings, values, duration_s=seconds(span)):,} signals sent")
 
 
 @sim.command(name="load", short_help="Load a plant with the telemetry of a synthetic fleet.")

@@ -1,26 +1,51 @@
-"""The control role: once a minute it asks the twins, decides for each resource, and sends leased set-points.
+"""The control role: once a minute it asks the twins, decides who does what for whom, and sends it as one batch.
 
-A cycle keeps nothing that the next one could not find again: awards come from the ledger, measurements from the twins,
-and the meters at an interval's start are saved there. A controller that dies is replaced by the next cycle.
+A cycle keeps nothing that the next one could not find again: awards come from the ledger, orders and kill switches from
+their store, measurements from the twins, and the meters at an interval's start are saved. A controller that dies is
+replaced by the next cycle; one that was replaced without knowing stands down as soon as it hears of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
 
-from shoal.control.dispatch import AwardNow, Dispatcher, DispatchOptions
+from shoal.control.arbiter import MARKET, Arbiter, Running, Share, plain_ability
+from shoal.control.dispatch import AwardNow, Dispatcher, DispatchOptions, desired_of
+from shoal.control.event_desk import EventDesk
+from shoal.control.leases import RELEASE_RAMP_S, RELEASED, LeaseBook
+from shoal.control.order_desk import OrderDesk, SetPointNow
+from shoal.control.results import EventMeters
+from shoal.control.sender import Outgoing, Sender
+from shoal.control.taking_part import TakingPart
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.desired import DesiredState
+from shoal.domain.errors import FencedOutError, UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
 from shoal.domain.live import ResourceState
 from shoal.domain.twins import FleetView
+from shoal.programs.arbitration import Arbitration
+from shoal.programs.claims import Loss
+from shoal.programs.program import default_book
 
 LOOK_AGAIN_NS: Final = 300 * NS_PER_S
+PATIENCE_NS: Final = 10 * NS_PER_S
+"""Until a device has said that it took its document, before it is told again."""
+ANSWER_NS: Final = 3 * NS_PER_S
+"""Until a device that answers has said what it does with a set-point, before it is told again."""
+STATE_OF_ORDERS: Final = "@orders"
+BEAT: Final = "@control"
+"""Under these names the controller keeps what is no resource's; ids begin with a letter or digit."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Memory(Protocol):
@@ -31,7 +56,11 @@ class Memory(Protocol):
         ...
 
     def save_state(self, key: str, state: dict[str, Any]) -> None:
-        """Keep a controller's state."""
+        """Keep a controller's state.
+
+        Raises:
+            FencedOutError: when another controller has taken over.
+        """
         ...
 
     def load_state(self, key: str) -> dict[str, Any] | None:
@@ -41,15 +70,31 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlStatistics:
-    """Counters since the process started."""
+    """Counters since the process started, and who it is.
+
+    Attributes:
+        cycles: Cycles.
+        commands: Set-points sent.
+        documents: Documents sent.
+        repeated: Set-points told again because no answer came.
+        unmet_cycles: Dispatches, by cycle, that could not be met.
+        losing_claims: Claims, by cycle, that did not get all that they asked for.
+        not_responding: Sites that follow by their own word and do not deliver, now.
+        commanding: Whether it commands, or has stood down.
+    """
 
     cycles: int
     commands: int
+    documents: int
+    repeated: int
     unmet_cycles: int
+    losing_claims: int
+    not_responding: int
+    commanding: bool
 
 
 class Control:
-    """The controllers of every resource.
+    """The controllers of every resource and order.
 
     Args:
         fleet: The fleet as registered.
@@ -58,9 +103,14 @@ class Control:
         step_s: Time between two cycles.
         view: Asks the twins for the latest record of every site.
         memory: Awards and saved states.
-        send: Sends a desired state to a site.
-        flush: Returns when everything sent has reached the fabric.
+        sender: Sends messages to sites.
         publish_states: Tells everybody how the resources stand.
+        desk: Orders and kill switches; None for a plant without any.
+        arbiter: Who goes first; the default programs when None.
+        leases: The set-points, shared with `desk`.
+        taking_part: Who takes part in what, and the programs; everybody in everything when None.
+        events: Storms and called events, one of the desk's sources; None for a plant without any.
+        beat: Whether to save a sign of life each cycle, by which a standby knows that this one lives.
     """
 
     def __init__(
@@ -72,30 +122,72 @@ class Control:
         step_s: float,
         view: Callable[[], Awaitable[FleetView]],
         memory: Memory,
-        send: Callable[[str, bytes], Awaitable[None]],
-        flush: Callable[[], Awaitable[None]],
+        sender: Sender,
         publish_states: Callable[[list[ResourceState]], Awaitable[None]],
+        desk: OrderDesk | None = None,
+        arbiter: Arbiter | None = None,
+        leases: LeaseBook | None = None,
+        taking_part: TakingPart | None = None,
+        events: EventDesk | None = None,
+        beat: bool = False,
     ) -> None:
         self._fleet = fleet
         self._clock = clock
+        self._options = options
         self._step_s = step_s
         self._view = view
         self._memory = memory
-        self._send = send
-        self._flush = flush
+        self._sender = sender
         self._publish_states = publish_states
-        self._cycles = self._commands = self._unmet = 0
+        self._desk = desk
+        self._taking_part = taking_part
+        self._events = events
+        programs = default_book() if taking_part is None else taking_part.book
+        ability = plain_ability(programs, fleet.nameplate) if taking_part is None else taking_part.ability
+        if events is not None:
+            ability = events.connected_only(ability)
+        self._arbiter = arbiter or Arbiter(programs, fleet.nameplate, ability)
+        if desk is not None:
+            desk.book.rank(programs.ids)
+        self._leases = leases or LeaseBook(len(fleet.site_ids))
+        self._beat = beat
+        self._busy = asyncio.Lock()
+        self._spoke_ns = np.zeros(len(fleet.site_ids), dtype=np.int64)
+        self._cycles = self._commands = self._documents = self._unmet = self._losing = self._repeated = 0
+        self._stood_down = ""
         self._award: dict[str, AwardNow] = {}
-        self._dispatchers = []
-        for resource in fleet.resources:
-            rows = fleet.battery_rows_in(resource.group_id)
-            dispatcher = Dispatcher(
-                resource_id=resource.resource_id, rows=rows, nameplate=fleet.nameplate[rows], options=options
+        self._ordered: dict[str, Dispatcher] = {}
+        self._next_number = len(fleet.resources)
+        self._seen: FleetView | None = None
+        self._meters = EventMeters()
+        self._done_wh: dict[str, tuple[int, int]] = {}
+        self.losses: tuple[Loss, ...] = ()
+        self.order_states: dict[str, ResourceState] = {}
+        self._dispatchers = [
+            self._dispatcher(
+                str(resource.resource_id), fleet.battery_rows_in(resource.group_id), number, MARKET
             )
-            saved = memory.load_state(resource.resource_id)
+            for number, resource in enumerate(fleet.resources)
+        ]
+        for dispatcher in self._dispatchers:
+            saved = memory.load_state(dispatcher.resource_id)
             if saved is not None:
                 dispatcher.restore(saved)
-            self._dispatchers.append(dispatcher)
+        if desk is not None and (told := memory.load_state(STATE_OF_ORDERS)) is not None:
+            desk.book.restore(told)
+
+    def _dispatcher(self, name: str, rows: NDArray[np.int64], number: int, program: str) -> Dispatcher:
+        return Dispatcher(
+            resource_id=name,
+            rows=rows,
+            nameplate=self._fleet.nameplate[rows],
+            options=self._options,
+            leases=self._leases,
+            number=number,
+            program=program,
+        )
+
+    # -- the cycle
 
     async def follow(self) -> None:
         """Run a cycle at every tick until the clock stops."""
@@ -104,29 +196,253 @@ class Control:
             self._clock.report({"desired_sent": sent})
 
     async def cycle(self, tick: Tick) -> int:
-        """Read, decide, send; return the number of commands sent."""
+        """Read, decide, send; return the number of messages sent."""
+        if self._stood_down:
+            return 0
         view = await self._view()
+        async with self._busy:
+            try:
+                return await self._act(tick, view)
+            except FencedOutError as error:
+                self.stand_down(str(error))
+                return 0
+
+    async def _act(self, tick: Tick, view: FleetView) -> int:
+        t_ns = tick.t_ns
         step_ns = tick.facts.get("step_s", int(self._step_s)) * NS_PER_S
-        states: list[ResourceState] = []
-        sent = 0
-        for dispatcher in self._dispatchers:
-            award = self._award_now(dispatcher.resource_id, tick.t_ns)
-            begins = dispatcher.begins_interval(award)
-            decision = dispatcher.step(
-                t_ns=tick.t_ns, step_ns=step_ns, latest=view.latest[dispatcher.rows], award=award
-            )
-            if begins:
-                self._memory.save_state(dispatcher.resource_id, dispatcher.state())
-            for row, desired in decision.commands:
-                await self._send(self._fleet.site_ids[row], encode_desired(desired))
-            sent += len(decision.commands)
-            self._unmet += decision.state.shortfall_kw != 0
-            states.append(decision.state)
-        await self._flush()
+        self._seen = view
+        self._spoke_ns = view.latest["ts_ns"].astype(np.int64)
+        if self._beat:
+            await asyncio.to_thread(self._memory.save_state, BEAT, {"t_ns": t_ns, "cycles": self._cycles})
+        if self._taking_part is not None and await asyncio.to_thread(self._taking_part.refresh, t_ns):
+            self._arbiter.use(self._taking_part.book)
+            if self._desk is not None:
+                self._desk.book.rank(self._taking_part.book.ids)
+                self._desk.look_again()
+        if self._desk is not None:
+            await self._look(self._desk, t_ns, view)
+        gone = self._take_up_orders(t_ns)
+        halted = (
+            np.zeros(len(self._spoke_ns), dtype=np.bool_) if self._desk is None else self._desk.book.halted
+        )
+        events = [] if self._desk is None else self._desk.events(t_ns)
+        shares, done = self._arbiter.share(
+            t_ns=t_ns,
+            step_ns=step_ns,
+            latest=view.latest,
+            running=self._running(t_ns),
+            events=events,
+            halted=halted,
+            fresh_ns=int(self._options.fresh_timeout_s * NS_PER_S),
+        )
+        commands, states = self._decide(shares, t_ns, step_ns, view, halted)
+        commands += self._again(self._leases.strays(t_ns, view.latest), t_ns)
+        self._note_losses(done)
+        for result in self._meters.observe(t_ns, events, view.latest):
+            self._tell(result.event_id, result.told, t_ns)
+        documents = self._due_documents(t_ns)
+        messages = [*_as_messages(gone + commands), *documents]
+        await self._sender.send(messages)
         await self._publish_states(states)
         self._cycles += 1
-        self._commands += sent
-        return sent
+        self._commands += len(messages) - len(documents)
+        return len(messages)
+
+    def _running(self, t_ns: int) -> list[Running]:
+        running = []
+        for dispatcher in self._dispatchers:
+            award = self._award_now(dispatcher.resource_id, t_ns)
+            running.append(Running(dispatcher=dispatcher, award=award, rests=award.energy_wh == 0))
+        if self._desk is not None:
+            for now in self._desk.setpoints(t_ns):
+                dispatcher = self._ordered[now.order.order_id]
+                running.append(Running(dispatcher=dispatcher, award=award_of(now, t_ns)))
+        return running
+
+    def _decide(
+        self, shares: Sequence[Share], t_ns: int, step_ns: int, view: FleetView, halted: NDArray[np.bool_]
+    ) -> tuple[list[tuple[int, DesiredState]], list[ResourceState]]:
+        commands: list[tuple[int, DesiredState]] = []
+        states = []
+        for share in shares:
+            dispatcher = share.dispatcher
+            if share.target.begins:
+                self._memory.save_state(self._key(dispatcher), dispatcher.state())
+            decision = dispatcher.command(
+                share.target,
+                share.power_w,
+                t_ns=t_ns,
+                step_ns=step_ns,
+                latest=view.latest[dispatcher.rows],
+                held=share.held,
+                until_ns=share.until_ns,
+            )
+            commands += decision.commands
+            self._unmet += decision.state.shortfall_kw != 0
+            if dispatcher.resource_id in self._ordered:
+                before = self.order_states.get(dispatcher.resource_id)
+                if share.target.begins and before is not None:
+                    asked_wh, delivered_wh = self._done_wh.get(dispatcher.resource_id, (0, 0))
+                    self._done_wh[dispatcher.resource_id] = (
+                        asked_wh + before.award_wh,
+                        delivered_wh + before.delivered_wh,
+                    )
+                self.order_states[dispatcher.resource_id] = decision.state
+            else:
+                states.append(decision.state)
+        # what a site still has of a dispatch that it serves no more is taken back once the others have spoken
+        for share in shares:
+            stopped = share.held & halted[share.dispatcher.rows]
+            commands += share.dispatcher.take_back(np.flatnonzero(stopped), t_ns, at_once=True)
+            commands += share.dispatcher.take_back(np.flatnonzero(share.held & ~stopped), t_ns)
+        return commands, states
+
+    # -- orders
+
+    async def _look(self, desk: OrderDesk, t_ns: int, view: FleetView) -> None:
+        try:
+            if self._events is not None:
+                await self._events.look(t_ns, view.latest, halted=desk.book.halted)
+            await desk.refresh(t_ns)
+            await desk.judge_trials(t_ns, view.latest)
+        except UnavailableError as error:
+            # what was known still holds: above all the kill switches
+            _log.warning("orders cannot be read", why=str(error))
+
+    async def prompt(self) -> int:
+        """Look for new orders between two cycles, and send what cannot wait; return the number of messages sent.
+
+        Documents go out at once. Set-points are the next cycle's, but for those that a kill switch or an abort ends, and
+        those that a device which answers has not answered.
+        """
+        desk = self._desk
+        if desk is None or self._stood_down:
+            return 0
+        async with self._busy:
+            t_ns = self._clock.now_ns()
+            try:
+                commands = []
+                if self._events is not None and not self._events.looked:
+                    # what a predecessor told of storms and events is not taken back before it was looked for
+                    view = await self._view()
+                    await self._events.look(t_ns, view.latest, halted=desk.book.halted)
+                if await desk.refresh(t_ns):
+                    commands += self._take_up_orders(t_ns)
+                    for dispatcher in (*self._dispatchers, *self._ordered.values()):
+                        stopped = np.flatnonzero(desk.book.halted[dispatcher.rows])
+                        commands += dispatcher.take_back(stopped, t_ns, at_once=True)
+                fresh = self._spoke_ns >= t_ns - int(self._options.fresh_timeout_s * NS_PER_S)
+                unheard = self._leases.unheard(t_ns, patience_ns=ANSWER_NS, able=fresh & ~desk.book.halted)
+                commands += self._again(unheard, t_ns)
+                documents = self._due_documents(t_ns)
+            except UnavailableError as error:
+                _log.warning("orders cannot be read", why=str(error))
+                return 0
+            except FencedOutError as error:
+                self.stand_down(str(error))
+                return 0
+            await self._sender.send([*_as_messages(commands), *documents])
+            self._commands += len(commands)
+            self._repeated += len(unheard)
+            return len(commands) + len(documents)
+
+    def _again(self, rows: NDArray[np.int64], t_ns: int) -> list[tuple[int, DesiredState]]:
+        """Return once more what some sites were told, or what takes back what they had."""
+        if not len(rows):
+            return []
+        released = rows[self._leases.owner[rows] == RELEASED]
+        self._leases.tell_again(released, t_ns)
+        commands = desired_of(self._leases, released, t_ns, self._options, ramp_s=RELEASE_RAMP_S)
+        for dispatcher in (*self._dispatchers, *self._ordered.values()):
+            commands += dispatcher.repeat(rows, t_ns)
+        return commands
+
+    def _take_up_orders(self, t_ns: int) -> list[tuple[int, DesiredState]]:
+        """Make a dispatch for each set-point that is under way, and return what takes back those that are not any more."""
+        if self._desk is None:
+            return []
+        now = {one.order.order_id: one for one in self._desk.setpoints(t_ns)}
+        commands: list[tuple[int, DesiredState]] = []
+        for name in [name for name in self._ordered if name not in now]:
+            former = self._ordered.pop(name)
+            every = np.arange(len(former.rows), dtype=np.int64)
+            commands += former.take_back(every, t_ns, at_once=self._desk.is_aborted(name))
+            self._end_of_setpoint(name, former, t_ns)
+        for name, one in now.items():
+            held = self._ordered.get(name)
+            if held is not None and np.array_equal(held.rows, one.rows):
+                continue
+            number = self._next_number if held is None else held.number
+            self._next_number += held is None
+            made = self._dispatcher(name, one.rows, number, one.order.program)
+            if held is not None:
+                made.succeed(held)
+                left = np.flatnonzero(~np.isin(held.rows, one.rows))
+                commands += held.take_back(left, t_ns)
+            elif (saved := self._memory.load_state(f"@{name}")) is not None:
+                made.restore(saved)
+            self._ordered[name] = made
+        return commands
+
+    def _end_of_setpoint(self, name: str, former: Dispatcher, t_ns: int) -> None:
+        state = self.order_states.pop(name, None)
+        asked_wh, delivered_wh = self._done_wh.pop(name, (0, 0))
+        if state is None or self._seen is None:
+            return
+        interval = Interval(start_ns=state.start_ns, end_ns=state.end_ns)
+        # called off before its end, it owes no more than what was asked until then
+        ran_frac = min(max((t_ns - interval.start_ns) / (interval.end_ns - interval.start_ns), 0.0), 1.0)
+        last = former.aim(
+            t_ns=t_ns,
+            step_ns=NS_PER_S,
+            latest=self._seen.latest[former.rows],
+            award=AwardNow(interval=interval, energy_wh=state.award_wh),
+        )
+        asked_kwh = (asked_wh + round(state.award_wh * ran_frac)) / 1e3
+        idle = int((former.responders.times > 0).sum())
+        told = f"delivered {(delivered_wh + last.delivered_wh) / 1e3:.1f} of {asked_kwh:.1f} kWh asked, charging positive"
+        self._tell(name, f"{told}; {idle} of {len(former.rows)} sites did not respond", t_ns)
+
+    def _tell(self, order_id: str, told: str, t_ns: int) -> None:
+        _log.info("order over", order=order_id, told=told)
+        if self._desk is not None:
+            self._desk.note_result(order_id, told, t_ns)
+
+    def _due_documents(self, t_ns: int) -> list[Outgoing]:
+        """Return the documents that are to be sent now; that they may be at the devices is saved before they leave."""
+        if self._desk is None:
+            return []
+        book = self._desk.book
+        # who answers at all need not be heard from by telemetry first
+        spoke_ns = np.where(self._leases.speaks, np.maximum(self._spoke_ns, t_ns), self._spoke_ns)
+        rows = book.due(t_ns, spoke_ns=spoke_ns, patience_ns=PATIENCE_NS)
+        if not len(rows):
+            return []
+        made = book.documents(rows, t_ns, issuer=self._options.issuer, fence=self._options.fence)
+        self._memory.save_state(STATE_OF_ORDERS, book.state())
+        self._documents += len(rows)
+        return [
+            Outgoing(row, "orders", payload)
+            for row, payload in zip(rows.tolist(), made.payloads, strict=True)
+        ]
+
+    def _key(self, dispatcher: Dispatcher) -> str:
+        """Return under which name a dispatch is kept: no resource's id begins with ``@``."""
+        name = dispatcher.resource_id
+        return f"@{name}" if dispatcher.number >= len(self._dispatchers) else name
+
+    # -- standing
+
+    def stand_down(self, why: str) -> None:
+        """Command no more: another controller does."""
+        if not self._stood_down:
+            self._stood_down = why
+            _log.error("stood down: another controller commands", why=why, fence=self._options.fence)
+
+    @property
+    def stood_down(self) -> str:
+        """Why this controller commands no more; empty while it does."""
+        return self._stood_down
 
     def _award_now(self, resource_id: str, t_ns: int) -> AwardNow:
         known = self._award.get(resource_id)
@@ -141,9 +457,37 @@ class Control:
             self._award[resource_id] = known
         return known
 
+    def _note_losses(self, done: Arbitration) -> None:
+        self.losses = done.losses
+        self._losing += len({loss.claim for loss in done.losses})
+
     def statistics(self) -> ControlStatistics:
         """Return the counters."""
-        return ControlStatistics(cycles=self._cycles, commands=self._commands, unmet_cycles=self._unmet)
+        t_ns = self._clock.now_ns()
+        every = (*self._dispatchers, *self._ordered.values())
+        return ControlStatistics(
+            cycles=self._cycles,
+            commands=self._commands,
+            documents=self._documents,
+            repeated=self._repeated,
+            unmet_cycles=self._unmet,
+            losing_claims=self._losing,
+            not_responding=sum(int((~one.responders.counted_on(t_ns)).sum()) for one in every),
+            commanding=not self._stood_down,
+        )
+
+
+def award_of(now: SetPointNow, t_ns: int) -> AwardNow:
+    """Return the energy that a set-point comes to in the hour of it that is under way."""
+    passed = (t_ns - now.since_ns) // NS_PER_HOUR
+    start_ns = now.since_ns + passed * NS_PER_HOUR
+    interval = Interval(start_ns=start_ns, end_ns=min(start_ns + NS_PER_HOUR, now.order.end_ns))
+    energy_wh = round(now.power_w * (interval.end_ns - interval.start_ns) / NS_PER_HOUR)
+    return AwardNow(interval=interval, energy_wh=energy_wh)
+
+
+def _as_messages(commands: Sequence[tuple[int, DesiredState]]) -> list[Outgoing]:
+    return [Outgoing(row, "desired", encode_desired(desired)) for row, desired in commands]
 
 
 def encode_desired(desired: DesiredState) -> bytes:

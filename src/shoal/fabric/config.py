@@ -32,6 +32,12 @@ from shoal.fabric.subjects import (
     PACE,
     QUARANTINE_STREAM,
     QUARANTINE_SUBJECTS,
+    READING_ALL,
+    READING_BEHIND_ALL,
+    REGULATION_ALL,
+    REPORT_ALL,
+    REPORT_BEHIND_ALL,
+    SIGNAL_ALL,
     SILENCE_GROUP,
     SNAPSHOTS_STREAM,
     SUMS_ALL,
@@ -219,9 +225,22 @@ RIGHTS: Final[Mapping[Role, Rights]] = {
         ),
     ),
     Role.CONTROL: Rights(
-        publish=("to.*.desired", "to.*.*.desired", LIVE_RESOURCES, _ASK_TWINS, *_READ_FLEET),
-        subscribe=(LIVE_ALL,),
+        publish=(
+            "to.*.desired",
+            "to.*.*.desired",
+            "to.*.orders",
+            "to.*.*.orders",
+            LIVE_RESOURCES,
+            _ASK_TWINS,
+            *_READ_FLEET,
+        ),
+        subscribe=(LIVE_ALL, REPORT_ALL, REPORT_BEHIND_ALL),
     ),
+    Role.REGULATION: Rights(
+        publish=("to.*.regulation", "to.*.*.regulation", REGULATION_ALL, _ASK_TWINS, *_READ_FLEET),
+        subscribe=(SIGNAL_ALL, READING_ALL, READING_BEHIND_ALL),
+    ),
+    Role.SIGNAL: Rights(publish=(SIGNAL_ALL,)),
     Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS, *_READ_FLEET), subscribe=(LIVE_ALL,)),
     Role.API: Rights(
         publish=(

@@ -35,9 +35,14 @@ from shoal.fabric.connection import connect, translated
 from shoal.fabric.keys import Identity, Keys, Role
 from shoal.fabric.subjects import (
     PACE,
+    REGULATION_ALL,
     downlink_subjects,
     hello_subject,
     journal_subject,
+    reading_subject,
+    readings_behind,
+    report_subject,
+    reports_behind,
     telemetry_subject,
 )
 
@@ -311,10 +316,18 @@ class AuthCallout:
             # The server lets MQTT clients use its internal `$MQTT.` subjects unasked: for reading its own
             # queues a device needs that, for writing it does not.
             "pub": {
-                "allow": [telemetry_subject(site), journal_subject(site), hello_subject(site)],
+                "allow": [
+                    telemetry_subject(site),
+                    journal_subject(site),
+                    hello_subject(site),
+                    report_subject(site),
+                    reports_behind(site),
+                    reading_subject(site),
+                    readings_behind(site),
+                ],
                 "deny": ["$MQTT.>"],
             },
-            "sub": {"allow": [downlink_subjects(site), PACE]},
+            "sub": {"allow": [downlink_subjects(site), PACE, REGULATION_ALL]},
             "subs": _DEVICE_SUBSCRIPTIONS,
             "data": -1,
             "payload": self._max_payload_bytes,

@@ -26,12 +26,14 @@ _SECRET_BITS: Final = 0o077
 
 class Role(StrEnum):
     """A part of the plant with an identity of its own; `JOURNAL` reads for `TELEMETRY` and
-    `HISTORY`, `CALLOUT` answers for the devices, `GUARD` watches them."""
+    `HISTORY`, `CALLOUT` answers for the devices, `GUARD` watches them, `SIGNAL` brings what markets ask in."""
 
     FABRIC = "fabric"
     TELEMETRY = "telemetry"
     JOURNAL = "journal"
     CONTROL = "control"
+    REGULATION = "regulation"
+    SIGNAL = "signal"
     BIDDING = "bidding"
     HISTORY = "history"
     API = "api"
@@ -84,7 +86,7 @@ class Keys:
             CorruptStateError: when a file is not a seed, or can be read by somebody else than its owner.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_private(directory)
+        check_private(directory)
         seeds = {role.value: _seed(directory / f"{role}.nk", nkeys.PREFIX_BYTE_USER) for role in Role}
         seeds[_ACCOUNT_FILE] = _seed(directory / f"{_ACCOUNT_FILE}.nk", nkeys.PREFIX_BYTE_ACCOUNT)
         return cls(_seeds=seeds)
@@ -108,8 +110,8 @@ class Keys:
 
 def _seed(path: Path, prefix: int) -> str:
     if not path.exists():
-        _create(path, nkeys.encode_seed(secrets.token_bytes(_RAW_SEED_BYTES), prefix))
-    _check_private(path)
+        create_file(path, nkeys.encode_seed(secrets.token_bytes(_RAW_SEED_BYTES), prefix))
+    check_private(path)
     seed = path.read_text("ascii", errors="replace").strip()
     try:
         public = Identity.from_seed(seed).public
@@ -122,8 +124,8 @@ def _seed(path: Path, prefix: int) -> str:
     return seed
 
 
-def _create(path: Path, seed: bytes) -> None:
-    """Write whole or not at all, and never over a file that another process has made meanwhile."""
+def create_file(path: Path, seed: bytes) -> None:
+    """Write a secret whole or not at all, and never over a file that another process has made meanwhile."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -137,7 +139,12 @@ def _create(path: Path, seed: bytes) -> None:
         temporary.unlink()
 
 
-def _check_private(path: Path) -> None:
+def check_private(path: Path) -> None:
+    """Raise when somebody else than its owner may read a file or folder.
+
+    Raises:
+        CorruptStateError: when that is so.
+    """
     mode = path.stat().st_mode
     if mode & _SECRET_BITS:
         raise CorruptStateError(

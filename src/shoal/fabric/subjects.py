@@ -35,6 +35,16 @@ LIVE_RUNS: Final = "live.runs"
 LIVE_QUARANTINE: Final = "live.quarantine"
 LIVE_MONEY: Final = "live.money"
 HELLO_ALL: Final = "dev.*.hello"
+REPORT_ALL: Final = "dev.*.report"
+REPORT_BEHIND_ALL: Final = "dev.*.*.report"
+"""Reports of sites behind gateways."""
+SIGNAL_ALL: Final = "signal.*"
+"""What markets ask of resources every few seconds."""
+REGULATION_ALL: Final = "all.regulation.*"
+"""What all armed homes of a resource hear of it."""
+READING_ALL: Final = "dev.*.reading"
+READING_BEHIND_ALL: Final = "dev.*.*.reading"
+"""Readings of sites behind gateways."""
 LIVE_ALARMS: Final = "live.alarms"
 LIVE_HISTORY: Final = "live.history"
 LIVE_ALL: Final = "live.>"
@@ -118,6 +128,81 @@ def site_of_journal_subject(subject: bytes) -> SiteId:
 def desired_subject(site: SiteId) -> str:
     """Return the subject of desired states sent to `site`."""
     return f"to.{site}.desired"
+
+
+def orders_subject(site: SiteId) -> str:
+    """Return the subject of orders documents sent to `site`."""
+    return f"to.{site}.orders"
+
+
+def report_subject(site: SiteId) -> str:
+    """Return the subject on which `site` says what it does with what it was sent.
+
+    For a site behind a gateway, give its `downlink_name`.
+    """
+    return f"dev.{site}.report"
+
+
+def reports_behind(gateway: SiteId) -> str:
+    """Return the subject filter of the reports that a gateway may send for the sites behind it."""
+    return f"dev.{gateway}.*.report"
+
+
+def downlink_name_of_report_subject(subject: str) -> SiteId:
+    """Return under which name the sender of a report is reached (see `downlink_name`).
+
+    Raises:
+        WireFormatError: with reason ``subject`` when it is neither dev.<site>.report nor dev.<gateway>.<unit>.report.
+    """
+    return _sender_of(subject, "report")
+
+
+def signal_subject(resource: str) -> str:
+    """Return the subject on which a market's regulation signal for a resource comes in."""
+    return f"signal.{resource}"
+
+
+def broadcast_subject(resource: str) -> str:
+    """Return the subject of the one message a tick that all armed homes of a resource hear."""
+    return f"all.regulation.{resource}"
+
+
+def arming_subject(site: str) -> str:
+    """Return the subject of a home's part in regulation; for one behind a gateway, give its `downlink_name`."""
+    return f"to.{site}.regulation"
+
+
+def reading_subject(site: str) -> str:
+    """Return the subject on which a home's meter speaks while it is armed; likewise."""
+    return f"dev.{site}.reading"
+
+
+def readings_behind(gateway: SiteId) -> str:
+    """Return the subject filter of the readings that a gateway may send for the sites behind it."""
+    return f"dev.{gateway}.*.reading"
+
+
+def downlink_name_of_reading_subject(subject: str) -> SiteId:
+    """Return under which name the sender of a reading is reached (see `downlink_name`).
+
+    Raises:
+        WireFormatError: with reason ``subject`` when it is neither dev.<site>.reading nor dev.<gateway>.<unit>.reading.
+    """
+    return _sender_of(subject, "reading")
+
+
+def _sender_of(subject: str, kind: str) -> SiteId:
+    parts = subject.split(".")
+    behind = len(parts) == 4
+    if (len(parts) != 3 and not behind) or parts[0] != "dev" or parts[-1] != kind:
+        raise WireFormatError("subject", f"{subject!r} is not dev.<site>.{kind}")
+    if behind and not (parts[2].isascii() and parts[2].isdigit()):
+        raise WireFormatError("subject", f"{subject!r} does not name a unit behind a gateway")
+    try:
+        device = site_id(parts[1])
+    except InvalidInputError as error:
+        raise WireFormatError("subject", f"{subject!r} does not name a site") from error
+    return SiteId(f"{device}.{parts[2]}") if behind else device
 
 
 def durable_subject(site: SiteId) -> str:

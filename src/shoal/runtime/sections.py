@@ -205,6 +205,23 @@ class Control(Section):
     lease_s: float = key(
         600.0, "how long a set-point holds when nothing follows it", unit="s", low=1, high=86_400
     )
+    slope_frac_per_min: float = key(
+        0.2,
+        "most by which the power of many homes dispatched together changes in a minute, of their rated power; 0 for no limit",
+        low=0,
+    )
+    slope_kw_per_min: float = key(
+        0.0, "the same in kW, for a single big battery too; 0 for no limit", unit="kW/min", low=0
+    )
+    stagger_frac: float = key(
+        0.2,
+        "share of a lease over which the ends of leases are spread, so that homes do not stop together",
+        low=0,
+        high=0.5,
+    )
+    sign: bool = key(False, "sign every command; devices need keys/command_root.pub")
+    tenant: str = key("plant", "whom the devices belong to: a command for another tenant is refused")
+    may_release: str = key("", "who may release a kill switch, names with commas; empty for every operator")
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
 
 
@@ -350,6 +367,10 @@ class Demo(Section):
     gateway_frac: float = key(
         0.0, "share of the feeders whose sites speak through one gateway for all of them", low=0, high=1
     )
+    cut_after_s: float = key(
+        0.0, "plant time into the run at which every site loses the plant", unit="s", low=0
+    )
+    cut_s: float = key(0.0, "for how long; 0 for no cut", unit="s", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

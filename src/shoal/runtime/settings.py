@@ -33,6 +33,7 @@ from shoal.runtime.sections import (
     Registry,
     Telemetry,
 )
+from shoal.runtime.service_sections import Regulation
 
 DEFAULT_FILE: Final = "shoal.toml"
 _PREFIX: Final = "SHOAL_"
@@ -61,6 +62,7 @@ class Settings(Section):
     telemetry: Telemetry = field(default_factory=Telemetry)
     history: History = field(default_factory=History)
     control: Control = field(default_factory=Control)
+    regulation: Regulation = field(default_factory=Regulation)
     bidding: Bidding = field(default_factory=Bidding)
     feeds: Feeds = field(default_factory=Feeds)
     api: Api = field(default_factory=Api)

@@ -48,6 +48,8 @@ class RegulationReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         mean_w: Mean battery power in it, load-positive.
         stored_kwh: Energy stored at its end.
         version: Arming that is followed; 0 for none.
+        barred: Why an armed home does not follow it now: ``off``, ``halted``, ``independent`` (its owner keeps it), or the
+            program of an event that goes first; empty when nothing keeps it.
     """
 
     start_ns: int
@@ -55,6 +57,7 @@ class RegulationReading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     mean_w: float
     stored_kwh: float
     version: int = 0
+    barred: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,18 @@ from shoal.twin.alarm_measures import Measure
 
 
 class PlantWatch:
-    """Turns what the telemetry role sees into what the alarm desk decides on."""
+    """Turns what the telemetry role sees into what the alarm desk decides on.
 
-    def __init__(self, desk: AlarmDesk) -> None:
+    Args:
+        desk: The alarm desk.
+        parts: Returns what others measure of parts of the plant at an instant.
+    """
+
+    def __init__(
+        self, desk: AlarmDesk, parts: Callable[[int], Awaitable[Sequence[Measure]]] | None = None
+    ) -> None:
         self._desk = desk
+        self._parts = parts
         self._missing_since_ns: dict[int, int] = {}
         self._history: dict[str, tuple[int, float]] = {}  # until when a word holds, and what it says
 
@@ -69,6 +77,7 @@ class PlantWatch:
             )
             for unit, (until_ns, behind_s) in sorted(self._history.items())
         ]
+        measures += [] if self._parts is None else await self._parts(t_ns)
         await self._desk.tick(t_ns, [*measures, *coverage(self._desk.fleet, merged)])
 
 

@@ -63,6 +63,8 @@ _SLOW: Final = Delay(raise_after_s=300.0, clear_after_s=600.0)
 _NOW: Final = Delay(raise_after_s=0.0, clear_after_s=300.0)
 _AS_TOLD: Final = Delay(raise_after_s=0.0, clear_after_s=0.0)
 """For what already lasts: lost samples are told of until their site has been quiet for `losses.QUIET_S`."""
+_AT_ONCE: Final = Delay(raise_after_s=0.0, clear_after_s=30.0)
+"""For what is set, not measured: it does not come and go by itself."""
 _PART: Final = Delay(raise_after_s=10.0, clear_after_s=30.0)
 
 SITE_RULES: Final[Mapping[AlarmKind, SiteRule]] = MappingProxyType(
@@ -91,6 +93,9 @@ MEASURE_RULES: Final[Mapping[AlarmKind, MeasureRule]] = MappingProxyType(
         ),
         AlarmKind.COVERAGE_LOW: MeasureRule(
             low=0.8, high=0.85, bad="below", delay=_QUICK, severity=Severity.MAJOR, unit="of the capacity"
+        ),
+        AlarmKind.PARAMETER_DRIFT: MeasureRule(
+            low=0.0, high=1.0, bad="above", delay=_AT_ONCE, severity=Severity.MAJOR, unit="W"
         ),
     }
 )

@@ -20,7 +20,16 @@ from shoal.domain.ids import site_id
 from shoal.fabric.admission import Admission
 from shoal.fabric.connection import EventCounter, connect
 from shoal.fabric.keys import Role
-from shoal.fabric.subjects import PARTITIONS, journal_subject, partition_of, site_of_journal_subject
+from shoal.fabric.subjects import (
+    PARTITIONS,
+    READING_ALL,
+    READING_BEHIND_ALL,
+    REPORT_ALL,
+    REPORT_BEHIND_ALL,
+    journal_subject,
+    partition_of,
+    site_of_journal_subject,
+)
 from tests.integration.fabric.plant import TIMEOUT_S, Device, Plant, read_some, wait_until
 
 
@@ -235,7 +244,7 @@ def test_sign_in_expires_when_told_to(plant: Plant) -> None:
     [
         (
             Role.CONTROL,
-            ["to.s.desired", "live.resources"],
+            ["to.s.desired", "to.s.orders", "to.g.1.orders", "live.resources"],
             ["tele.1.s", "dev.s.tele", "to.s.durable", "live.runs"],
         ),
         (
@@ -257,6 +266,12 @@ def test_sign_in_expires_when_told_to(plant: Plant) -> None:
             ["own.history.u", "member.history.m", "changed.history", "snap.history.u.1.x.0"],
             ["own.live.telemetry.1", "member.live.m", "live.aggregates", "to.s.durable", "tele.1.s"],
         ),
+        (
+            Role.REGULATION,
+            ["to.s.regulation", "to.g.1.regulation", "all.regulation.r", "ask.twin.0"],
+            ["to.s.desired", "to.s.orders", "signal.r", "dev.s.reading", "all.pace", "live.runs"],
+        ),
+        (Role.SIGNAL, ["signal.r"], ["all.regulation.r", "to.s.regulation", "live.aggregates", "ask.twin.0"]),
         (Role.BIDDING, ["live.runs", "live.money"], ["to.s.desired", "live.aggregates", "tele.1.s"]),
         (
             Role.API,
@@ -417,6 +432,71 @@ def test_device_may_say_hello_and_hear_the_pace_and_what_is_sent_behind_it(plant
             await telemetry.publish("to.g1.7.durable", b"u")
             await control.publish("to.g1.7.desired", b"d")
             await acting
+
+    run(body)
+
+
+def test_device_reports_for_itself_and_for_what_is_behind_it(plant: Plant) -> None:
+    async def body() -> None:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def hear(message: Msg) -> None:
+            heard.put_nowait(message.subject)
+
+        async with plant.callout(right_secret), plant.client(Role.CONTROL) as control:
+            for subject in (REPORT_ALL, REPORT_BEHIND_ALL):
+                await control.subscribe(subject, cb=hear)
+            await control.flush()
+
+            def act() -> None:
+                with Device.signing_in(plant, "g1", "secret-of-g1") as (mine, accepted):
+                    assert accepted
+                    assert mine.subscribe("to/g1/+", qos=0)
+                    for topic in ("dev/g2/report", "dev/g2/1/report", "dev/g1/report", "dev/g1/7/report"):
+                        mine.publish(topic, b"{}", qos=0)
+                    assert mine.received.get(timeout=TIMEOUT_S) == ("to/g1/orders", b"o")
+
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            async with asyncio.timeout(TIMEOUT_S):
+                assert [await heard.get(), await heard.get()] == ["dev.g1.report", "dev.g1.7.report"]
+            await control.publish("to.g1.orders", b"o")
+            await acting
+            assert heard.empty()
+
+    run(body)
+
+
+def test_device_hears_regulation_and_speaks_of_its_own_meters_only(plant: Plant) -> None:
+    async def body() -> None:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def hear(message: Msg) -> None:
+            heard.put_nowait(message.subject)
+
+        async with plant.callout(right_secret), plant.client(Role.REGULATION) as regulation:
+            for subject in (READING_ALL, READING_BEHIND_ALL):
+                await regulation.subscribe(subject, cb=hear)
+            await regulation.flush()
+
+            def act() -> None:
+                with Device.signing_in(plant, "g1", "secret-of-g1") as (mine, accepted):
+                    assert accepted
+                    assert mine.subscribe("to/g1/+", qos=0)
+                    assert mine.subscribe("all/regulation/+", qos=0)
+                    assert not mine.subscribe("signal/+", qos=0)
+                    forged = ("dev/g2/reading", "dev/g2/1/reading", "all/regulation/vpp", "signal/vpp")
+                    for topic in (*forged, "to/g1/regulation", "dev/g1/reading", "dev/g1/7/reading"):
+                        mine.publish(topic, b"{}", qos=0)
+                    assert mine.received.get(timeout=TIMEOUT_S) == ("to/g1/regulation", b"arming")
+                    assert mine.received.get(timeout=TIMEOUT_S) == ("all/regulation/vpp", b"broadcast")
+
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            async with asyncio.timeout(TIMEOUT_S):
+                assert [await heard.get(), await heard.get()] == ["dev.g1.reading", "dev.g1.7.reading"]
+            await regulation.publish("to.g1.regulation", b"arming")
+            await regulation.publish("all.regulation.vpp", b"broadcast")
+            await acting
+            assert heard.empty()
 
     run(body)
 

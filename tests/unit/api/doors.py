@@ -26,6 +26,7 @@ from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
 from shoal.api.plant import Acknowledge, AskSites, Plant
+from shoal.api.routes_commands import CommandDoor
 from shoal.api.state import RoleHealth
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError
@@ -38,6 +39,7 @@ from shoal.market.bids import MarketBid, Orders
 from shoal.market.registry import market
 from shoal.market.series import price_series
 from shoal.market.types import Order
+from shoal.programs.program import default_book
 from shoal.runtime.metrics import StatisticsCollector
 from shoal.settle.statement import day_statement, settle_interval
 from shoal.store.alarms import AlarmLog
@@ -46,6 +48,8 @@ from shoal.store.database import migrate, open_database
 from shoal.store.facts import FactStore
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
+from shoal.store.orders import Orders as OrderBook
+from shoal.store.programs import ProgramStore
 from shoal.store.records import Statement
 from shoal.store.registry import Registry
 from shoal.store.weather_alerts import WeatherAlertLog
@@ -128,6 +132,10 @@ def make_plant(
     collector = StatisticsCollector("api")
     collector.register("live", hub.statistics)
     metrics.register(collector)
+
+    def now_ns() -> int:
+        return model.now_ns or T0_NS
+
     return Plant(
         fleet=fleet,
         ledger=ledger,
@@ -141,11 +149,14 @@ def make_plant(
         alerts=AlertDesk(
             fleet=fleet,
             log=WeatherAlertLog(engine),
-            now_ns=lambda: model.now_ns or T0_NS,
+            now_ns=now_ns,
             on_change=hub.take_alerts,
         ),
         alarms=AlarmLog(engine),
         acknowledge=acknowledge,
+        programs=ProgramStore(engine),
+        commands=CommandDoor(orders=OrderBook(engine), fleet=fleet, book=default_book(), now_ns=now_ns),
+        now_ns=now_ns,
         metrics=metrics,
     )
 

@@ -118,4 +118,4 @@ def test_fault_is_one_line_or_one_object(
 
 def test_script_entry_point_is_declared() -> None:
     project = Path(__file__).parents[3] / "pyproject.toml"
-    assert tomllib.loads(project.read_text())["project"]["scripts"]["shoal"] == "shoal.cli.main:run"
+    assert tomllib.loads(project.read_text())["project"]["scripts"]["shoal"] == "shoal.cli.entry:run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.control.dispatch import VERSION_EPOCH_NS, AwardNow, Dispatcher
+from shoal.control.desired_book import VERSION_EPOCH_NS
+from shoal.control.dispatch import AwardNow, Dispatcher
+from shoal.control.leases import RELEASE_RAMP_S
+from shoal.control.rebound import steepest_kw_per_min
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, Interval
 from tests.unit.control.plants import (
     HOUR,
@@ -325,3 +329,34 @@ def test_state_says_how_the_resource_stands() -> None:
     assert state.target_kw == pytest.approx(-6.0)
     assert state.energy_kwh == pytest.approx(13.5 - 0.1 / 0.95, abs=1e-4)
     assert (state.energy_capacity_kwh, state.sites, state.fresh_sites) == (27.0, 2, 2)
+
+
+def test_step_of_many_sites_is_no_steeper_than_allowed() -> None:
+    """From 40 kW of charging to 60 kW of discharging at once would be 100 kW within a minute."""
+    plate = mixed_nameplates(40, seed=5)
+    plant = Plant(plate)
+    plant.power_w[:] = 1_000.0
+    plant.report(np.ones(40, dtype=np.bool_))
+    options = dataclasses.replace(OPTIONS, slope_kw_per_min=20.0, stagger_frac=0.2)
+    decision = step(make_dispatcher(plate, options), plant, award(-60_000))
+    (ramp_s,) = {desired.ramp_s for _, desired in decision.commands}
+    step_w = np.array([desired.battery_w - 1_000.0 for _, desired in decision.commands])
+    steepest = steepest_kw_per_min(step_w=step_w, begin_s=np.zeros(40), ramp_s=ramp_s)
+    assert 19.0 < steepest <= 20.0 + 1e-9
+    ends = np.array([desired.end_ns for _, desired in decision.commands])
+    assert len(set(ends.tolist())) == 40, "and without the plant they do not all stop at once"
+    assert ends.max() - ends.min() > 0.15 * OPTIONS.lease_s * NS_PER_S
+    assert all(
+        desired.ramp_s == 0.0 for _, desired in step(make_dispatcher(plate), plant, award(-60_000)).commands
+    )
+
+
+def test_sites_that_are_given_up_fade_out_unless_they_are_stopped() -> None:
+    plant = Plant(mixed_nameplates(4, seed=1))
+    dispatcher = make_dispatcher(plant.plate)
+    plant.obey(step(dispatcher, plant, award(-4_000)), np.ones(4, dtype=np.bool_))
+    gone = dispatcher.take_back(np.array([0, 1]), plant.t_ns)
+    stopped = dispatcher.take_back(np.array([2, 3]), plant.t_ns, at_once=True)
+    assert {one.ramp_s for _, one in gone} == {RELEASE_RAMP_S}
+    assert all(one.battery_w < 0 for _, one in gone), "as they were told, until the fade begins"
+    assert {(one.ramp_s, one.battery_w) for _, one in stopped} == {(0.0, 0)}

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from shoal.control.sender import FabricSender
 from shoal.control.service import Control
 from shoal.domain.clock import Stage, Tick
 from shoal.domain.desired import DesiredState
@@ -96,9 +97,9 @@ class Rig:
             latest["discharge_wh"] = (clock.t_ns - START_NS) // NS_PER_MINUTE * 10
             return FleetView(t_ns=clock.t_ns, latest=latest)
 
-        async def send(site_id: str, payload: bytes) -> None:
+        async def publish(subject: str, payload: bytes) -> None:
             self.order.append("send")
-            self.sent.append((site_id, msgspec.json.decode(payload, type=DesiredState)))
+            self.sent.append((subject.split(".")[1], msgspec.json.decode(payload, type=DesiredState)))
 
         async def flush() -> None:
             self.order.append("flush")
@@ -114,8 +115,7 @@ class Rig:
             step_s=60.0,
             view=view,
             memory=self.memory,
-            send=send,
-            flush=flush,
+            sender=FabricSender(FLEET, publish=publish, flush=flush),
             publish_states=publish_states,
         )
         asyncio.run(control.follow())

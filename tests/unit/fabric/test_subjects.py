@@ -55,3 +55,39 @@ def test_hello_carries_its_site() -> None:
 def test_hello_of_another_shape_is_refused(subject: bytes) -> None:
     with pytest.raises(WireFormatError):
         subjects.site_of_hello_subject(subject)
+
+
+@pytest.mark.parametrize("name", ["home-000042", "gw-1.7"])
+def test_report_carries_the_name_under_which_its_sender_is_reached(name: str) -> None:
+    subject = subjects.report_subject(SiteId(name))
+    assert subject == f"dev.{name}.report"
+    assert subjects.downlink_name_of_report_subject(subject) == name
+    assert subjects.orders_subject(SiteId(name)) == f"to.{name}.orders"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "dev.a.tele",
+        "dev.report",
+        "to.a.report",
+        "dev..report",
+        "dev.g.x.report",
+        "dev.g.1.2.report",
+        "dev.g.²",
+    ],
+)
+def test_report_of_another_shape_is_refused(subject: str) -> None:
+    with pytest.raises(WireFormatError) as caught:
+        subjects.downlink_name_of_report_subject(subject)
+    assert caught.value.reason == "subject"
+
+
+@pytest.mark.parametrize("name", ["home-000042", "gw-1.7"])
+def test_reading_carries_the_name_under_which_its_sender_is_reached(name: str) -> None:
+    subject = subjects.reading_subject(name)
+    assert subject == f"dev.{name}.reading"
+    assert subjects.downlink_name_of_reading_subject(subject) == name
+    assert subjects.arming_subject(name) == f"to.{name}.regulation"
+    with pytest.raises(WireFormatError):
+        subjects.downlink_name_of_reading_subject(subjects.report_subject(SiteId(name)))

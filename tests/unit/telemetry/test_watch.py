@@ -19,6 +19,7 @@ from shoal.store.database import migrate, open_database
 from shoal.telemetry.alarms import AlarmDesk
 from shoal.telemetry.merge import Merged
 from shoal.telemetry.watch import PlantWatch
+from shoal.twin.alarm_measures import Measure
 from shoal.twin.conditions import Condition
 from tests.unit.twin.forests import make_forest_fleet
 
@@ -67,6 +68,20 @@ def test_shard_without_owner_and_lag_are_alarmed_by_their_number(log: AlarmLog) 
         (AlarmKind.SHARD_WITHOUT_OWNER, "shard-1"),
         (AlarmKind.JOURNAL_LAG, "shard-2"),
     }
+
+
+def test_part_that_others_measure_is_alarmed(log: AlarmLog) -> None:
+    async def drifted(_t_ns: int) -> list[Measure]:
+        return [Measure(kind=AlarmKind.PARAMETER_DRIFT, subject="big/raise6sec", value=5_000.0)]
+
+    async def body() -> None:
+        desk = make_desk(log)
+        await watch_for(PlantWatch(desk, drifted), 10, lag_s={})
+        await kept(desk)
+
+    asyncio.run(body())
+    (alarm,) = log.active()
+    assert (alarm.kind, alarm.subject, alarm.value) == (AlarmKind.PARAMETER_DRIFT, "big/raise6sec", 5_000.0)
 
 
 def test_history_that_is_behind_or_no_longer_heard_of_is_alarmed(log: AlarmLog) -> None:

@@ -178,7 +178,13 @@ def standing_decision(situation: Situation) -> Decision:
         if situation.standing is not None
         else "nothing could be made and nothing stands: no offer"
     )
-    return Decision(rung=STANDING, reasons=(said,))
+    return _with_less(Decision(rung=STANDING, reasons=(said,)), situation)
+
+
+def _with_less(decision: Decision, situation: Situation) -> Decision:
+    """Return a decision that says, too, what of the resource was not offered and why."""
+    said = tuple(one.said for one in situation.less.withheld)
+    return msgspec.structs.replace(decision, reasons=(*decision.reasons, *said)) if said else decision
 
 
 def decide(known: Known, rung: str) -> Decision:
@@ -198,4 +204,4 @@ def decide(known: Known, rung: str) -> Decision:
             value=situation.strategy_version,
             fix=f"{chosen.name} is at version {chosen.version} here; use the release that made the decision",
         )
-    return chosen.rung(rung).decide(known)
+    return _with_less(chosen.rung(rung).decide(known), situation)

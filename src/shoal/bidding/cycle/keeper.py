@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import msgspec
 from shoal.bidding.cycle.collector import award_series
 from shoal.bidding.cycle.consent import ModeSet, mode_at
 from shoal.bidding.cycle.decision import strategy
-from shoal.bidding.cycle.known import GateRef, Situation, gate_ref
+from shoal.bidding.cycle.known import GateRef, Offered, Situation, gate_ref
 from shoal.bidding.cycle.manual import draft_manual
 from shoal.bidding.cycle.ports import Bidder
 from shoal.bidding.cycle.workflow import Done, Order, Plant, send_if_allowed
@@ -76,6 +76,7 @@ class _Handled:
     done: Done | None = None
     facts_no: int = 0
     silent_frac: float = 0.0
+    less: Offered = field(default_factory=Offered)
     order: Order | None = None
     asked: tuple[SeriesId, ...] = ()
 
@@ -256,9 +257,14 @@ class Keeper:
             why = "an award was corrected" if corrected else "newer data arrived"
             self._give(bidder, handled, "late", why, now_ns)
             return
-        silent = self._plant.measure(bidder.resource_id, handled.gate, now_ns).silent_frac
+        measured = self._plant.measure(bidder.resource_id, handled.gate, now_ns)
+        silent, less = measured.silent_frac, measured.offered or Offered()
         if abs(silent - handled.silent_frac) >= SILENCE_STEP_FRAC:
             self._give(bidder, handled, "coverage", f"{silent:.0%} of the capacity does not report", now_ns)
+        elif abs(less.withheld_frac - handled.less.withheld_frac) >= SILENCE_STEP_FRAC:
+            self._give(bidder, handled, "coverage", f"{less.withheld_frac:.0%} is not offered", now_ns)
+        elif less.service_limit_kw != handled.less.service_limit_kw:
+            self._give(bidder, handled, "coverage", "other services are backed", now_ns)
 
     def _newest(self, bidder: Bidder, asked: tuple[SeriesId, ...] = ()) -> int:
         """Return the number of the newest fact that a decision would look at.
@@ -321,6 +327,7 @@ class Keeper:
             return  # what was known when the order was given has to do
         about = msgspec.json.decode(kept.situation, type=Situation)
         handled.facts_no, handled.silent_frac = about.record_no, about.silent_frac
+        handled.less = about.less
         handled.asked = tuple(
             one.series_id
             for one in strategy(about.strategy).questions(about)

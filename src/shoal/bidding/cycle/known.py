@@ -89,6 +89,38 @@ class FixedPower(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Withheld(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of a resource that is not offered, for one reason.
+
+    Attributes:
+        reason: A stable code, e.g. ``opted_out``, ``storm``, ``parameter_drift``.
+        sites: At how many sites.
+        power_kw: Discharging power, or capacity of the service that `said` names.
+        energy_kwh: Usable stored energy when full.
+        said: For people.
+    """
+
+    reason: str
+    sites: int
+    power_kw: float
+    energy_kwh: float
+    said: str
+
+
+class Offered(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not offered of a resource.
+
+    Attributes:
+        withheld: By reason; a site counts at the first of its own.
+        withheld_frac: Share of its usable energy that is left out of its storage.
+        service_limit_kw: The most that may be offered of services, by product; of others what the storage backs.
+    """
+
+    withheld: tuple[Withheld, ...] = ()
+    withheld_frac: float = 0.0
+    service_limit_kw: dict[str, float] = {}
+
+
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All that a decision depends on beside facts.
 
@@ -106,6 +138,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         strategy: The strategy's name.
         strategy_version: Its version; a replay with another one is refused.
         settings: What the strategy was set to.
+        offered: What is not offered of the resource and why; unset, so that it is in no digest, when all of it is.
     """
 
     resource_id: str
@@ -121,6 +154,12 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     strategy_version: str
     settings: dict[str, float] = {}
+    offered: Offered | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def less(self) -> Offered:
+        """What is not offered; nothing when unset."""
+        return Offered() if self.offered is msgspec.UNSET else self.offered
 
 
 class Slice(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from shoal.bidding.cycle.known import GateRef, Slice
+from shoal.bidding.cycle.known import GateRef, Offered, Slice
 from shoal.domain.facts import Facts, SeriesId
 from shoal.market.awards import MarketAward, MarketReceipt
 from shoal.market.bids import MarketBid
@@ -71,10 +71,17 @@ class FactKeeper(FactReader, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A resource as it stands: what reports, as one storage, and the share of capacity that does not."""
+    """A resource as it stands.
+
+    Attributes:
+        storage: What of it may be offered, as one storage.
+        silent_frac: The share of the capacity that does not report.
+        offered: What is not offered and why; None when all of it is.
+    """
 
     storage: Storage
     silent_frac: float
+    offered: Offered | None = None
 
 
 class Measuring(Protocol):

@@ -30,7 +30,14 @@ from shoal.bidding.cycle.reserves_scenarios import (
     hourly_means,
     seed_of,
 )
-from shoal.bidding.cycle.reserves_services import KW_PER_MW, Bundle, Wanted, bundles, services
+from shoal.bidding.cycle.reserves_services import (
+    KW_PER_MW,
+    Bundle,
+    Wanted,
+    bundle_limit_kw,
+    bundles,
+    services,
+)
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.market.registry import market_module
 from shoal.market.series import price_series
@@ -73,19 +80,20 @@ def co_optimised(known: Known) -> Decision:
     situation = known.situation
     market = market_module(situation.gate.market_id)
     every = bundles(market, date.fromisoformat(situation.gate.delivery_date))
+    backed = tuple(one for one in every if bundle_limit_kw(situation, one) > 0.0)
     storage = projected(situation)
-    scenarios = next_hours(known, every)
+    scenarios = next_hours(known, backed)
     up_share, down_share = best_levels(
         storage,
         scenarios,
-        every,
+        backed,
         Risk(
             level=situation.settings.get("risk_level", _RISK_LEVEL),
             weight=situation.settings.get("risk_weight", _RISK_WEIGHT),
         ),
     )
-    wanted = _wanted(situation, storage, scenarios, every, up_share, down_share)
-    floor_kwh, room_kwh = _kept(storage, every, scenarios.products, up_share, down_share)
+    wanted = _wanted(situation, storage, scenarios, backed, up_share, down_share)
+    floor_kwh, room_kwh = _kept(storage, backed, scenarios.products, up_share, down_share)
     decision = _energy_beside(known, five_minute.markov, floor_kwh, room_kwh)
     said = [
         f"offers {one.mw:.0f} MW of {name} from {one.least_per_mw:.2f} up: expected at "
@@ -232,7 +240,8 @@ def _wanted(
         if one.name not in expected:
             continue
         share = up_share if one.is_up else down_share
-        mw = share * (storage.discharge_limit_kw if one.is_up else storage.charge_limit_kw) / KW_PER_MW
+        most_kw = storage.discharge_limit_kw if one.is_up else storage.charge_limit_kw
+        mw = min(share * most_kw, bundle_limit_kw(situation, one)) / KW_PER_MW
         others = [
             expected[b.name]
             for b in every

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from math import inf
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -105,7 +106,10 @@ def co_optimised(known: Known) -> Decision:
             name=one.name,
             direction="up" if one.direction == "up" else "down",
             duration_h=sustain_h(one, day.date),
-            limit_kw=storage.discharge_limit_kw if one.direction == "up" else storage.charge_limit_kw,
+            limit_kw=min(
+                storage.discharge_limit_kw if one.direction == "up" else storage.charge_limit_kw,
+                situation.less.service_limit_kw.get(name, inf),
+            ),
         )
         for name in scenarios.products
         for one in day.services
@@ -232,6 +236,9 @@ def _decision(
         removable=removable,
         lot_kw=min(one.quantity_step_mw for one in day.services) * KW_PER_MW if day.services else lot_kw,
     )
+    # the plan moves in even steps, which may be a little more than devices back
+    most_kw = np.array([situation.less.service_limit_kw.get(name, inf) for name in scenarios.products])
+    reserve_kw = np.minimum(reserve_kw, most_kw)
     curves = tuple(
         curve_of(
             day,

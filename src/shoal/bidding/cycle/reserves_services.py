@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from shoal.bidding.cycle.five_minute import PRODUCT
@@ -71,6 +72,12 @@ def bundles(market: Market, day: date) -> tuple[Bundle, ...]:
     )
 
 
+def bundle_limit_kw(situation: Situation, bundle: Bundle) -> float:
+    """Return the most of a bundle that devices back: that of the service in it which they back most of."""
+    limits_kw = situation.less.service_limit_kw
+    return max(limits_kw.get(one.product_id, inf) for one in bundle.services)
+
+
 def services(
     situation: Situation,
     storage: Storage,
@@ -108,13 +115,14 @@ def services(
             if not daily and (product.product_id, side) not in stands:
                 continue
             prices = _prices(market, product, day)
+            limit_mw = situation.less.service_limit_kw.get(product.product_id, inf) / KW_PER_MW
             intervals = tuple(
                 _service_interval(
                     product,
                     bundle,
                     storage,
                     case,
-                    0.0 if daily else held[bundle.name][row],
+                    0.0 if daily else _within(market, product, held[bundle.name][row], limit_mw),
                     band_at(prices, wanted[bundle.name].least_per_mw if bundle.name in wanted else 0.0),
                 )
                 for row, case in enumerate(cases)
@@ -192,6 +200,10 @@ def _held(
                 )
                 found[one.name].append(whole)
     return found
+
+
+def _within(market: Market, product: Product, mw: float, limit_mw: float) -> float:
+    return mw if mw <= limit_mw else market.round_quantity_mw(product.product_id, limit_mw)
 
 
 def _service_interval(

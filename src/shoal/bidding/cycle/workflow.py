@@ -213,6 +213,7 @@ def situation_of(plant: Plant, order: Order, *, shadow: str) -> Situation:
         strategy=chosen.name,
         strategy_version=chosen.version,
         settings=dict(bidder.settings or {}),
+        offered=msgspec.UNSET if measured.offered is None else measured.offered,
     )
 
 

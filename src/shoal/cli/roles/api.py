@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Engine
 
 from shoal.api.access import check_exposure, operators_of
 from shoal.api.alerts import AlertDesk
@@ -19,6 +20,7 @@ from shoal.api.health import RoleFile
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.plant import Plant
+from shoal.api.routes_commands import CommandDoor
 from shoal.api.serve import bind, serve
 from shoal.cli.history_store import open_history
 from shoal.cli.roles.alarms import acknowledge_alarm
@@ -37,6 +39,8 @@ from shoal.store.alarms import AlarmLog
 from shoal.store.database import migrate, open_database
 from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
+from shoal.store.orders import Orders
+from shoal.store.programs import ProgramStore
 from shoal.store.weather_alerts import WeatherAlertLog
 
 
@@ -74,10 +78,14 @@ async def api(host: Host) -> None:
     async def ask(rows: NDArray[np.int64]) -> list[ShardAnswer]:
         return await ask_sites(client, fleet, rows, shards=shards)
 
+    def plant_now_ns() -> int:
+        return host.clock.now_ns() or model.now_ns or time.time_ns()
+
+    programs = ProgramStore(await asyncio.to_thread(_registry, host, database))
     alerts = AlertDesk(
         fleet=fleet,
         log=WeatherAlertLog(database),
-        now_ns=lambda: host.clock.now_ns() or model.now_ns or time.time_ns(),
+        now_ns=plant_now_ns,
         on_change=hub.take_alerts,
     )
     plant = Plant(
@@ -93,6 +101,9 @@ async def api(host: Host) -> None:
         alerts=alerts,
         alarms=AlarmLog(database),
         acknowledge=partial(acknowledge_alarm, client),
+        programs=programs,
+        commands=CommandDoor(orders=Orders(database), fleet=fleet, book=programs.book(), now_ns=plant_now_ns),
+        now_ns=plant_now_ns,
         metrics=host.ops.registry,
     )
     app = create_app(plant, token=settings.api.token, operators=operators)
@@ -109,6 +120,14 @@ async def api(host: Host) -> None:
         listening.close()
         history.close()
         await client.close()
+
+
+def _registry(host: Host, ledger: Engine) -> Engine:
+    """Return the registry's database; where it is on another machine, one that knows no site."""
+    if not host.has_registry():
+        return ledger
+    migrate(host.registry_url())
+    return open_database(host.registry_url())
 
 
 def live_model(settings: Settings, fleet: Fleet, *, conducted: bool) -> LiveModel:

@@ -18,17 +18,21 @@ from typing import Any, Final
 import msgspec
 import structlog
 from dbos import DBOS
+from sqlalchemy import Engine
 
 from shoal.bidding.awarded import Awarded
+from shoal.bidding.backed import BackedServices
 from shoal.bidding.cycle.budget import BudgetRules
 from shoal.bidding.cycle.decision import strategies
 from shoal.bidding.cycle.runner import Opened, RunnerOptions, open_autobidder
 from shoal.bidding.days import Days
 from shoal.bidding.measure import Choices, TwinMeasuring, bidders_of, named
+from shoal.bidding.offered import Offering
 from shoal.bidding.runs import RunBook
 from shoal.bidding.settling_runner import open_settling
 from shoal.cli.cycle_stores import load_strategies
 from shoal.cli.history_store import open_history
+from shoal.cli.roles.held_sites import HeldSites
 from shoal.cli.roles.host import Host, sqlite_url
 from shoal.cli.roles.twins import ask_twins
 from shoal.connect.exchange_http import HttpExchange
@@ -43,7 +47,11 @@ from shoal.market.registry import market_module
 from shoal.runtime.clock import ConductedClock, ScaledClock
 from shoal.runtime.settings import Settings
 from shoal.store.database import migrate, open_database
+from shoal.store.device_parameters import DeviceParameterStore
 from shoal.store.ledger import Ledger
+from shoal.store.orders import Orders
+from shoal.store.terms_over import SpanTerms
+from shoal.store.weather_alerts import WeatherAlertLog
 
 TICK_S: Final = 300.0
 BOOKS_S: Final = 2.0
@@ -103,6 +111,8 @@ async def bidding(host: Host) -> None:
     )
     if strangers:
         _log.warning("market_unknown", resources=list(strangers))
+    registry = await asyncio.to_thread(registry_of, host)
+    held = HeldSites(fleet, Orders(engine), WeatherAlertLog(engine))
     exchange = HttpExchange(url=settings.bidding.market_url, token=settings.bidding.market_token)
     runs = RunBook(ledger, record=ledger.record_run, publish=publish_run)
     opened = await asyncio.to_thread(
@@ -117,6 +127,8 @@ async def bidding(host: Host) -> None:
                 view=view,
                 availability_frac=settings.bidding.availability_frac,
                 fresh_timeout_s=settings.telemetry.fresh_timeout_s,
+                offering=Offering(None if registry is None else SpanTerms(registry), held),
+                backed=None if registry is None else BackedServices(DeviceParameterStore(registry)),
             ),
             clock=host.clock,
             left_s=left_s(host.clock, settings),
@@ -179,6 +191,18 @@ async def bidding(host: Host) -> None:
         exchange.close()
         history.close()
         await client.close()
+
+
+def registry_of(host: Host) -> Engine | None:
+    """Return the registry's database, migrated; None where it is on another machine and its URL is not set.
+
+    Without it nobody is known to have left or to keep more than the nameplate says, and no service is withheld.
+    """
+    if not host.has_registry():
+        _log.warning("enrolments are not known here; set registry.database_url")
+        return None
+    migrate(host.registry_url())
+    return open_database(host.registry_url())
 
 
 def work_s(settings: Settings) -> float:

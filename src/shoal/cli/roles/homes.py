@@ -14,12 +14,15 @@ import numpy as np
 
 from shoal.cli.roles.host import Host, sqlite_url
 from shoal.domain.fleet import Fleet
-from shoal.domain.ids import ProgramId
-from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, local_midnight_ns
+from shoal.domain.ids import ProgramId, SiteId
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, Interval, local_midnight_ns
 from shoal.domain.pace import spread_for
 from shoal.edge.link import Links, LinkSettings
+from shoal.edge.signed import Verifier
+from shoal.fabric.command_keys import CommandKeys
 from shoal.fabric.keys import Keys
 from shoal.market.registry import market
+from shoal.programs.program import default_book
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
 from shoal.simulate.fleet import devices_of, only_plants, plan_fleet, site_secret
@@ -33,9 +36,9 @@ from shoal.store.records import Program
 from shoal.store.registry import Registry
 
 MASTER_SECRET: Final = "fleet.secret"
-PROGRAMS: Final = (
-    Program(program_id=ProgramId("market"), name="Market award", priority=50),
-    Program(program_id=ProgramId("self-consumption"), name="Self-consumption", priority=10),
+PROGRAMS: Final = tuple(
+    Program(program_id=ProgramId(name), name=default_book().program(name).name, priority=place)
+    for place, name in enumerate(reversed(default_book().ids), 1)
 )
 """What every simulated site takes part in; the higher priority goes first."""
 
@@ -99,6 +102,26 @@ def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
     return lead_ns, gate_ns, start_ns, start_ns + settings.demo.duration_s * NS_PER_S
 
 
+def cut_of(settings: Settings) -> Interval | None:
+    """Return when the run's sites are cut off from the plant; None when they are not."""
+    demo = settings.demo
+    if demo.cut_s == 0:
+        return None
+    start_ns = run_bounds_ns(settings)[2] + int(demo.cut_after_s * NS_PER_S)
+    return Interval(start_ns=start_ns, end_ns=start_ns + int(demo.cut_s * NS_PER_S))
+
+
+def verifier_of(settings: Settings) -> Verifier | None:
+    """Return what opens signed commands, by the root key that the sites were given; None in a plant that does not sign.
+
+    The first process of a plant that needs the keys makes them; on another machine put `command_root.pub` there first.
+    """
+    if not settings.control.sign:
+        return None
+    keys = CommandKeys.create_or_load(settings.data_dir / "keys")
+    return Verifier(keys.root_public, settings.control.tenant)
+
+
 async def homes(host: Host) -> None:
     """Run every simulated site of the fleet."""
     settings = host.settings
@@ -129,14 +152,21 @@ async def homes(host: Host) -> None:
     service = Homes(
         fleet=fleet,
         world=world,
-        faults=FaultModel(fleet.site_ids, settings.demo.seed, never_offline=set(BIG_BATTERIES)),  # type: ignore[arg-type]
+        faults=FaultModel(
+            fleet.site_ids,
+            settings.demo.seed,
+            never_offline={SiteId(name) for name in BIG_BATTERIES},
+            cuts=[cut] if conducted and (cut := cut_of(settings)) is not None else (),
+        ),
         links=links,
         clock=host.clock,
         report_steps=np.array([1 if site in BIG_BATTERIES else HOME_REPORT_STEPS for site in fleet.site_ids]),
         jitter=not conducted,
         rng_seed=settings.demo.seed,
+        verifier=verifier_of(settings),
     )
     host.ops.register("homes", service.statistics)
+    host.ops.register("regulated", lambda: {"messages_total": service.regulation()})
     host.ops.register("links", links.statistics)
     await service.connect(max_rate_per_s=min(SIGN_IN_RATE_PER_S, settings.fabric.sign_ins_per_s))
     host.ready()

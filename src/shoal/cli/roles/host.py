@@ -71,14 +71,11 @@ class Host:
 
     def tls(self) -> ssl.SSLContext | None:
         """Return how to check the fabric's certificate, or None without TLS."""
-        ca = self.settings.fabric.tls_ca or self.settings.fabric.tls_cert
-        return ssl.create_default_context(cafile=ca) if ca else None
+        return trust(self.settings)
 
     def fabric_url(self) -> str:
         """Return where the fabric takes clients."""
-        fabric = self.settings.fabric
-        scheme = "tls" if fabric.tls_cert else "nats"
-        return fabric.url or f"{scheme}://{fabric.host}:{fabric.client_port}"
+        return fabric_url(self.settings)
 
     async def connect(self) -> Client:
         """Connect to the fabric as this role."""
@@ -159,6 +156,19 @@ class Host:
         migrate(self.registry_url())
         now_ns = self.clock.now_ns() or time.time_ns()
         return Registry(open_database(self.registry_url())).fleet_at(now_ns)
+
+
+def fabric_url(settings: Settings) -> str:
+    """Return where the fabric takes clients."""
+    fabric = settings.fabric
+    scheme = "tls" if fabric.tls_cert else "nats"
+    return fabric.url or f"{scheme}://{fabric.host}:{fabric.client_port}"
+
+
+def trust(settings: Settings) -> ssl.SSLContext | None:
+    """Return how to check the fabric's certificate, or None without TLS."""
+    ca = settings.fabric.tls_ca or settings.fabric.tls_cert
+    return ssl.create_default_context(cafile=ca) if ca else None
 
 
 def sqlite_url(settings: Settings, name: str) -> str:

@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from shoal.cli.roles.drift import drift_watch
 from shoal.cli.roles.host import Host
 from shoal.cli.roles.member import membership, take_part
 from shoal.domain.errors import UnavailableError, WireFormatError
@@ -100,6 +101,7 @@ async def telemetry(host: Host) -> None:
     )
     await desk.restore()
     host.ops.register("alarms", desk.statistics)
+    drift = await asyncio.to_thread(drift_watch, host)
     units = [*(shard_unit(number) for number in settings.own_shards()), AGGREGATE]
     try:
         async with membership(host, group=LIVE_GROUP, units=units) as member:
@@ -121,7 +123,7 @@ async def telemetry(host: Host) -> None:
                 outlets=outlets,
                 set_aside=set_aside,
             )
-            service.summing.watch = watch = PlantWatch(desk)
+            service.summing.watch = watch = PlantWatch(desk, None if drift is None else drift.measures)
             host.ops.register("twins", service.statistics)
             host.ops.register("journal", crew.journal_statistics)
             host.ops.register("silence", silence.statistics)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from shoal.cli.stories.cut import CUT
+from shoal.cli.stories.emergency import EMERGENCY
 from shoal.cli.stories.markets import BATTERY, MARKET
+from shoal.cli.stories.peak import PEAK
+from shoal.cli.stories.storm import STORM
 from shoal.cli.stories.story import Story
 from shoal.domain.errors import InvalidInputError
 
-STORIES: Final = (BATTERY, MARKET)
+STORIES: Final = (BATTERY, PEAK, MARKET, STORM, EMERGENCY, CUT)
 
 
 def story(name: str) -> Story:

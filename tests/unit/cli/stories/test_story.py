@@ -100,7 +100,7 @@ def test_settings_of_every_story_are_settings(one: Story) -> None:
 
 
 def test_unknown_story_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InvalidInputError, match="battery, market"):
+    with pytest.raises(InvalidInputError, match="battery, peak, market"):
         story("comedy")
 
 

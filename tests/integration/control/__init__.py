@@ -1,0 +1,1 @@
+"""The controller with real stores, a real fabric and real agents."""

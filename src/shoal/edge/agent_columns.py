@@ -135,7 +135,7 @@ class AgentColumns:
         price_start_ns, price_end_ns: When the document's prices hold (N); both 0 without.
         raised_reserve_frac: To what the owner has raised the reserve (N); the nameplate's is the least.
         droop: Records of `DROOP` (N).
-        events: Records of `EVENT` (slots x N), those of the document in its order, then those that fade.
+        events: Records of `EVENT` (slots x N), those of the document in its order, and among them those that fade.
         event_id, event_program: Names to them.
         envelopes: Records of `ENVELOPE` (slots x N); empty where they end at 0.
         left: Records of `LEFT` (slots x N).

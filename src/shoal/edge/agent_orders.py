@@ -199,8 +199,10 @@ def _keep_events(
 ) -> tuple[float, float]:
     """Write the events of a new document over those of the old; return the watts asked for and granted at most."""
     known: dict[bytes, tuple[int, Any]] = {}
-    # By their old slots, in which they go on: what ruled over another does so while both fade.
     fading: dict[int, _Slot] = {}
+    """By their old slots."""
+    before_slots: list[int] = []
+    """Of the events of the document, -1 of new ones."""
     for slot, record in enumerate(columns.events[:, row]):
         if record["kind"] and record["end_ns"] > now_ns:
             known[bytes(columns.event_id[slot, row])] = (slot, record.copy())
@@ -216,8 +218,8 @@ def _keep_events(
         if event.kind == "power" and abs(event.battery_w - most_w) > abs(asked_w - granted_w):
             asked_w, granted_w = float(min(max(event.battery_w, -(10**12)), 10**12)), float(most_w)
         before = known.get(named)
-        if before is not None and event.start_ns <= now_ns:
-            del known[named]  # it goes on: nothing fades
+        goes_on = before is not None and event.start_ns <= now_ns
+        before_slots.append(known.pop(named)[0] if goes_on else -1)  # what goes on does not fade
         record = _record(columns.site_ids[row], event, most_w, before and before[1], now_ns)
         record["opted_out"] = named in left
         fresh.append(_Slot(named, event.program.encode(), record))
@@ -225,9 +227,25 @@ def _keep_events(
         if record["begin_ns"] <= now_ns and record["ramp_s"] > 0 and not record["opted_out"]:
             record["stop_ns"], record["end_ns"] = min(int(record["stop_ns"]), now_ns), now_ns
             fading[slot] = _slot(columns, slot, row, record)
-    faded = [fading[slot] for slot in sorted(fading) if fade and fading[slot].event_id not in left]
-    _write_events(columns, row, [*fresh, *faded][:EVENT_SLOTS])
+    kept = [slot for slot in sorted(fading) if fade and fading[slot].event_id not in left]
+    order = _fading_in_place(before_slots, kept[: EVENT_SLOTS - len(fresh)])
+    _write_events(columns, row, [fresh[place] if new else fading[place] for new, place in order])
     return asked_w, granted_w
+
+
+def _fading_in_place(before_slots: list[int], fading: list[int]) -> list[tuple[bool, int]]:
+    """Return the order in which events rule: what fades stays over what goes on and was beneath it, so that nobody steps.
+
+    `before_slots` are the old slots of the new document's events, -1 for new ones; `fading` those of what fades, rising.
+    Pairs say whether one is of the document, and its place there, or else its old slot.
+    """
+    order: list[tuple[bool, int]] = []
+    waiting = list(fading)
+    for place, slot in enumerate(before_slots):
+        while waiting and waiting[0] < slot:
+            order.append((False, waiting.pop(0)))
+        order.append((True, place))
+    return order + [(False, slot) for slot in waiting]
 
 
 def _slot(columns: AgentColumns, slot: int, row: int, record: Any) -> _Slot:

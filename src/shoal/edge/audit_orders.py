@@ -267,7 +267,6 @@ class Documents:
     ) -> None:
         places = list(enumerate(self._events[:, row]))
         old = {bytes(one["event_id"]): (slot, one.copy()) for slot, one in places if one["end_ns"] > now_ns}
-        # In their old order: what ruled over another does so while both fade.
         fading = {
             slot: one.copy()
             for slot, one in places
@@ -275,9 +274,11 @@ class Documents:
             and one["end_ns"] <= now_ns < one["end_ns"] + round(float(one["ramp_s"]) * NS_PER_S)
         }
         gone = {bytes(one["event_id"]) for one in self._left[:, row] if one["until_ns"] > now_ns}
-        fresh = []
+        fresh: list[Any] = []
+        was_at: list[int] = []  # the old slot of each; none where nothing of it goes on
         for one in events:
             named = one.event_id.encode()
+            was_at.append(old[named][0] if named in old and one.start_ns <= now_ns else -1)
             asked_w = min(max(one.battery_w, low_w), high_w)
             before = old.get(named, (0, None))[1]
             placed_ns = max(one.start_ns, now_ns) + round(one.spread_s * NS_PER_S)
@@ -312,7 +313,14 @@ class Documents:
                 one["end_ns"] = now_ns
                 fading[slot] = one
         self._events[:, row] = np.zeros((), dtype=_EVENT)
-        kept: list[Any] = [*fresh, *(fading[slot] for slot in sorted(fading))][:_SLOTS] if fade else []
+        # What fades stays over what goes on and was beneath it: else all would step from the one to the other.
+        over = sorted(fading)[: _SLOTS - len(fresh)] if fade else []
+        kept: list[Any] = []
+        for values, slot in zip(fresh, was_at, strict=True):
+            kept += [fading[place] for place in over if place < slot]
+            over = [place for place in over if place >= slot]
+            kept.append(values)
+        kept += [fading[place] for place in over]
         for slot, values in enumerate(kept):
             self._events[slot, row] = values
         self._used[0] = max(self._used[0], len(kept))

@@ -255,6 +255,22 @@ def test_event_that_was_hidden_by_another_does_not_come_up_when_both_are_cancell
     assert power(columns, 101, load_w=500) == LOCAL_W + 90, "a share of what fades beneath"
 
 
+def test_nobody_steps_to_the_event_beneath_when_the_one_above_is_cancelled() -> None:
+    over, under = event(0, 300, kind="local", ramp_s=40.0), event(0, 300, 3_500, event_id="under", ramp_s=5.0)
+    new = event(90, 400, -4_000, event_id="new")
+    for documents in ((under,), (under, new)):
+        columns = with_orders(over, under)
+        receive_orders(columns, 0, orders(2, *documents), ns(100))
+        assert [power(columns, s) for s in (100, 120, 140, 299)] == [LOCAL_W, 1_500, 3_500, 3_500]
+        assert [view.event_id for view in events_of(columns, 0, ns(100))] == [
+            one.event_id for one in documents
+        ]
+        assert int(at(columns, 100).event_slot[0]) == 1, "the event in force is named, not what fades over it"
+    columns = with_orders(over, under)
+    receive_orders(columns, 0, orders(2, new, under), ns(100))
+    assert power(columns, 100) == -4_000, "what the new document puts above both"
+
+
 def test_changed_power_ramps_from_what_it_was() -> None:
     columns = with_orders(event(0, 200, -1_000, ramp_s=40.0))
     receive_orders(columns, 0, orders(2, event(0, 200, -3_000, ramp_s=40.0)), ns(100))

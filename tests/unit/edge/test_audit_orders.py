@@ -85,6 +85,16 @@ def test_cancelled_and_changed_events() -> None:
     assert judged(referee, 80, 81, 900) == Breach.LEASE
 
 
+def test_cancelled_event_fades_over_the_one_beneath_that_goes_on() -> None:
+    over, under = event(0, 300, kind="local", ramp_s=40.0), event(0, 300, 3_500, event_id="under", ramp_s=5.0)
+    referee = referee_of(orders(1, over, under))
+    assert referee.heard_orders(0, msgspec.json.encode(orders(2, under)), received_ns=ns(100))
+    assert judged(referee, 100, 101, LOCAL_W) == judged(referee, 120, 121, 1_500) == Breach(0)
+    assert judged(referee, 120, 121, 3_600) == Breach.LEASE, "beyond both"
+    assert judged(referee, 140, 141, 3_500) == Breach(0)
+    assert judged(referee, 140, 141, 3_000) == Breach.LEASE, "the ramp is over"
+
+
 def test_event_that_its_owner_has_left_explains_nothing() -> None:
     referee = referee_of(orders(1, event(0, 100, ramp_s=10.0)))
     referee.owner_left(0, "e", now_ns=ns(50))

@@ -20,6 +20,7 @@ from shoal.api.routes_alarms import alarm_routes
 from shoal.api.routes_alerts import alert_routes
 from shoal.api.routes_books import books_routes
 from shoal.api.routes_commands import command_routes
+from shoal.api.routes_events import event_routes
 from shoal.api.routes_groups import group_routes
 from shoal.api.routes_plant import plant_routes
 from shoal.api.routes_programs import program_routes
@@ -53,6 +54,7 @@ def create_app(
     app.include_router(alarm_routes(plant))
     app.include_router(program_routes(plant.programs, plant.now_ns))
     app.include_router(command_routes(plant.commands))
+    app.include_router(event_routes(plant.commands, plant.kept_event))
     _add_operations(app, plant, files)
 
     @app.get("/docs", include_in_schema=False)

@@ -34,6 +34,7 @@ from shoal.api.answers import (
     TwinPage,
 )
 from shoal.api.command_answers import COMMAND_TYPES
+from shoal.api.event_answers import EVENT_TYPES
 from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
 from shoal.api.problem import MEDIA_TYPE, Problem
 from shoal.api.program_answers import ProgramNow, SitePrograms
@@ -64,6 +65,7 @@ TYPES: Final[tuple[Any, ...]] = (
     ProgramNow,
     SitePrograms,
     *COMMAND_TYPES,
+    *EVENT_TYPES,
     Alive,
     Ready,
     Problem,

@@ -15,6 +15,7 @@ from shoal.api.answers import OwnedUnit
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.routes_commands import CommandDoor
+from shoal.api.routes_events import KeptNow
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.fleet import Fleet
 from shoal.domain.twins import ShardAnswer
@@ -53,5 +54,6 @@ class Plant:
     acknowledge: Acknowledge
     programs: ProgramStore
     commands: CommandDoor
+    kept_event: KeptNow
     now_ns: Callable[[], int]
     metrics: CollectorRegistry

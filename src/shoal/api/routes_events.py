@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from shoal.api.access import acting_operator
 from shoal.api.contract import answer, answers
+from shoal.api.event_answers import EventView, ExpectedView, TargetView
 from shoal.api.routes_commands import CommandDoor
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.control.asking import named
@@ -66,48 +67,6 @@ class CallEnded(BaseModel):
     """Why an event is called off."""
 
     reason: str = Field(default="", max_length=MOST_REASON_CHARACTERS)
-
-
-class TargetView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a group delivers throughout, kW to discharge."""
-
-    group: str
-    power_kw: float
-
-
-class ExpectedView(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be expected of an event, kW; nine times out of ten it is between `low_kw` and `high_kw`."""
-
-    target_kw: float
-    asked_kw: float
-    expected_kw: float
-    low_kw: float
-    high_kw: float
-    missing_kw: float
-    sites: dict[str, int]
-
-
-class EventView(msgspec.Struct, frozen=True, kw_only=True):
-    """One event as it stands; `phase` is where the controller is with it."""
-
-    event_id: str
-    revision: int
-    program: str
-    targets: tuple[TargetView, ...]
-    called_ms: int
-    start_ms: int
-    end_ms: int
-    state: str
-    by: str
-    reason: str
-    phase: str
-    expected: ExpectedView | None
-    left: dict[str, int]
-    results: tuple[str, ...]
-
-
-EVENT_TYPES: Final = (EventView,)
-"""For the contract."""
 
 
 def event_routes(door: CommandDoor, kept_now: KeptNow) -> APIRouter:

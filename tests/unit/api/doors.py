@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +28,7 @@ from shoal.api.page import PageFiles
 from shoal.api.plant import Acknowledge, AskSites, Plant
 from shoal.api.routes_commands import CommandDoor
 from shoal.api.state import RoleHealth
+from shoal.control.event_calls import kept_of
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError
 from shoal.domain.facts import Facts, SeriesId
@@ -156,6 +157,7 @@ def make_plant(
         acknowledge=acknowledge,
         programs=ProgramStore(engine),
         commands=CommandDoor(orders=OrderBook(engine), fleet=fleet, book=default_book(), now_ns=now_ns),
+        kept_event=partial(kept_of, ledger),
         now_ns=now_ns,
         metrics=metrics,
     )

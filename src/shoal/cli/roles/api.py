@@ -28,6 +28,7 @@ from shoal.cli.roles.host import Host
 from shoal.cli.roles.owners import read_owners
 from shoal.cli.roles.telemetry import telemetry_options
 from shoal.cli.roles.twins import ask_sites
+from shoal.control.event_calls import kept_of
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S, Interval, local_midnight_ns
 from shoal.domain.twins import ShardAnswer
@@ -103,6 +104,7 @@ async def api(host: Host) -> None:
         acknowledge=partial(acknowledge_alarm, client),
         programs=programs,
         commands=CommandDoor(orders=Orders(database), fleet=fleet, book=programs.book(), now_ns=plant_now_ns),
+        kept_event=partial(kept_of, ledger),
         now_ns=plant_now_ns,
         metrics=host.ops.registry,
     )

@@ -20,6 +20,10 @@ LOSS_FRAC: Final = 0.05
 
 def run(case: str | None, quick: bool) -> list[Result]:
     """Run one case, or all."""
+    from shoal.runtime.log import configure_logging
+    from shoal.runtime.sections import Log
+
+    configure_logging(Log(level="warning"), role="bench")
     chosen = _CASES if case is None else {case: _CASES[case]}
     return [result for measure in chosen.values() for result in measure(quick)]
 

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine
 
 from shoal.api.access import check_exposure, operators_of
 from shoal.api.alerts import AlertDesk
@@ -82,7 +81,9 @@ async def api(host: Host) -> None:
     def plant_now_ns() -> int:
         return host.clock.now_ns() or model.now_ns or time.time_ns()
 
-    programs = ProgramStore(await asyncio.to_thread(_registry, host, database))
+    # where the registry is on another machine, the ledger stands for one that knows no site
+    registry = await asyncio.to_thread(host.registry)
+    programs = ProgramStore(registry or database)
     alerts = AlertDesk(
         fleet=fleet,
         log=WeatherAlertLog(database),
@@ -122,14 +123,6 @@ async def api(host: Host) -> None:
         listening.close()
         history.close()
         await client.close()
-
-
-def _registry(host: Host, ledger: Engine) -> Engine:
-    """Return the registry's database; where it is on another machine, one that knows no site."""
-    if not host.has_registry():
-        return ledger
-    migrate(host.registry_url())
-    return open_database(host.registry_url())
 
 
 def live_model(settings: Settings, fleet: Fleet, *, conducted: bool) -> LiveModel:

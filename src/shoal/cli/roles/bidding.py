@@ -198,11 +198,10 @@ def registry_of(host: Host) -> Engine | None:
 
     Without it nobody is known to have left or to keep more than the nameplate says, and no service is withheld.
     """
-    if not host.has_registry():
+    registry = host.registry()
+    if registry is None:
         _log.warning("enrolments are not known here; set registry.database_url")
-        return None
-    migrate(host.registry_url())
-    return open_database(host.registry_url())
+    return registry
 
 
 def work_s(settings: Settings) -> float:

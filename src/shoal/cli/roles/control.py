@@ -173,7 +173,7 @@ async def control(host: Host) -> None:
         orders,
         memory,
         fresh_s=settings.telemetry.fresh_timeout_s,
-        alerts=None if taking_part is None else WeatherAlertLog(open_database(host.registry_url())),
+        alerts=None if taking_part is None else WeatherAlertLog(engine),
         owners=taking_part,
     )
     desk = OrderDesk(
@@ -262,13 +262,12 @@ async def _look_between(
 
 def _taking_part(host: Host, fleet: Fleet) -> TakingPart | None:
     """Return who takes part in what, None where the registry is on another machine and its URL is not set."""
-    if not host.has_registry():
+    registry = host.registry()
+    if registry is None:
         _log.warning("enrolments are not known here; set registry.database_url")
         return None
-    url = host.registry_url()
-    migrate(url)
     now_ns = host.clock.now_ns() or time.time_ns()
-    return TakingPart(ProgramStore(open_database(url)), fleet.nameplate, t_ns=now_ns)
+    return TakingPart(ProgramStore(registry), fleet.nameplate, t_ns=now_ns)
 
 
 def _issuer(host: Host, conducted: bool) -> Issuer | None:

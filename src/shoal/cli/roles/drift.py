@@ -10,7 +10,6 @@ import structlog
 from shoal.cli.roles.host import Host
 from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_S
-from shoal.store.database import migrate, open_database
 from shoal.store.device_parameters import DeviceParameterStore, ServiceBacking
 from shoal.twin.alarm_measures import Measure
 
@@ -51,7 +50,5 @@ class DriftWatch:
 
 def drift_watch(host: Host) -> DriftWatch | None:
     """Return what watches the parameters of this machine's registry, None when it is not in reach. Blocks."""
-    if not host.has_registry():
-        return None
-    migrate(host.registry_url())
-    return DriftWatch(DeviceParameterStore(open_database(host.registry_url())))
+    registry = host.registry()
+    return None if registry is None else DriftWatch(DeviceParameterStore(registry))

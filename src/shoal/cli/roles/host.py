@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy import Engine
 
 from shoal.domain.clock import Clock
 from shoal.domain.errors import UnavailableError
@@ -98,6 +99,13 @@ class Host:
     def has_registry(self) -> bool:
         """Return whether this machine reaches the registry: by its URL, or as a file in the data directory."""
         return bool(self.settings.registry.database_url) or (self.settings.data_dir / "registry.db").exists()
+
+    def registry(self) -> Engine | None:
+        """Return the registry's database, migrated; None where it is on another machine and its URL is not set. Blocks."""
+        if not self.has_registry():
+            return None
+        migrate(self.registry_url())
+        return open_database(self.registry_url())
 
     def memberships(self) -> Memberships:
         """Return what tells, from the registry, who hung from which group of a hierarchy over an interval."""

@@ -65,10 +65,9 @@ class Members:
         self._orders = Orders(open_database(host.ledger_url()))
         self._newest = -1
         self._taking_part: TakingPart | None = None
-        if host.has_registry():
-            migrate(host.registry_url())
-            store = ProgramStore(open_database(host.registry_url()))
-            self._taking_part = TakingPart(store, fleet.nameplate, t_ns=self._now_ns())
+        registry = host.registry()
+        if registry is not None:
+            self._taking_part = TakingPart(ProgramStore(registry), fleet.nameplate, t_ns=self._now_ns())
         else:
             _log.warning("enrolments are not known here; set registry.database_url")
 

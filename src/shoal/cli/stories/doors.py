@@ -13,7 +13,7 @@ from shoal.store.weather_alerts import WeatherAlertLog
 
 def weather_alerts(scene: Scene) -> WeatherAlertLog:
     """Return where the plant takes weather alerts."""
-    return WeatherAlertLog(open_database(_registry_url(scene)))
+    return WeatherAlertLog(open_database(_ledger_url(scene)))
 
 
 def programs(scene: Scene) -> ProgramStore:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,13 @@ def once_at(done_frac: float, action: Callable[[Supervisor], None]) -> tuple[Act
             action(supervisor)
 
     return act, done
+
+
+def kill_role(supervisor: Supervisor, role: str) -> None:
+    """Kill the process of a role as the system would: no word of farewell."""
+    pid = supervisor.state(role).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
 
 
 def assert_zeros(report: dict[str, Any]) -> None:

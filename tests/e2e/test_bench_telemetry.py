@@ -7,6 +7,7 @@ import pytest
 from shoal.cli.bench import measure
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("case", ["ingest_k1", "ingest_k25"])
 def test_bench_ingest_accounts_for_every_sample(case: str) -> None:
     rows = measure("telemetry", case, quick=True)["results"]

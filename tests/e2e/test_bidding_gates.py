@@ -11,6 +11,7 @@ GATES = 24
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_no_gate_is_missed_and_no_bid_is_sent_twice_whatever_fails() -> None:
     seen = run_gates(gates=GATES, speed=SPEED, hostile=True)
     assert seen.market.gates_passed > GATES

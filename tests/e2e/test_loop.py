@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoal.runtime.supervisor import Supervisor
-from tests.e2e.running import assert_zeros, once_at, run_plant
+from tests.e2e.running import assert_zeros, kill_role, once_at, run_plant
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +40,7 @@ def test_a_day_of_the_loop_loses_nothing_and_delivers(quiet_run: dict[str, Any])
 def test_the_same_seed_makes_the_same_decisions_and_the_same_money_even_if_telemetry_is_killed(
     quiet_run: dict[str, Any], tmp_path: Path
 ) -> None:
-    act, done = once_at(0.5, lambda supervisor: _kill(supervisor, "telemetry"))
+    act, done = once_at(0.5, lambda supervisor: kill_role(supervisor, "telemetry"))
     report = run_plant(tmp_path, act=act)
     assert done
     assert report["restarts"]["telemetry"] == 1
@@ -51,37 +48,12 @@ def test_the_same_seed_makes_the_same_decisions_and_the_same_money_even_if_telem
     assert {name: report[name] for name in DECISIONS} == {name: quiet_run[name] for name in DECISIONS}
 
 
-def test_a_killed_controller_is_replaced_by_the_next_cycle(tmp_path: Path) -> None:
-    act, done = once_at(0.53, lambda supervisor: _kill(supervisor, "control"))
-    report = run_plant(tmp_path, act=act)
-    assert done
-    assert report["restarts"]["control"] == 1
-    assert_zeros(report)
-
-
 def test_a_killed_bidding_process_comes_back_and_bids_once(quiet_run: dict[str, Any], tmp_path: Path) -> None:
     # 9:05 local: the lead time before the gate at 10:00 has begun
-    act, done = once_at(9.09 / 24, lambda supervisor: _kill(supervisor, "bidding"))
+    act, done = once_at(9.09 / 24, lambda supervisor: kill_role(supervisor, "bidding"))
     report = run_plant(tmp_path, act=act)
     assert done
     assert report["restarts"]["bidding"] == 1
     assert_zeros(report)
     assert report["bids_accepted"] == quiet_run["bids_accepted"]
     assert report["revenue"] == quiet_run["revenue"]
-
-
-def test_a_killed_engine_is_restarted_and_homes_say_again_what_was_lost(tmp_path: Path) -> None:
-    def kill_engine(_: Supervisor) -> None:
-        os.kill(int((tmp_path / "fabric" / "nats-server.pid").read_text()), signal.SIGKILL)
-
-    act, done = once_at(0.4, kill_engine)
-    report = run_plant(tmp_path, act=act)
-    assert done
-    assert report["homes"]["resent"] > 0
-    assert_zeros(report)
-
-
-def _kill(supervisor: Supervisor, role: str) -> None:
-    pid = supervisor.state(role).pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)

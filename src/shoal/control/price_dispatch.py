@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import structlog
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from shoal.control import price_dispatch_wire as wire
 from shoal.domain.errors import InvalidInputError, ShoalError, UnavailableError, WireFormatError
 from shoal.fabric.connection import translated
-from shoal.optimise.fleet_optimum import Ask, FleetPlan, FleetSearch
+from shoal.optimise.fleet_optimum import Answer, Ask, FleetPlan, FleetSearch
 from shoal.optimise.fleet_optimum_parts import LocalHomes, Part, PartLedger
 from shoal.optimise.home_batch import GroupSums, HomeBatch, Mixing
 
@@ -48,12 +50,13 @@ class DispatchStatistics:
 
     Attributes:
         parts: Parts that answered the roll.
-        rounds: Asks sent, those to a sample too.
+        rounds: Asks sent, those to a sample and those that try a result too.
         down_bytes: Payload that went down; each once, whoever listens.
         up_bytes: Payload that came up, from all parts.
         silent: Answers that did not come in time, over all rounds.
         late: Answers that came for a round that was over.
         refused: Messages that could not be read.
+        silent_sites: Some of the homes that did not answer the last round, where their part tells them apart.
     """
 
     parts: int
@@ -63,6 +66,7 @@ class DispatchStatistics:
     silent: int
     late: int
     refused: int
+    silent_sites: tuple[str, ...] = ()
 
 
 class PriceDispatch:
@@ -75,6 +79,8 @@ class PriceDispatch:
         steps: How many intervals a search looks ahead.
         round_timeout_s: How long a round waits for those who have not answered, in seconds.
         roll_timeout_s: How long the roll call waits, in seconds.
+        start_ns: When the first interval begins, for parts that ask homes of their own.
+        step_s: Length of each interval, likewise.
     """
 
     def __init__(
@@ -86,8 +92,11 @@ class PriceDispatch:
         steps: int,
         round_timeout_s: float = 2.0,
         roll_timeout_s: float = 1.0,
+        start_ns: int = 0,
+        step_s: int = 0,
     ) -> None:
         self._client, self._subject = client, prices_subject(fleet)
+        self._start_ns, self._step_s = start_ns, step_s
         self._feeder_of, self._steps = feeder_of, steps
         self._round_timeout_s, self._roll_timeout_s = round_timeout_s, roll_timeout_s
         self._parts: dict[str, Part] = {}
@@ -95,6 +104,12 @@ class PriceDispatch:
         self._number = -1
         self._answers: dict[str, GroupSums] = {}
         self._present: dict[str, Part] = {}
+        self._local: dict[str, Callable[[Ask], GroupSums]] = {}
+        self._rolled = False
+        self._ledger: PartLedger | None = None
+        self._counted: dict[str, tuple[int, int]] = {}
+        """By part, how many homes answered the last round, and how many any of the search; only where a part says so."""
+        self._silent_sites: dict[str, tuple[str, ...]] = {}
         self._came = asyncio.Event()
         self._rounds = self._down_bytes = self._up_bytes = self._silent = self._late = self._refused = 0
 
@@ -118,6 +133,7 @@ class PriceDispatch:
             silent=self._silent,
             late=self._late,
             refused=self._refused,
+            silent_sites=tuple(name for part in self._silent_sites.values() for name in part),
         )
 
     async def call_roll(self, *, expected: int | None = None) -> dict[str, Part]:
@@ -130,8 +146,17 @@ class PriceDispatch:
             UnavailableError: the connection is gone.
         """
         self._search, self._number, self._present = secrets.token_hex(8), -1, {}
+        self._rolled = True
+        call = wire.Call(
+            search=self._search,
+            groups=self._feeder_of.size,
+            steps=self._steps,
+            start_ns=self._start_ns,
+            step_s=self._step_s,
+            wait_s=self._roll_timeout_s,
+        )
         async with self._listening() as inbox:
-            await self._send(wire.encode(wire.Call(search=self._search)), inbox)
+            await self._send(wire.encode(call), inbox)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._roll_timeout_s):
                     while expected is None or len(self._present) < expected:
@@ -140,23 +165,74 @@ class PriceDispatch:
         self._parts.update(self._present)
         return self.parts
 
-    async def solve(self, search: FleetSearch) -> FleetPlan:
+    def add_local(self, name: str, part: Part, sums: Callable[[Ask], GroupSums]) -> None:
+        """Let homes of this process take part: `sums` answers an ask, in a thread; call it before `solve`."""
+        self._parts[name] = part
+        self._local[name] = sums
+
+    async def solve(self, search: FleetSearch, *, within_s: float = inf) -> FleetPlan:
         """Drive a search to its end and return its plan.
+
+        Args:
+            search: The search.
+            within_s: After so long it is ended as it stands; the gap says what is left.
 
         Raises:
             UnavailableError: the connection is gone, or no part has answered any roll call.
         """
         if not self._parts:
             raise UnavailableError("the fleet", "nobody has answered a roll call")
-        ledger = PartLedger(self._parts, self._feeder_of)
-        self._search = secrets.token_hex(8)
+        self._ledger = PartLedger(self._parts, self._feeder_of)
+        if not self._rolled:
+            self._search = secrets.token_hex(8)
+        self._rolled = False
+        self._counted.clear()
+        ends_s = time.monotonic() + within_s
         async with self._listening() as inbox:
             while (ask := search.ask) is not None:
-                answers = await self._round(wire.down_of(self._search, ask), inbox, expected=set(self._parts))
-                if not answers and not ledger.started:
-                    raise UnavailableError("the fleet", "no part answers")
-                await asyncio.to_thread(search.tell, ledger.combine(ask, answers))
+                answer = await self._answered(ask, inbox)
+                await asyncio.to_thread(search.tell, answer)
+                if time.monotonic() >= ends_s and ask.sample_frac >= 1.0:
+                    break
         return search.plan()
+
+    async def try_out(self, ask: Ask) -> Answer:
+        """Return what the homes would do under a mixture, after a search; its number must be one that the search had not.
+
+        Raises:
+            UnavailableError: the connection is gone, or nothing was searched for.
+        """
+        async with self._listening() as inbox:
+            return await self._answered(ask, inbox)
+
+    async def _answered(self, ask: Ask, inbox: str) -> Answer:
+        ledger = self._ledger
+        if ledger is None:
+            raise UnavailableError("the fleet", "nothing was searched for")
+        down = wire.down_of(
+            self._search,
+            ask,
+            start_ns=self._start_ns,
+            step_s=self._step_s,
+            wait_s=self._round_timeout_s,
+        )
+        remote = self._round(down, inbox, expected=self._parts.keys() - self._local.keys())
+        here = asyncio.gather(*(asyncio.to_thread(sums, ask) for sums in self._local.values()))
+        answers, local = await asyncio.gather(remote, here)
+        answers |= dict(zip(self._local, local, strict=True))
+        if not answers and not ledger.started:
+            raise UnavailableError("the fleet", "no part answers")
+        return self._by_homes(await asyncio.to_thread(ledger.combine, ask, answers), answers)
+
+    def _by_homes(self, answer: Answer, answers: Mapping[str, GroupSums]) -> Answer:
+        """Return the answer with shares of homes where parts tell their homes apart."""
+        whole = max(self.homes_count, 1)
+        answered_frac, heard_frac = answer.answered_frac, answer.heard_frac
+        for part, (answered, heard) in self._counted.items():
+            homes = int(self._parts[part].homes_count.sum())
+            answered_frac += (answered - homes) / whole if part in answers else 0.0
+            heard_frac += (heard - homes) / whole
+        return replace(answer, answered_frac=max(answered_frac, 0.0), heard_frac=max(heard_frac, 0.0))
 
     async def keep(self, plan: FleetPlan, *, how: Mixing = "choose") -> dict[str, GroupSums]:
         """Tell all homes to follow a plan; return what the parts that confirm it will do.
@@ -218,6 +294,9 @@ class PriceDispatch:
                 self._late += 1
             else:
                 self._answers[said.part] = wire.sums_of(said, self._feeder_of.size, self._steps)
+                if said.answered >= 0:
+                    self._counted[said.part] = (said.answered, said.heard)
+                    self._silent_sites[said.part] = said.silent
         except WireFormatError as error:
             self._refused += 1
             _log.warning("answer refused", reason=error.reason, detail=error.detail)

@@ -99,6 +99,24 @@ class Master:
             highs.addCol(wishes.over_per_kwh[step], 0.0, inf, 1, [rows + at], [1.0])
         return int(3 * rows + 2 * commitments)
 
+    def set_box(self, center: Duals, radius_per_kwh: float) -> None:
+        """Keep the prices of the wishes that near to these; infinite, the wishes' own costs hold."""
+        wishes, excess = self._wishes, self._wishes.excess_per_kwh
+        local = center.import_per_kwh - center.export_per_kwh
+        high = np.minimum(excess, local + radius_per_kwh).ravel()
+        low = np.maximum(-excess, local - radius_per_kwh).ravel()
+        # Without a limit there is no price of it.
+        high = np.where(np.isfinite(wishes.import_kwh).ravel(), high, np.minimum(high, 0.0))
+        low = np.where(np.isfinite(wishes.export_kwh).ravel(), low, np.maximum(low, 0.0))
+        price = np.tile(wishes.wholesale_per_kwh, self._feeders)
+        cost = np.column_stack((price, price + high, price + low)).ravel()
+        at = self._committed
+        commitment = center.commitment_per_kwh[at]
+        short = np.minimum(wishes.short_per_kwh[at], commitment + radius_per_kwh)
+        over = np.minimum(wishes.over_per_kwh[at], radius_per_kwh - commitment)
+        cost = np.concatenate((cost, np.column_stack((short, over)).ravel()))
+        self._highs.changeColsCost(cost.size, np.arange(cost.size, dtype=np.int32), cost)
+
     def add(self, number: int, energy_kwh: Floats, cost: Floats) -> None:
         """Add what every group does, shape (G, T), and its own cost, as the columns of a round."""
         groups, steps, scale = self._groups, self._steps, self._scale

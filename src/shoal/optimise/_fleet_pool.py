@@ -7,6 +7,7 @@ what all homes do under its mixture shows how far each group is off, and the mod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +136,16 @@ class Pool:
         """Return the cost of the best mixture and the prices at it."""
         return self._master.solve()
 
+    def solve_near(self, center: Duals, radius_per_kwh: float) -> tuple[float, Duals]:
+        """Return the most that the bound can be near these prices, by the rounds, and the prices where it would be.
+
+        The mixture is then not the best one: beyond that distance, wishes are not worth more to it.
+        """
+        self._master.set_box(center, radius_per_kwh)
+        found = self._master.solve()
+        self._master.set_box(center, inf)
+        return found
+
     def mixture(self) -> tuple[Floats, Floats]:
         """Return the rows of prices with a share in the mixture, shape (R, F, T), and the shares, shape (G, R)."""
         shares = self._master.weights(self.size)
@@ -151,15 +162,20 @@ class Pool:
 
     def mixed(self) -> Round:
         """Return what the groups do under the mixture, by the rounds as they are."""
-        shares = self._master.weights(self.size)
         rows, weights = self.mixture()
+        energy_kwh, cost, penalty = self.totals()
+        return Round(prices_per_kwh=rows, weights=weights, energy_kwh=energy_kwh, cost=cost, penalty=penalty)
+
+    def totals(self) -> tuple[Floats, Floats, Floats]:
+        """Return each group's energy, cost and penalty under the mixture, by the rounds as they are."""
+        shares = self._master.weights(self.size)
         energy = np.zeros_like(self._off_kwh)
         cost, penalty = np.zeros_like(self._off_cost), np.zeros_like(self._off_cost)
         for at, one in enumerate(self.rounds):
             energy += shares[:, at, np.newaxis] * one.energy_kwh
             cost += shares[:, at] * one.cost
             penalty += shares[:, at] * one.penalty
-        return Round(prices_per_kwh=rows, weights=weights, energy_kwh=energy, cost=cost, penalty=penalty)
+        return energy, cost, penalty
 
 
 def _later(values: Floats, steps: int) -> Floats:

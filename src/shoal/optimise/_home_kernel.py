@@ -11,23 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.kernel import kernel
+from shoal.optimise import _home_room as rooms
 from shoal.optimise import _home_stage as stage
+from shoal.optimise._home_room import Room
 
 Floats = NDArray[np.float64]
 Holds = NDArray[np.int8]
-Whole = NDArray[np.int64]
 
-RELEASED_KWH, CAR_KWH, RELAXED, NET_KWH, CURTAILED_KWH, EXCESS = range(6)
-"""Rows of a path: stored energy released; the car's; the relaxed cost; net import; curtailment; true less relaxed cost."""
-PATH_ROWS = 6
 CONVEX, CHORDS, BENT = range(3)
 """What was made convex: nothing; the grid's two directions, jointly with the peak; the battery's two, for each peak alone."""
-
-
-@kernel
-def work_rows(steps: int, count: int) -> int:
-    """Return the length of the lists that a plan of so many intervals and pieces at its end may need."""
-    return steps * (stage.MOST_SLOPES + count) + count + 8
 
 
 @kernel
@@ -43,23 +35,19 @@ def relax(
     side: Holds,
     peak_kwh: float,
     car_per_kwh: float,
-    lists: Floats,
-    worth: Floats,
-    reach: Floats,
-    level: Floats,
-    pieces: Floats,
-    counts: Whole,
-    kinds: Whole,
+    room: Room,
     path: Floats,
 ) -> tuple[float, float, int]:
     """Fill the best path where a kWh in the car is worth `car_per_kwh`.
 
     `direction` and `side` hold intervals to one direction of the battery or of the grid; empty, they hold nothing.
-    `ramp_per_kwh[r]` is charged for each kWh below `ramp_kwh[r]` at the end of each interval. The rest is room to work in.
+    `ramp_per_kwh[r]` is charged for each kWh below `ramp_kwh[r]` at the end of each interval.
 
     Returns:
         The relaxed cost less what the car's energy is worth; the car's energy; what was made convex.
     """
+    lists, worth, reach, level = room.lists, room.worth, room.reach, room.level
+    pieces, counts, kinds = room.pieces, room.counts, room.kinds
     steps, held = load_kwh.shape[0], direction.shape[0] > 0
     capacity, kept, stored_frac = home[stage.CAPACITY_KWH], home[stage.KEPT_FRAC], home[stage.CHARGE_FRAC]
     charge, discharge, car_limit = home[stage.CHARGE_KWH], home[stage.DISCHARGE_KWH], home[stage.CAR_KWH]
@@ -146,9 +134,13 @@ def relax(
                 car -= step
         for r in range(ramp_kwh.shape[0]):
             cost += max(ramp_kwh[r] - after, 0.0) * ramp_per_kwh[r]
-        path[RELEASED_KWH, t], path[CAR_KWH, t], path[CURTAILED_KWH, t] = released, car, curtailed
-        path[RELAXED, t] = cost + car_per_kwh * car
-        path[NET_KWH, t] = load_kwh[t] - solar_kwh[t] + curtailed + car + drawn
+        path[rooms.RELEASED_KWH, t], path[rooms.CAR_KWH, t], path[rooms.CURTAILED_KWH, t] = (
+            released,
+            car,
+            curtailed,
+        )
+        path[rooms.RELAXED, t] = cost + car_per_kwh * car
+        path[rooms.NET_KWH, t] = load_kwh[t] - solar_kwh[t] + curtailed + car + drawn
         total += cost
         car_total += car
         now = after

@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 
 from shoal.domain.kernel import kernel
 from shoal.optimise import _home_kernel as at_prices
+from shoal.optimise import _home_plain as plain
+from shoal.optimise import _home_room as rooms
 from shoal.optimise import _home_stage as stage
+from shoal.optimise._home_room import Room
 
 Floats = NDArray[np.float64]
 Holds = NDArray[np.int8]
-Whole = NDArray[np.int64]
 
-PATHS = 4
-LOW, HIGH, TRIAL, BEST = range(PATHS)
-_MOST_TANGENTS = 80
+CAR_PER_KWH, CAR_STEP = range(2)
+"""What a search remembers of a car: the worth of its energy, and the first step of the next search away from that."""
+CAR_COLUMNS = 2
 _MOST_PEAKS = 60
+_MOST_TANGENTS = 80
+
+
+def cars_of(count: int, worth_per_kwh: float) -> Floats:
+    """Return what a first search of so many homes begins with: what a kWh in the car may be worth."""
+    cars = np.zeros((count, CAR_COLUMNS))
+    cars[:, CAR_PER_KWH], cars[:, CAR_STEP] = worth_per_kwh, np.inf
+    return cars
 
 
 @kernel
@@ -35,34 +45,30 @@ def optimum(
     ramp_per_kwh: Floats,
     direction: Holds,
     side: Holds,
-    car_per_kwh: float,
+    car: Floats,
     gap_amount: float,
-    lists: Floats,
-    worth: Floats,
-    reach: Floats,
-    level: Floats,
-    pieces: Floats,
-    counts: Whole,
-    kinds: Whole,
-    paths: Floats,
-) -> tuple[float, float, float, int]:
-    """Leave the best path in ``paths[BEST]``; return its cost, a bound, the worth of the car's energy, what was made convex.
+    room: Room,
+) -> tuple[float, float, int]:
+    """Leave the best path in ``room.paths[BEST]``; return its cost, a bound, and what was made convex.
 
-    `car_per_kwh` is a first guess of that worth; the searches end `gap_amount` of money above their bounds. Where
-    something was made convex, the cost may be above the bound; `EXCESS` of the path says where.
+    `car` is what the last search remembers and the next begins with; the searches end `gap_amount` of money above their
+    bounds. Where something was made convex, the cost may be above the bound; `EXCESS` of the path says where.
     """
+    paths = room.paths
     charge, known = home[stage.DEMAND_PER_KWH], home[stage.DEMAND_KWH]
     # A bound from secants magnifies what their points are off.
     inner_gap = gap_amount if charge <= 0.0 else 1e-3 * gap_amount
-    bound, cost, car, state = _at_peak(
-        home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side, np.inf,
-        car_per_kwh, inner_gap, BEST, lists, worth, reach, level, pieces, counts, kinds, paths
+    is_plain = ramp_kwh.shape[0] == 0 and direction.shape[0] == 0
+    is_plain = is_plain and plain.is_plain(load_kwh, import_per_kwh, export_per_kwh)
+    bound, cost, state = _at_peak(
+        home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side, is_plain,
+        np.inf, car, inner_gap, rooms.BEST, room
     )  # fmt: skip
     if charge <= 0.0:
-        return cost, bound, car, state
-    peak = paths[BEST][at_prices.NET_KWH].max()
+        return cost, bound, state
+    peak = paths[rooms.BEST][rooms.NET_KWH].max()
     if peak <= known:
-        return cost, bound, car, state
+        return cost, bound, state
     best = cost + charge * (peak - known)
     if state != at_prices.CONVEX:
         # What was relaxed may import more than the path: begin where no limit of the import can matter.
@@ -72,16 +78,16 @@ def optimum(
     peaks[0], bounds[0], size = peak, bound + charge * (peak - known), 1
     trial, least = known, -np.inf
     for _ in range(_MOST_PEAKS):
-        bound, cost, car, warned = _at_peak(
-            home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side, trial,
-            car, inner_gap, TRIAL, lists, worth, reach, level, pieces, counts, kinds, paths
+        bound, cost, warned = _at_peak(
+            home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side, is_plain,
+            trial, car, inner_gap, rooms.TRIAL, room
         )  # fmt: skip
         state = max(state, warned)
-        highest = max(paths[TRIAL][at_prices.NET_KWH].max(), known)
+        highest = max(paths[rooms.TRIAL][rooms.NET_KWH].max(), known)
         cost += charge * (highest - known)
         if cost < best:
             best = cost
-            paths[BEST] = paths[TRIAL]
+            paths[rooms.BEST] = paths[rooms.TRIAL]
         at = size
         while at > 0 and peaks[at - 1] > trial:
             peaks[at], bounds[at] = peaks[at - 1], bounds[at - 1]
@@ -99,7 +105,7 @@ def optimum(
         least = bounds[0]
         for k in range(1, size):
             least = min(least, bounds[k] - charge * (peaks[k] - peaks[k - 1]))
-    return best, min(least, best), car, state
+    return best, min(least, best), state
 
 
 @kernel
@@ -144,79 +150,96 @@ def _at_peak(
     ramp_per_kwh: Floats,
     direction: Holds,
     side: Holds,
+    is_plain: bool,
     peak_kwh: float,
-    car_per_kwh: float,
+    car: Floats,
     gap_amount: float,
     target: int,
-    lists: Floats,
-    worth: Floats,
-    reach: Floats,
-    level: Floats,
-    pieces: Floats,
-    counts: Whole,
-    kinds: Whole,
-    paths: Floats,
-) -> tuple[float, float, float, int]:
-    """Leave the best path below a peak in ``paths[target]``; return a bound, its cost, the car's worth, what was made convex.
+    room: Room,
+) -> tuple[float, float, int]:
+    """Leave the best path below a peak in ``room.paths[target]``; return a bound, its cost, what was made convex.
 
     The bound counts a break of the peak; the true cost does not.
     """
+    paths, steps = room.paths, load_kwh.shape[0]
     wanted, most = home[stage.CAR_ENERGY_KWH], home[stage.SHORT_PER_KWH]
     has_car = home[stage.CAR_KWH] > 0.0 and wanted > 0.0
-    car = min(max(car_per_kwh, -most), most) if has_car else -most
-    state, bound, step = at_prices.CONVEX, -np.inf, 0.02 * abs(car) + 1e-4 * most
-    low_car, low_cost, low_short, high_car, high_cost, high_short = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    value = -most
+    if has_car:
+        value = min(max(car[CAR_PER_KWH], -most), most)
+    guess = value
+    state, bound = at_prices.CONVEX, -np.inf
+    least_step, most_step = 1e-7 * abs(value) + 1e-12, 0.02 * abs(value) + 1e-4 * most
+    step = min(max(car[CAR_STEP], least_step), most_step) if has_car else 0.0
+    low_value, low_cost, low_short, high_value, high_cost, high_short = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     # Three slots take turns: the plans of the two tangents, and the next one.
-    low, high, trial = -1, -1, TRIAL if has_car else target
+    low, high, trial = -1, -1, rooms.TRIAL if has_car else target
     slot, share, met = trial, 1.0, False
+    cost, taken, warned = 0.0, 0.0, at_prices.CONVEX
+    staged_from, staged_to = 0, steps
     for _ in range(_MOST_TANGENTS):
-        cost, taken, warned = at_prices.relax(
-            home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side, peak_kwh,
-            car, lists, worth, reach, level, pieces, counts, kinds, paths[trial]
-        )  # fmt: skip
+        if is_plain:
+            is_plain = plain.stages(
+                home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, peak_kwh, value, staged_from, staged_to, room
+            )  # fmt: skip
+            # What a kWh in the car is worth changes nothing where it cannot charge.
+            staged_from, staged_to = int(home[stage.CAR_START]), int(home[stage.CAR_END])
+        if is_plain:
+            cost, taken = plain.relax(
+                home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, peak_kwh, value, room, paths[trial]
+            )
+        else:
+            cost, taken, warned = at_prices.relax(
+                home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, direction, side,
+                peak_kwh, value, room, paths[trial]
+            )  # fmt: skip
         state = max(state, warned)
         slot, share = trial, 1.0
         if not has_car:
             bound, met = cost, True
             break
-        cost += car * wanted
+        cost += value * wanted
         short = wanted - taken
         bound = max(bound, cost)
-        if abs(short) <= 1e-9 * wanted or (short > 0.0 and car >= most) or (short < 0.0 and car <= -most):
+        if abs(short) <= 1e-9 * wanted or (short > 0.0 and value >= most) or (short < 0.0 and value <= -most):
             met = True
             break
-        if low >= 0 and high >= 0 and low_cost + low_short * (car - low_car) - bound <= gap_amount:
+        if low >= 0 and high >= 0 and low_cost + low_short * (value - low_value) - bound <= gap_amount:
             slot, share = low, high_short / (high_short - low_short)
             break
         if short > 0.0:
             low, trial = trial, low
-            low_car, low_cost, low_short = car, cost, short
+            low_value, low_cost, low_short = value, cost, short
         else:
             high, trial = trial, high
-            high_car, high_cost, high_short = car, cost, short
+            high_value, high_cost, high_short = value, cost, short
         if trial < 0:
             trial = 3 - low - high if low >= 0 and high >= 0 else (slot + 1) % 3
         if low < 0:
-            car, step = max(car - step, -most), 4.0 * step
+            value, step = max(value - step, -most), 6.0 * step
         elif high < 0:
-            car, step = min(car + step, most), 4.0 * step
+            value, step = min(value + step, most), 6.0 * step
         else:
             slot, share = low, high_short / (high_short - low_short)
-            car = (high_cost - high_short * high_car - low_cost + low_short * low_car) / (
+            value = (high_cost - high_short * high_value - low_cost + low_short * low_value) / (
                 low_short - high_short
             )
-            if low_cost + low_short * (car - low_car) - bound <= gap_amount:
+            if low_cost + low_short * (value - low_value) - bound <= gap_amount:
                 break
-    if met and target == BEST and state == at_prices.CONVEX:
+    if has_car:
+        away = abs(value - guess)
+        # Most cars stay at the same kink: a step just across it then ends the search.
+        car[CAR_PER_KWH], car[CAR_STEP] = value, max(2.0 * away, 0.1 * min(car[CAR_STEP], most_step))
+    if met and target == rooms.BEST and state == at_prices.CONVEX:
         # Nothing to mix and nothing made convex: what was relaxed is true.
         if slot != target:
             paths[target] = paths[slot]
-        return bound, cost, car, state
+        return bound, cost, state
     cost = _finish(
         home, load_kwh, solar_kwh, import_per_kwh, export_per_kwh, ramp_kwh, ramp_per_kwh, peak_kwh, paths[slot],
         paths[max(high, 0)], share, state, paths[target]
     )  # fmt: skip
-    return bound, cost, car, state
+    return bound, cost, state
 
 
 @kernel
@@ -241,15 +264,15 @@ def _finish(
     other = 1.0 - share
     for t in range(load_kwh.shape[0]):
         released, car, relaxed = (
-            first[at_prices.RELEASED_KWH, t],
-            first[at_prices.CAR_KWH, t],
-            first[at_prices.RELAXED, t],
+            first[rooms.RELEASED_KWH, t],
+            first[rooms.CAR_KWH, t],
+            first[rooms.RELAXED, t],
         )
-        curtailed = first[at_prices.CURTAILED_KWH, t]
+        curtailed = first[rooms.CURTAILED_KWH, t]
         if share < 1.0:
-            released = share * released + other * second[at_prices.RELEASED_KWH, t]
-            car = share * car + other * second[at_prices.CAR_KWH, t]
-            relaxed = share * relaxed + other * second[at_prices.RELAXED, t]
+            released = share * released + other * second[rooms.RELEASED_KWH, t]
+            car = share * car + other * second[rooms.CAR_KWH, t]
+            relaxed = share * relaxed + other * second[rooms.RELAXED, t]
         drawn = -released / charge_frac if released < 0.0 else -released * discharge_frac
         raw = load_kwh[t] - solar_kwh[t] + car + drawn
         if share < 1.0 or state != at_prices.CONVEX:
@@ -261,9 +284,9 @@ def _finish(
         now = min(max(home[stage.KEPT_FRAC] * now - released, 0.0), home[stage.CAPACITY_KWH])
         for r in range(ramp_kwh.shape[0]):
             cost += max(ramp_kwh[r] - now, 0.0) * ramp_per_kwh[r]
-        path[at_prices.RELEASED_KWH, t], path[at_prices.CAR_KWH, t] = released, car
-        path[at_prices.RELAXED, t], path[at_prices.NET_KWH, t] = relaxed, net
-        path[at_prices.CURTAILED_KWH, t], path[at_prices.EXCESS, t] = curtailed, cost - relaxed
+        path[rooms.RELEASED_KWH, t], path[rooms.CAR_KWH, t] = released, car
+        path[rooms.RELAXED, t], path[rooms.NET_KWH, t] = relaxed, net
+        path[rooms.CURTAILED_KWH, t], path[rooms.EXCESS, t] = curtailed, cost - relaxed
         total += cost
         car_total += car
     if home[stage.CAR_KWH] > 0.0:

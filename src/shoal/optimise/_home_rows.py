@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.domain.kernel import kernel
-from shoal.optimise import _home_kernel as at_prices
 from shoal.optimise import _home_optimum as whole
+from shoal.optimise import _home_room as rooms
 from shoal.optimise import _home_stage as stage
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ def answer_rows(
     weights: Floats,
     quantiles: Floats,
     average: bool,
-    car_per_kwh: Floats,
+    cars: Floats,
     energy_kwh: Floats,
     sums: Floats,
     plans_kwh: Floats,
@@ -49,19 +49,13 @@ def answer_rows(
     """Add every home's answer to its group's `energy_kwh` and `sums`; fill its plan if there is room in `plans_kwh`.
 
     Prices have the shape (R, F, T), `weights` (G, R): the share of each row of prices in a group. Each home takes the row
-    in which its quantile falls or, if `average`, the mean of its plans. `car_per_kwh` is what each home's last search
+    in which its quantile falls or, if `average`, the mean of its plans. `cars` is what each home's last search
     ended at, and where the next begins.
     """
     steps, choices = load_kwh.shape[1], prices_per_kwh.shape[0]
-    lists = np.empty((4, at_prices.work_rows(steps, 1)))
-    worth, reach = np.empty((steps, stage.MOST_SLOPES)), np.empty((steps, stage.MOST_SLOPES))
-    level, pieces = np.empty((steps, stage.MOST_SLOPES)), np.empty((steps, stage.PIECE_COLUMNS))
-    counts, kinds = (
-        np.empty((steps, stage.COUNT_COLUMNS), np.int64),
-        np.empty((steps, stage.MOST_PIECES), np.int64),
-    )
-    paths = np.empty((whole.PATHS, at_prices.PATH_ROWS, steps))
-    mean = np.empty((at_prices.PATH_ROWS, steps))
+    room = rooms.room_for(steps, 0)
+    paths = room.paths
+    mean = np.empty((rooms.PATH_ROWS, steps))
     load, solar, buying, selling = np.empty(steps), np.empty(steps), np.empty(steps), np.empty(steps)
     none, free = np.empty(0), np.empty(0, np.int8)
     for i in range(homes.shape[0]):
@@ -81,17 +75,16 @@ def answer_rows(
             for t in range(steps):
                 buying[t] = import_per_kwh[tariff, t] + prices_per_kwh[r, feeder, t]
                 selling[t] = export_per_kwh[tariff, t] + prices_per_kwh[r, feeder, t]
-            _, bound, car_per_kwh[i], _ = whole.optimum(
-                homes[i], load, solar, buying, selling, none, none, free, free, car_per_kwh[i], scales[i, GAP], lists,
-                worth, reach, level, pieces, counts, kinds, paths
-            )  # fmt: skip
+            _, bound, _ = whole.optimum(
+                homes[i], load, solar, buying, selling, none, none, free, free, cars[i], scales[i, GAP], room
+            )
             if not average:
                 taken = r
                 break
-            for row in (at_prices.RELEASED_KWH, at_prices.CAR_KWH, at_prices.CURTAILED_KWH):
+            for row in (rooms.RELEASED_KWH, rooms.CAR_KWH, rooms.CURTAILED_KWH):
                 for t in range(steps):
-                    mean[row, t] += weights[group, r] * paths[whole.BEST, row, t]
-        path = mean if average else paths[whole.BEST]
+                    mean[row, t] += weights[group, r] * paths[rooms.BEST, row, t]
+        path = mean if average else paths[rooms.BEST]
         own, penalty, priced = _own_cost(
             homes[i], load, solar, import_per_kwh[tariff], export_per_kwh[tariff], prices_per_kwh[max(taken, 0), feeder], path
         )  # fmt: skip
@@ -100,15 +93,15 @@ def answer_rows(
         if not average:
             sums[group, BOUND] += min(bound, own + priced)
         for t in range(steps):
-            energy_kwh[group, t] += path[at_prices.NET_KWH, t]
+            energy_kwh[group, t] += path[rooms.NET_KWH, t]
         if plans_kwh.shape[0] > i:
             for t in range(steps):
-                released = path[at_prices.RELEASED_KWH, t]
+                released = path[rooms.RELEASED_KWH, t]
                 frac = 1.0 / homes[i, stage.CHARGE_FRAC] if released < 0.0 else homes[i, stage.DISCHARGE_FRAC]
                 plans_kwh[i, BATTERY_KWH, t] = -released * frac
-                plans_kwh[i, CAR_KWH, t] = path[at_prices.CAR_KWH, t]
-                plans_kwh[i, SOLAR_KWH, t] = path[at_prices.CURTAILED_KWH, t] - solar[t]
-                plans_kwh[i, NET_KWH, t] = path[at_prices.NET_KWH, t]
+                plans_kwh[i, CAR_KWH, t] = path[rooms.CAR_KWH, t]
+                plans_kwh[i, SOLAR_KWH, t] = path[rooms.CURTAILED_KWH, t] - solar[t]
+                plans_kwh[i, NET_KWH, t] = path[rooms.NET_KWH, t]
 
 
 @kernel
@@ -132,10 +125,10 @@ def _own_cost(
     )
     charge_frac, discharge_frac = home[stage.CHARGE_FRAC], home[stage.DISCHARGE_FRAC]
     for t in range(load_kwh.shape[0]):
-        released, car = path[at_prices.RELEASED_KWH, t], path[at_prices.CAR_KWH, t]
+        released, car = path[rooms.RELEASED_KWH, t], path[rooms.CAR_KWH, t]
         drawn = -released / charge_frac if released < 0.0 else -released * discharge_frac
-        net = load_kwh[t] - solar_kwh[t] + path[at_prices.CURTAILED_KWH, t] + car + drawn
-        path[at_prices.NET_KWH, t] = net
+        net = load_kwh[t] - solar_kwh[t] + path[rooms.CURTAILED_KWH, t] + car + drawn
+        path[rooms.NET_KWH, t] = net
         total += net * (import_per_kwh[t] if net > 0.0 else export_per_kwh[t])
         total += home[stage.WEAR_PER_KWH] * max(-drawn, 0.0)
         over = max(net - home[stage.IMPORT_KWH], 0.0) + max(-home[stage.EXPORT_KWH] - net, 0.0)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from shoal.optimise import _home_kernel as at_prices
 from shoal.optimise import _home_optimum as kernel
-from shoal.optimise import _home_stage as stage
+from shoal.optimise import _home_room as rooms
+from shoal.optimise._home_room import Room
 
 Floats = NDArray[np.float64]
 Holds = NDArray[np.int8]
@@ -46,38 +47,23 @@ class Found:
     nodes: int
 
 
-class Room:
-    """Room for the kernels to work in, for plans of so many intervals and levels of wear."""
-
-    def __init__(self, steps: int, ramp_count: int) -> None:
-        self.lists = np.empty((4, at_prices.work_rows(steps, ramp_count + 1)))
-        self.worth = np.empty((steps, stage.MOST_SLOPES))
-        self.reach = np.empty((steps, stage.MOST_SLOPES))
-        self.level = np.empty((steps, stage.MOST_SLOPES))
-        self.pieces = np.empty((steps, stage.PIECE_COLUMNS))
-        self.counts = np.empty((steps, stage.COUNT_COLUMNS), np.int64)
-        self.kinds = np.empty((steps, stage.MOST_PIECES), np.int64)
-        self.paths = np.empty((kernel.PATHS, at_prices.PATH_ROWS, steps))
-
-
 class _Search:
     def __init__(self, problem: Problem, room: Room) -> None:
         self.problem, self.room = problem, room
-        self.path = np.empty((at_prices.PATH_ROWS, problem.load_kwh.size))
+        self.path = np.empty((rooms.PATH_ROWS, problem.load_kwh.size))
         self.cost = np.inf
         self.nodes = 0
-        self._car_per_kwh = 0.0
+        self._car = kernel.cars_of(1, 0.0)[0]
 
     def solve(self, direction: Holds, side: Holds) -> tuple[float, Floats, bool]:
         """Return the bound, the path and whether it may be above it, of a node; a better path is kept."""
         problem, room = self.problem, self.room
-        cost, bound, self._car_per_kwh, state = kernel.optimum(
+        cost, bound, state = kernel.optimum(
             problem.home, problem.load_kwh, problem.solar_kwh, problem.import_per_kwh, problem.export_per_kwh,
-            problem.ramp_kwh, problem.ramp_per_kwh, direction, side, self._car_per_kwh, problem.gap_amount, room.lists,
-            room.worth, room.reach, room.level, room.pieces, room.counts, room.kinds, room.paths
+            problem.ramp_kwh, problem.ramp_per_kwh, direction, side, self._car, problem.gap_amount, room
         )  # fmt: skip
         self.nodes += 1
-        path = room.paths[kernel.BEST].copy()
+        path = room.paths[rooms.BEST].copy()
         if cost < self.cost:
             self.cost, self.path = cost, path
         return bound, path, state != at_prices.CONVEX
@@ -87,7 +73,7 @@ class _Search:
         problem = self.problem
         wrong = problem.export_per_kwh > problem.import_per_kwh
         by_side = wrong & (side == 0)
-        excess = path[at_prices.EXCESS]
+        excess = path[rooms.EXCESS]
         below = np.minimum(problem.import_per_kwh, problem.export_per_kwh) < 0.0
         worst = np.where(by_side | ((direction == 0) & (below | (excess > 0.0))), excess, -np.inf)
         at = int(np.argmax(worst))
@@ -106,7 +92,7 @@ class _Search:
     def dive(self, path: Floats, direction: Holds, side: Holds) -> None:
         """Try the plan that keeps each interval to the direction that a relaxed path takes in it."""
         wrong = self.problem.export_per_kwh > self.problem.import_per_kwh
-        net, released = path[at_prices.NET_KWH], path[at_prices.RELEASED_KWH]
+        net, released = path[rooms.NET_KWH], path[rooms.RELEASED_KWH]
         sides = np.where(wrong & (side == 0), np.where(net < 0.0, -1, 1), side).astype(np.int8)
         both = (direction == 0) & (np.minimum(self.problem.import_per_kwh, self.problem.export_per_kwh) < 0.0)
         ways = np.where(both, np.where(released > 0.0, -1, 1), direction).astype(np.int8)

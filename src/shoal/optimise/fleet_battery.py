@@ -48,7 +48,8 @@ class FleetBattery:
     """Many batteries as one.
 
     Attributes:
-        storage: The one battery; any schedule within it can be split, exactly when all efficiencies are alike.
+        storage: The one battery; any schedule within it can be split. Where efficiencies differ it has the lowest that any
+            way of splitting comes to: what is stored is never less than planned, and room may be less by the difference.
         overstated_kw: Discharging power that the sum of ratings would promise beyond it.
         overstated_charge_kw: Charging power that it would.
         overstated_kwh: Energy between empty and full that it would.
@@ -59,6 +60,7 @@ class FleetBattery:
         charge_efficiency_frac: Of each battery, shape (N,).
         discharge_efficiency_frac: Of each battery, shape (N,).
         availability_frac: What part of the fleet the one battery is.
+        most_share: The most that any split makes each battery's share in what all of them do, at the cells, shape (N,).
     """
 
     storage: Storage
@@ -72,6 +74,7 @@ class FleetBattery:
     charge_efficiency_frac: Floats
     discharge_efficiency_frac: Floats
     availability_frac: float
+    most_share: Floats
 
     def preferred_kw(self, change_kwh: ArrayLike, target_kw: float, interval_h: float) -> Floats:
         """Return the power of each battery that keeps the fleet able to follow any schedule, shape (N,).
@@ -166,14 +169,15 @@ def fleet_battery(
     )
     frac, below_kwh, above_kwh = _best_pair(power, below, above)
     share_below, share_above = _shares(power, frac, below, below_kwh), _shares(power, frac, above, above_kwh)
-    share = share_below if below_kwh >= above_kwh else share_above
-    storing = float((share / charge_frac).sum())
-    releasing = float((share * discharge_frac).sum())
+    # whoever does it, no more is lost than this: what is stored is never less than a plan says
+    used = np.where((window > 0.0) & ~lacking, power, 0.0)
+    storing, charging = _range(used, frac, 1.0 / charge_frac)
+    releasing, _ = _range(used, frac, discharge_frac)
     together_kwh = below_kwh + above_kwh
     storage = Storage(
         charge_limit_kw=availability_frac * frac * sums[0] * (storing if together_kwh > 0.0 else 0.0),
         discharge_limit_kw=availability_frac * frac * sums[1] * (releasing if together_kwh > 0.0 else 0.0),
-        charge_efficiency_frac=min(1.0 / storing, 1.0) if storing > 0.0 else 1.0,
+        charge_efficiency_frac=min(1.0 / charging, 1.0) if charging > 0.0 else 1.0,
         discharge_efficiency_frac=min(releasing, 1.0) if releasing > 0.0 else 1.0,
         energy_capacity_kwh=availability_frac * together_kwh,
         initial_energy_kwh=availability_frac * below_kwh,
@@ -199,6 +203,7 @@ def fleet_battery(
         charge_efficiency_frac=charge_frac,
         discharge_efficiency_frac=discharge_frac,
         availability_frac=availability_frac,
+        most_share=np.minimum(used / frac, 1.0) if frac > 0.0 else np.zeros(count),
     )
 
 
@@ -290,6 +295,19 @@ def _shares(power: Floats, frac: float, energy: Floats, together_kwh: float) -> 
         return np.zeros(power.size)
     share = np.minimum(power / frac, energy / together_kwh)
     return share / float(share.sum())
+
+
+def _range(power: Floats, frac: float, value: Floats) -> tuple[float, float]:
+    """Return the least and the most that a mean can be by shares that add up to 1, none above `power` / `frac`."""
+    if frac <= 0.0:
+        return 0.0, 0.0
+    order = np.argsort(value, kind="stable")
+    found = []
+    for rows in (order, order[::-1]):
+        most = power[rows] / frac
+        share = np.clip(1.0 - (np.cumsum(most) - most), 0.0, most)
+        found.append(float((share * value[rows]).sum() / max(float(share.sum()), np.finfo(np.float64).tiny)))
+    return found[0], found[1]
 
 
 def _reasons(

@@ -8,7 +8,7 @@ the gap of the mixture is certified. The search does no I/O: whoever drives it c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from typing import Protocol
 
 import numpy as np
@@ -22,8 +22,15 @@ from shoal.optimise.home_batch import GroupSums, Mixing
 
 Floats = NDArray[np.float64]
 
-_START_HOLD, _MOST_HOLD = 0.6, 0.9
+_HOLD, _MOST_HOLD = 0.3, 0.9
 """How near to the best prices so far the next ones are asked: as a share of the way back from the master's."""
+
+_START_FRAC, _NEAR_FRAC, _LEAST_FRAC = 0.015, 0.004, 0.0005
+"""How far the next prices may be from the best ones, as a share of what breaking a limit costs: at first, at first from
+prices that are known, and at the least. What breaking a limit costs is, as a rule, far above what the limit is worth."""
+
+_GOOD_FRAC, _BAD_FRAC = 0.3, -0.5
+"""The bound's gain, as a share of what the master saw in a step, above which steps may be longer, and below which shorter."""
 
 _TURNS = 8
 """Rounds in which a search with a model takes turns between its mixture and its prices."""
@@ -259,7 +266,7 @@ class FleetSearch:
         homes_count: How many homes there are; only scales the programme.
         options: When it ends.
         start: The memory of the last search, shifted to the present. Its duals are where a sample begins; without a
-            sample, its rounds are the model.
+            sample, its rounds are the model, or where it has none, its duals are what is asked first.
     """
 
     def __init__(
@@ -279,7 +286,8 @@ class FleetSearch:
         self._model: Pool | None = None
         self._sample_rounds, self._answered_frac, self._heard_frac = 0, 1.0, 1.0
         self._history: list[float] = []
-        self._bound, self._upper, self._hold = -inf, inf, _START_HOLD
+        self._bound, self._upper, self._hold = -inf, inf, 1.0
+        self._radius_per_kwh, self._hoped = _START_FRAC * terms.excess_per_kwh, inf
         feeders, steps = terms.feeder_import_kwh.shape
         self._best = Duals(
             commitment_per_kwh=np.zeros(steps),
@@ -288,11 +296,11 @@ class FleetSearch:
         )
         self._next: tuple[Floats, Floats, Duals | None] | None
         if start is not None:
-            self._best, self._hold = within(start.duals, terms.wishes()), _MOST_HOLD
-        if start is None or self._sampling:
+            self._best = within(start.duals, terms.wishes())
+            self._radius_per_kwh = _NEAR_FRAC * terms.excess_per_kwh
+        if start is None or self._sampling or not start.rounds:
             self._ask_prices(self._best)
         else:
-            self._hold = 1.0
             self._model = Pool(terms.wishes(), feeder_of, scale=self._scale)
             for one in start.rounds:
                 self._model.add(one)
@@ -327,6 +335,7 @@ class FleetSearch:
         if duals is not None:
             bound = float(sums.lower_bound.sum()) + self.terms.least(duals)
             improved = bound > self._bound
+            self._adapt(bound)
             if improved:
                 self._bound, self._best = bound, duals
         told = Round(
@@ -337,7 +346,11 @@ class FleetSearch:
             penalty=sums.penalty,
         )
         self._pool.add(told)
-        self._upper, found = self._pool.solve()
+        if self._model is None:
+            self._hoped, found = self._pool.solve_near(self._best, self._radius_per_kwh)
+            self._upper = min(self._upper, self._mixture_cost())
+        else:
+            self._upper, found = self._pool.solve()
         gap = self._gap(float(sums.penalty.sum()))
         self._history.append(gap)
         if self._sampling:
@@ -352,13 +365,12 @@ class FleetSearch:
             self._next = None
             return
         if self._model is None:
-            self._hold = min(_MOST_HOLD, self._hold + 0.05) if improved else max(0.0, self._hold - 0.1)
-            self._ask_prices(found.toward(self._best, self._hold))
+            self._ask_prices(found.toward(self._best, _HOLD))
         else:
             if duals is None:
                 self._model.correct(told)
             else:
-                self._hold = max(0.3, self._hold - 0.2) if improved else min(0.9, self._hold + 0.2)
+                self._hold = max(_HOLD, self._hold - 0.2) if improved else min(_MOST_HOLD, self._hold + 0.2)
                 self._model.add_corrected(told)
             likely, found = self._model.solve()
             # In turns at first; later whichever of plan and bound is likely the further from the optimum is mended.
@@ -367,6 +379,22 @@ class FleetSearch:
                 self._turn_to_model()
             else:
                 self._ask_prices(found.toward(self._best, self._hold))
+
+    def _adapt(self, bound: float) -> None:
+        """Let the next prices be further from the best ones when the master foresaw the bound well, and nearer when not."""
+        if self._model is not None or not isfinite(self._bound) or not isfinite(self._hoped):
+            return
+        gained = (bound - self._bound) / max(self._hoped - self._bound, 1e-12 * self._scale)
+        if gained > _GOOD_FRAC:
+            self._radius_per_kwh = min(2.0 * self._radius_per_kwh, 2.0 * self.terms.excess_per_kwh)
+        elif gained < _BAD_FRAC:
+            self._radius_per_kwh = max(0.5 * self._radius_per_kwh, _LEAST_FRAC * self.terms.excess_per_kwh)
+
+    def _mixture_cost(self) -> float:
+        energy_kwh, cost, _ = self._pool.totals()
+        feeder_kwh = np.zeros_like(self.terms.feeder_import_kwh)
+        np.add.at(feeder_kwh, self._feeder_of, energy_kwh)
+        return float(cost.sum()) + self.terms.cost(feeder_kwh)
 
     def _ask_prices(self, duals: Duals) -> None:
         ones = np.ones((self._feeder_of.size, 1))
@@ -396,6 +424,7 @@ class FleetSearch:
         """
         if not self._pool.size:
             raise InvalidInputError(field="answer", value="none", fix="tell the search at least one answer")
+        self._pool.solve()
         rows, weights = self._pool.mixture()
         mixed = self._pool.mixed()
         feeder_kwh = np.zeros_like(self.terms.feeder_import_kwh)
@@ -420,6 +449,16 @@ class FleetSearch:
     def _remembered(self) -> tuple[Round, ...]:
         model = () if self._model is None else self._model.corrected()
         return (*model, *self._pool.rounds)[-_MOST_REMEMBERED:]
+
+
+def memory_of_duals(
+    commitment_per_kwh: Floats, import_per_kwh: Floats, export_per_kwh: Floats
+) -> FleetMemory:
+    """Return what only remembers the best prices of the wishes: shapes (T,), (F, T) and (F, T)."""
+    duals = Duals(
+        commitment_per_kwh=commitment_per_kwh, import_per_kwh=import_per_kwh, export_per_kwh=export_per_kwh
+    )
+    return FleetMemory(rounds=(), duals=duals)
 
 
 def solve_fleet(search: FleetSearch, homes: Answerer) -> FleetPlan:

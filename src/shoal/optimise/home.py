@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoal.domain.errors import InvalidInputError
-from shoal.optimise import _home_kernel as at_prices
+from shoal.optimise import _home_room as rooms
 from shoal.optimise import _home_stage as stage
-from shoal.optimise._home_search import Found, Problem, Room, search
+from shoal.optimise._home_room import room_for
+from shoal.optimise._home_search import Found, Problem, search
 from shoal.optimise._inputs import column, number
 from shoal.optimise._storage_inputs import check_loss
 from shoal.optimise._storage_rows import KWH_PER_MWH
@@ -174,7 +175,7 @@ def plan_home(
     storage = NO_STORAGE if home.storage is None else home.storage
     check_loss(storage.standing_loss_frac_per_h, steps * interval_h)
     problem = _problem(home, storage, buying, selling, interval_h)
-    room = Room(steps, problem.ramp_kwh.size)
+    room = room_for(steps, problem.ramp_kwh.size)
     return _plan(home, storage, problem, search(problem, room, node_limit=node_limit), interval_h)
 
 
@@ -237,7 +238,7 @@ def _car(ev: EvSession | None, steps: int, interval_h: float) -> tuple[float, fl
 
 def _plan(home: Home, storage: Storage, problem: Problem, found: Found, interval_h: float) -> HomePlan:
     path, numbers = found.path, problem.home
-    released = path[at_prices.RELEASED_KWH]
+    released = path[rooms.RELEASED_KWH]
     released = np.where(np.abs(released) <= 1e-12 * storage.energy_capacity_kwh, 0.0, released)
     drawn = np.where(
         released < 0.0,
@@ -249,8 +250,8 @@ def _plan(home: Home, storage: Storage, problem: Problem, found: Found, interval
     for t in range(released.size):
         energy[t + 1] = numbers[stage.KEPT_FRAC] * energy[t] - released[t]
     np.clip(energy, 0.0, storage.energy_capacity_kwh, out=energy)
-    solar = problem.solar_kwh - np.clip(path[at_prices.CURTAILED_KWH], 0.0, problem.solar_kwh)
-    car = np.clip(path[at_prices.CAR_KWH], 0.0, numbers[stage.CAR_KWH])
+    solar = problem.solar_kwh - np.clip(path[rooms.CURTAILED_KWH], 0.0, problem.solar_kwh)
+    car = np.clip(path[rooms.CAR_KWH], 0.0, numbers[stage.CAR_KWH])
     net = problem.load_kwh - solar + car + drawn
     reasons, penalty = _reasons(home, numbers, net, car, interval_h)
     return HomePlan(

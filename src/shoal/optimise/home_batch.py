@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from shoal.domain.errors import InvalidInputError
 from shoal.optimise import _home_rows as kernel
 from shoal.optimise import _home_stage as stage
+from shoal.optimise._home_optimum import cars_of
 from shoal.optimise._inputs import column, number, whole_column
 from shoal.optimise._storage_inputs import check_loss
 from shoal.optimise._storage_rows import KWH_PER_MWH
@@ -173,7 +174,7 @@ class HomeBatch:
         self.count = len(self._rows)
         self._homes = self._numbers(columns)
         self._scales = self._scale_columns(columns)
-        self._car_per_kwh = np.full(self.count, float(self._import_per_kwh.mean()))
+        self._cars = cars_of(self.count, float(self._import_per_kwh.mean()))
         self.homes_count = np.bincount(self._rows[:, kernel.GROUP_ROW], minlength=self.groups)
         self._factor = np.ones(self.groups)
         # Homes of a group that are alike take different prices, and every so manieth of them is a fair sample.
@@ -195,7 +196,7 @@ class HomeBatch:
             self._homes[chosen],
             self._scales[chosen],
         )
-        fewer._car_per_kwh = self._car_per_kwh[chosen]
+        fewer._cars = self._cars[chosen]
         fewer._ranks = fewer._ranks_in_groups()
         fewer._quantiles = (fewer._ranks * _GOLDEN + 0.5) % 1.0
         answering = np.bincount(group[chosen], minlength=self.groups)
@@ -289,7 +290,7 @@ class HomeBatch:
             self._homes[first:last], self._rows[first:last], self._scales[first:last], self._load_kwh, self._solar_kwh,
             self._import_per_kwh, self._export_per_kwh, np.require(prices, requirements=["C", "W"]),
             np.require(weights, requirements=["C", "W"]), self._quantiles[first:last], how == "average",
-            self._car_per_kwh[first:last], energy, sums, plans
+            self._cars[first:last], energy, sums, plans
         )  # fmt: skip
         sums *= self._factor[:, np.newaxis]
         energy *= self._factor[:, np.newaxis]

@@ -72,7 +72,7 @@ def plan_scenarios(
     dispatch that never does both. With very negative prices the two can stay apart: then `gap_frac` of the plan says so.
 
     Args:
-        storage: The storage, or a fleet seen as one (`shoal.optimise.aggregate.fleet_storage`).
+        storage: The storage, or a fleet seen as one (`shoal.optimise.fleet_battery`).
         scenarios: Prices; with `day_ahead_per_mwh` an auction is offered to.
         interval_h: Length of every interval, in hours.
         products: Reserve products, in the order of `scenarios.reserve_per_mw`.

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from shoal.domain.errors import InvalidInputError
-from shoal.optimise.aggregate import fleet_storage
 from shoal.optimise.fleet_battery import FleetBattery, GroupLimits, fleet_battery
 
 
@@ -88,14 +87,25 @@ def test_power_by_energy_is_never_less_than_by_the_smallest_ratio() -> None:
             "energy_margin_frac": 0.02,
             "throughput_cost_per_mwh": 3.0,
         }
-        tight, plain = fleet_battery(**columns).storage, fleet_storage(**columns)
+        tight = fleet_battery(**columns).storage
         product = tight.energy_capacity_kwh * (tight.charge_limit_kw + tight.discharge_limit_kw)
-        ratio_kw = min(
-            plain.charge_limit_kw / columns["charge_limit_kw"].sum(),
-            plain.discharge_limit_kw / columns["discharge_limit_kw"].sum(),
+        # everybody takes the share of the whole that his energy is of all energy: the weakest limits the power of all
+        weakest = min((columns[name] / capacity).min() for name in ("charge_limit_kw", "discharge_limit_kw"))
+        ratio = weakest * min(
+            float(capacity.sum() / columns[name].sum()) for name in ("charge_limit_kw", "discharge_limit_kw")
         )
-        both_kw = ratio_kw * (columns["charge_limit_kw"].sum() + columns["discharge_limit_kw"].sum())
-        assert product >= plain.energy_capacity_kwh * both_kw * (1.0 - 1e-9)
+        both_kw = ratio * float(columns["charge_limit_kw"].sum() + columns["discharge_limit_kw"].sum())
+        assert product >= 0.9 * 0.9 * 0.98 * float(capacity.sum()) * both_kw * (1.0 - 1e-9)
+
+
+def test_efficiency_is_the_lowest_that_any_split_comes_to() -> None:
+    """Half of the power may all be that of the worse one; at all of the power both have to take part."""
+    frac = np.array([1.0, 0.8])
+    full = as_one([5.0, 5.0], [10.0, 10.0], [5.0, 5.0], discharge_efficiency_frac=frac)
+    assert full.storage.discharge_efficiency_frac == pytest.approx((8.0 * 1.0 + 9.0 * 0.8) / 17.0)
+    half = as_one([10.0, 0.0], [10.0, 10.0], [5.0, 5.0], discharge_efficiency_frac=frac)
+    assert half.storage.discharge_efficiency_frac == pytest.approx(0.8)
+    assert half.most_share.tolist() == pytest.approx([1.0, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import sys
 import time
@@ -18,13 +19,13 @@ from typing import Final
 import msgspec
 import numpy as np
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from numpy.typing import NDArray
 
 from shoal.cli.benches._commands_devices import DevicesPlan, DevicesSeen, nameplate_of
 from shoal.cli.benches._ingest import LEAST_WINDOW, WINDOW_S, Run, loaded_plant
 from shoal.cli.benches._plant import MeasuredPlant
-from shoal.cli.roles.control import ISSUER, LedgerMemory, go_first
+from shoal.cli.role import GC_THRESHOLD
+from shoal.cli.roles.control import ISSUER, LedgerMemory, commands_link, go_first, reports_to
 from shoal.cli.roles.host import sqlite_url
 from shoal.control.desired_book import DesiredBook
 from shoal.control.dispatch import DispatchOptions
@@ -34,16 +35,16 @@ from shoal.control.order_desk import OrderDesk
 from shoal.control.sender import FabricSender, Outgoing
 from shoal.control.service import Control
 from shoal.domain.clock import Tick
-from shoal.domain.errors import UnavailableError, WireFormatError
+from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.domain.live import ResourceState
 from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
+from shoal.fabric.bulk_link import BulkLink
 from shoal.fabric.command_keys import CommandKeys
-from shoal.fabric.keys import Role
-from shoal.fabric.subjects import REPORT_ALL, downlink_name_of_report_subject
+from shoal.fabric.keys import Keys, Role
 from shoal.runtime.clock import SystemClock
 from shoal.simulate.load_fleet import LoadPlan, Transport
 from shoal.store.credentials import seal
@@ -57,6 +58,8 @@ LEASE_S: Final = 900.0
 LOAD_FRAC: Final = 0.7
 ORDER: Final = "bench"
 _EACH_W: Final = (-1_000, 1_500, -2_000, 500)
+_AS_OPERATED: Final = {"telemetry.refresh_every_s": 1.0}
+"""Aggregates as often as in a plant by default; the benchmark of ingestion makes them more often, to see a sample soon."""
 _LOOK_S: Final = 1.0
 """As often as the control role looks between its cycles."""
 _ANSWER_TIMEOUT_S: Final = 30.0
@@ -134,7 +137,7 @@ class _Stopwatch(FabricSender):
 class _Controller:
     """The plant's control of the devices, driven by hand."""
 
-    def __init__(self, plant: MeasuredPlant, client: Client, fleet: Fleet) -> None:
+    def __init__(self, plant: MeasuredPlant, link: BulkLink, client: Client, fleet: Fleet) -> None:
         url = sqlite_url(plant.settings, "registry.db")
         migrate(url)
         engine = open_database(url)
@@ -151,8 +154,9 @@ class _Controller:
         self.sender = _Stopwatch(
             fleet,
             publish=client.publish,
-            flush=client.flush,
+            flush=link.flush,
             issuer=issuer_of(keys, name=ISSUER, now_ns=clock.now_ns()),
+            publish_many=link.publish_many,
         )
         self.answered_s = np.full(sites, np.inf)
         self._latest = TELEMETRY.empty(sites)
@@ -160,7 +164,7 @@ class _Controller:
         self._latest["soc_frac"] = 0.6
         self.decide_s: list[float] = []
         self._decided = 0
-        self._row_of = {str(site): row for row, site in enumerate(fleet.site_ids)}
+        self._take = reports_to(fleet, self.desk, clock.now_ns)
 
         async def view() -> FleetView:
             return FleetView(t_ns=clock.now_ns(), latest=self._latest)
@@ -181,20 +185,11 @@ class _Controller:
             leases=self.leases,
         )
 
-    async def listen(self, client: Client) -> None:
-        """Take what devices answer."""
-
-        async def heard(message: Msg) -> None:
-            with contextlib.suppress(WireFormatError):
-                row = self._row_of.get(downlink_name_of_report_subject(message.subject))
-                if row is None:
-                    return
-                self.desk.take_report(row, message.data, self._clock.now_ns())
-                if self.answered_s[row] == np.inf and self.leases.taken[row] == self.leases.version[row]:
-                    self.answered_s[row] = time.perf_counter()
-
-        await client.subscribe(REPORT_ALL, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1)
-        await client.flush()
+    def hear(self, subjects: list[bytes], payloads: list[bytes]) -> None:
+        """Take what devices answer, as the control role does, and note when it was taken."""
+        self._take(subjects, payloads)
+        news = np.isinf(self.answered_s) & (self.leases.taken == self.leases.version)
+        self.answered_s[news] = time.perf_counter()
 
     async def decide(self) -> None:
         """Ask for another power of all devices, and let a cycle decide and send it."""
@@ -302,9 +297,15 @@ async def _commanded(
         up = (await told.seen(timeout_s=_UP_TIMEOUT_S, ask=False)).up
         if up != devices:
             raise UnavailableError("the fabric", f"{up} of {devices} devices are signed in")
-        controller = _Controller(plant, client, _fleet_of(names))
-        await controller.listen(client)
-        yield controller, told
+        heard: list[_Controller] = []
+        async with commands_link(
+            plant.fabric_url,
+            seed=Keys.create_or_load(plant.settings.data_dir / "keys").seed(Role.CONTROL),
+            name="bench-commands",
+            take=lambda subjects, payloads: heard[0].hear(subjects, payloads) if heard else None,
+        ) as link:
+            heard.append(_Controller(plant, link, client, _fleet_of(names)))
+            yield heard[0], told
     finally:
         await client.close()
         await told.end()
@@ -378,12 +379,14 @@ async def measure_acknowledged(
     plan = LoadPlan(
         sites=sites, gateways=gateways, samples_per_message=25, transport=Transport.NATS, probes=0
     )
-    async with loaded_plant(plan) as run:
+    async with loaded_plant(plan, values=_AS_OPERATED) as run:
         rate = await run.sustain(find_s, LEAST_WINDOW)
         window = int(rate / plan.samples_per_message * WINDOW_S)
         if window > LEAST_WINDOW:
             rate = await run.sustain(find_s, window)
         go_first()
+        gc.set_threshold(GC_THRESHOLD)  # as in every role's process
+        run.look_no_more()
         async with _commanded(run, devices) as (controller, process):
             await _rounds(controller, process, 1, 0.0)  # what is done for the first time takes longer
             idle = await _rounds(controller, process, rounds, pause_s)
@@ -410,7 +413,7 @@ async def measure_loss(*, devices: int, loss_frac: float) -> Lossy:
     """
     plan = LoadPlan(sites=devices, gateways=8, samples_per_message=25, transport=Transport.NATS, probes=0)
     async with (
-        loaded_plant(plan) as run,
+        loaded_plant(plan, values=_AS_OPERATED) as run,
         _commanded(run, devices, loss_frac=loss_frac) as (controller, process),
     ):
         await controller.decide()

@@ -101,11 +101,19 @@ class Ingest:
 class Run:
     """A loaded plant while it is measured; make one with `loaded_plant`."""
 
-    def __init__(self, plant: MeasuredPlant, load: Load, applied: Applied, seen: Watch) -> None:
+    def __init__(
+        self,
+        plant: MeasuredPlant,
+        load: Load,
+        applied: Applied,
+        seen: Watch,
+        following: asyncio.Task[None],
+    ) -> None:
         self.plant = plant
         self.load = load
         self.applied = applied
         self.seen = seen
+        self._following = following
 
     async def sustain(self, duration_s: float, window: int) -> float:
         """Send as fast as the plant follows; return the samples a second until all were applied.
@@ -142,6 +150,10 @@ class Run:
                 "the twins", f"they have {self.applied.samples} of {sent} samples after a minute"
             )
 
+    def look_no_more(self) -> None:
+        """Stop asking the shards what they have applied, for who measures something else beside a paced load."""
+        self._following.cancel()
+
     async def account(self) -> Account:
         """Ask every shard what it has."""
         await self.applied.look()
@@ -171,7 +183,7 @@ async def loaded_plant(
             seen, end_watch = await watch(plant, load.meant_ns)
             following = asyncio.create_task(applied.follow(_LOOK_EVERY_S))
             try:
-                yield Run(plant, load, applied, seen)
+                yield Run(plant, load, applied, seen, following)
             finally:
                 following.cancel()
                 load.stop()

@@ -1,16 +1,18 @@
 """Builds the page in `web/` into the package with the Node.js that comes in a wheel: no system Node needed.
 
-Run by hatchling for every wheel, and by hand as `python hatch_build.py build|test|e2e|node|npm ...`.
+Run by hatchling for every wheel, and by hand as `python hatch_build.py build|client|size|test|e2e|node|npm ...`.
 The one idea: a step is skipped only when a digest of everything that decides its outcome is unchanged.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,11 +32,16 @@ SOURCES = (
     "package-lock.json",
     ".npmrc",
     "index.html",
+    "home.html",
     "tsconfig.json",
     "vite.config.ts",
     "src",
     "public",
 )
+
+
+FIRST_LOADS_KB = {"index.html": 240, "home.html": 95}
+"""What a document may weigh with all that it loads at once, in kB gzip; a screen comes on top."""
 
 
 class WebBuildError(RuntimeError):
@@ -157,6 +164,60 @@ def build_page(root: Path, *, force: bool = False) -> Path:
     return output
 
 
+def make_client(node: NodeRuntime, root: Path) -> int:
+    """Write the contract as the application says it, and the page's types from it; return the exit code."""
+    contract = root / WEB / "openapi.json"
+    code = subprocess.run(
+        [sys.executable, "-m", "shoal.api.contract_file", str(contract)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "src")},
+        check=False,
+    ).returncode
+    if code != 0:
+        return code
+    script = "node_modules/openapi-typescript/bin/cli.js"
+    return node.run_node([script, contract.name, "-o", "src/api/schema.d.ts"], folder=root / WEB)
+
+
+def first_load(folder: Path, document: str) -> dict[str, int]:
+    """Return what a document loads before anything is chosen, by file, in bytes as gzip sends them.
+
+    That is the document, what it names, and what those files import without being asked.
+    """
+    found: dict[str, int] = {}
+    waiting = [document]
+    while waiting:
+        name = waiting.pop()
+        path = folder / name
+        if name in found or not path.is_file():
+            continue
+        content = path.read_bytes()
+        found[name] = len(gzip.compress(content, 5))
+        text = content.decode("utf-8", "replace")
+        if name.endswith(".html"):
+            waiting += re.findall(r'(?:src|href)="\./([^"]+)"', text)
+        elif name.endswith(".js"):
+            waiting += [f"assets/{one}" for one in re.findall(r'(?:from|import)\s*"\./([^"]+)"', text)]
+    return found
+
+
+def print_sizes(folder: Path) -> int:
+    """Print what the page weighs when it is opened, and return 1 when that is too much."""
+    code = 0
+    for document, most_kb in FIRST_LOADS_KB.items():
+        sizes = first_load(folder, document)
+        total_kb = sum(sizes.values()) / 1_000
+        sys.stdout.write(f"{document}: {total_kb:.1f} of {most_kb} kB\n")
+        for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
+            sys.stdout.write(f"  {size / 1_000:8.1f} kB  {name}\n")
+        code |= int(not sizes or total_kb > most_kb)
+    others = sorted((folder / "assets").glob("*"), key=lambda path: -path.stat().st_size)
+    sys.stdout.write("every file\n")
+    for path in others:
+        sys.stdout.write(f"  {len(gzip.compress(path.read_bytes(), 5)) / 1_000:8.1f} kB  {path.name}\n")
+    return code
+
+
 class WebBuildHook(BuildHookInterface[Any]):
     """Puts the built page into every wheel."""
 
@@ -183,8 +244,10 @@ def main(arguments: Sequence[str]) -> int:
         "command",
         nargs="?",
         default="build",
-        choices=("build", "test", "e2e", "node", "npm"),
-        help="build: when sources changed; test: unit tests; e2e URL PNG: look at a running page; "
+        choices=("build", "client", "size", "test", "e2e", "node", "npm"),
+        help="build: when sources changed; client: make the types of the interface anew from its contract; "
+        "size: what the built page weighs; test: unit tests; e2e URL PNG: look at a running page, "
+        "e2e stories URL: run the screens' stories; "
         "node, npm: run them from the wheel, in the present folder",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="arguments passed on")
@@ -195,7 +258,12 @@ def main(arguments: Sequence[str]) -> int:
         output = build_page(root, force="--force" in parsed.rest)
         sys.stdout.write(f"The page is in {output.relative_to(root)}\n")
         return 0
+    if parsed.command == "size":
+        return print_sizes(Path(parsed.rest[0]) if parsed.rest else root / OUTPUT)
     node = NodeRuntime()
+    if parsed.command == "client":
+        install_packages(node, web)
+        return make_client(node, root)
     if parsed.command == "npm":
         return node.run_node([str(node.npm_script), *parsed.rest], folder=Path.cwd())
     if parsed.command == "test":
@@ -203,7 +271,9 @@ def main(arguments: Sequence[str]) -> int:
         return node.run_node(["node_modules/vitest/vitest.mjs", "run", *parsed.rest], folder=web)
     if parsed.command == "e2e":
         install_packages(node, web / "e2e")
-        return node.run_node([str(web / "e2e" / "check.mjs"), *parsed.rest], folder=Path.cwd())
+        told = parsed.rest[:1] == ["stories"]
+        script, rest = ("story.mjs", parsed.rest[1:]) if told else ("check.mjs", parsed.rest)
+        return node.run_node([str(web / "e2e" / script), *rest], folder=Path.cwd())
     return node.run_node(parsed.rest, folder=Path.cwd())
 
 

@@ -452,12 +452,17 @@ const BEGIN_MS = FROM_MS + 42.1 * HOUR;
 const startedAt = Date.now();
 const simulated = () => Math.round(BEGIN_MS + (Date.now() - startedAt) * SPEED);
 
+const SESSION = {
+  operator: "this machine", name: "this machine", mode: "open", sign_in: false, roles: [],
+  rights: ["administer", "home", "operate", "see", "trade"], sites: null, until_ms: null, now_ms: 0,
+};
+
 /** Who reads the page, taking note of an alarm, and groups. */
 function answer(request, response, path) {
   const [, number] = /^\/api\/alarms\/(\d+)\/ack$/.exec(path) ?? [];
   response.setHeader("Content-Type", "application/json");
   if (path === "/api/groups") response.end(JSON.stringify(groupPage(new URL(request.url, "http://localhost").searchParams, simulated())));
-  else if (path === "/api/session") response.end(JSON.stringify({ operator: "this machine" }));
+  else if (path === "/api/session") response.end(JSON.stringify(SESSION));
   else if (number !== undefined && request.method === "POST") {
     noted.set(Number(number), { acknowledged_ms: simulated(), acknowledged_by: "this machine" });
     response.end("{}");
@@ -491,14 +496,22 @@ sockets.on("connection", (socket) => {
   let sent = 0;
   const full = state(simulated());
   let last = full.fleet_series.t_ms.at(-1) ?? 0;
-  socket.send(JSON.stringify({ kind: "snapshot", seq, state: full }));
+  socket.send(JSON.stringify({ kind: "snapshot", seq, epoch: "fixture", state: full, feeds: {} }));
   let watched = [];
   const sendWatched = () => {
     const now = simulated();
     if (watched.length > 0) socket.send(JSON.stringify({ kind: "groups", as_of_ms: now, groups: watched.map((one) => group(one, now)) }));
   };
   socket.on("message", (text) => {
-    watched = JSON.parse(text).watch.map((id) => TREE.get(id)).filter(Boolean);
+    // Every topic is sent anyway, but who asks for another one has nothing of it yet.
+    const { watch, topics } = JSON.parse(text);
+    if (topics) {
+      seq += 1;
+      const whole = state(simulated());
+      last = whole.fleet_series.t_ms.at(-1) ?? last;
+      socket.send(JSON.stringify({ kind: "delta", seq, set: whole, append: {} }));
+    }
+    if (watch) watched = watch.map((id) => TREE.get(id)).filter(Boolean);
     sendWatched();
   });
   if (options.scene === "finished") return;

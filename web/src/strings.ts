@@ -24,6 +24,92 @@ export const strings = {
   progressLabel: "Progress of the run",
   localTime: (zone: string) => `Local market time (${zone})`,
 
+  nav: {
+    screens: "Screens",
+    path: "Where this is",
+    skip: "Skip to the screen",
+    window: (title: string) => `${title} · Shoal`,
+    notFound: "There is no such screen",
+    toFleet: "Go to the fleet",
+    failed: "This screen could not be shown",
+    mayNot: "You may not see this. Somebody who administers this plant can give you the right.",
+  },
+
+  keys: {
+    title: "Keys",
+    others: [
+      ["/", "Go to the field to search in"],
+      ["?", "Show these keys"],
+      ["Esc", "Close what is open"],
+    ] as const,
+  },
+
+  session: {
+    title: "Sign in to Shoal",
+    name: "Name",
+    password: "Password",
+    signIn: "Sign in",
+    signOut: "Sign out",
+    over: "Your session has ended. Sign in to go on where you were.",
+    leave: "Leave the page",
+    away: "The plant does not answer. Trying again.",
+    nobody: "Not signed in",
+    roles: (roles: string[]) => `Signed in as ${roles.join(", ")}`,
+    roleWords: { viewer: "viewer", operator: "operator", trader: "trader", admin: "administrator", homeowner: "homeowner" } as Record<string, string>,
+    modeWords: {
+      open: "Nobody has to sign in on this machine.",
+      token: "Let in by a token.",
+      user: "Signed in.",
+    },
+    look: "Look",
+    lookWords: { system: "as the system says", light: "light", dark: "dark" },
+  },
+
+  alarmBar: {
+    label: "Alarms that stand",
+    waiting: "Alarms: waiting for the plant",
+    none: "No alarm stands",
+    count: (n: string, severity: string) => `${n} ${severity}`,
+    more: (n: string) => `and ${n} more`,
+    worst: (what: string, where: string, age: string) => (age === "" ? `${what}, ${where}` : `${what}, ${where}, for ${age}`),
+    away: (age: string) => `Connection lost, trying again. What is shown is ${age} old.`,
+    stale: (age: string) => `No news from the plant for ${age}. What is shown is old.`,
+    slow: "Your connection is slow: figures come late.",
+  },
+
+  severity: { notice: "notice", warning: "warning", major: "major", critical: "critical" },
+
+  ask: {
+    close: "Close",
+    no: "Leave it",
+    reason: "Reason",
+    type: (text: string) => `Type “${text}” to go on`,
+    working: "Working",
+  },
+
+  fourEyes: {
+    proposed: (name: string) => `Proposed by ${name},`,
+    own: "You proposed this: somebody else has to approve it.",
+    mayNot: "You may not decide on this.",
+    note: "Note",
+    approve: "Approve",
+    refuse: "Refuse",
+  },
+
+  instant: {
+    hover: (utcTime: string, zone: string) => `${utcTime}. Shown in ${zone}.`,
+  },
+
+  error: {
+    unreached: "The plant does not answer.",
+    withFix: (detail: string, fix: string) => (detail.includes(fix) ? detail : `${detail}. ${fix}`),
+  },
+
+  map: {
+    label: (title: string) => `${title}. Map.`,
+    keys: "Arrow keys move, + and - zoom, 0 shows all, Tab goes from alarm to alarm, Enter opens.",
+  },
+
   direction: {
     charging: "charging",
     discharging: "discharging",
@@ -37,6 +123,8 @@ export const strings = {
     sell: "sell",
     buying: "buying",
     selling: "selling",
+    generating: (power: string) => `generating ${power}`,
+    using: (power: string) => `using ${power}`,
     up: "▲",
     down: "▼",
   },
@@ -90,6 +178,8 @@ export const strings = {
     twins: (live: string, all: string, waiting: string) => `${live} of ${all} shards live, ${waiting} messages wait`,
     coverageAge: (age: string) => `oldest value ${age} old`,
     coverageAgeNone: "no value yet",
+    age: (age: string) => `${age} old`,
+    ageOld: (age: string) => `${age} old, out of date`,
     coverageHint:
       "Share of the battery capacity whose values are fresh. Only fresh capacity is counted on. Suspect sites report, but what cannot be true.",
     money: "Money so far",
@@ -112,6 +202,11 @@ export const strings = {
     failed: "This panel could not be drawn.",
     retry: "Try again",
     staleBadge: "not up to date",
+    staleFor: (age: string) => `${age} old`,
+    partialBadge: "not complete",
+    loading: (title: string) => `${title}: loading`,
+    retryNamed: (title: string) => `Try again: ${title}`,
+    rows: (n: string) => (n === "1" ? "1 row" : `${n} rows`),
     tableRegion: (title: string) => `Table: ${title}`,
     thinned: (shown: string, all: string) => `${shown} of ${all} points, latest first`,
     reading: (title: string) => `${title}. Chart. Left and right arrow keys read values, the table button gives all of them.`,
@@ -175,6 +270,7 @@ export const strings = {
     orderWords: {
       registry: "as registered",
       name: "by name",
+      sites: "most sites first",
       coverage: "least covered first",
       suspect: "most suspect sites first",
       power: "most power first",
@@ -311,7 +407,7 @@ export const strings = {
     failed: (why: string) => `Not acknowledged: ${why}`,
     nobody: "not yet",
     by: (name: string, time: string) => `by ${name}, ${time}`,
-    readOnly: "To acknowledge, open the page with an operator's token.",
+    readOnly: "To acknowledge takes an operator.",
     sitesOf: (sites: string, all: string) => `${sites} of ${all} sites`,
     oneSite: "one site",
     scattered: (sites: string, all: string) => `${sites} of ${all} sites, scattered`,
@@ -319,7 +415,6 @@ export const strings = {
     lost: (samples: string, where: string) => `${samples} samples, ${where}`,
     returned: "over, until acknowledged",
     times: (n: string) => `${n} times`,
-    severityWords: { notice: "notice", warning: "warning", major: "major", critical: "critical" },
     kindWords: {
       communication_loss: "Communication lost",
       suspect_sign: "Power with an impossible sign",

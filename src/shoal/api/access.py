@@ -1,9 +1,9 @@
-"""Who may come in, and who may act: tokens, the page's cookie, the names this machine answers to, the headers.
+"""The door: tokens, sessions, the names this machine answers to, what a path takes, the headers on every answer.
 
-Without a token the interface serves this machine only, and only under a loopback name, so that a foreign page cannot
-reach it by pointing its own name here. A browser's live socket, and whatever changes something, must come from the same
-host as the page. To act is a right of its own: each operator has a name and a token, which is how it is known who did
-what; where no token is asked for at all, whoever is at this machine may act.
+Where nobody is asked who they are the interface serves this machine only, and only under a loopback name, so that a
+foreign page cannot reach it by pointing its own name here. Programs show tokens, people sign in as soon as there is a
+user. A browser's live socket, and whatever changes something, must come from the same host as the page. What a request
+takes is looked up (`shoal.api.rights`) before any handler runs.
 """
 
 from __future__ import annotations
@@ -18,24 +18,34 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shoal.api.doorman import Doorman
 from shoal.api.problem import problem
-from shoal.domain.errors import SettingsError
+from shoal.api.rights import (
+    EVERY_RIGHT,
+    LOCAL,
+    LOCAL_NAME,
+    READING,
+    Caller,
+    Need,
+    Right,
+    may,
+    need_of,
+    remember,
+)
+from shoal.domain.errors import SettingsError, ShoalError
 
 COOKIE: Final = "shoal_page"
+"""Of a browser that was opened with a token."""
+SESSION_COOKIE: Final = "shoal_session"
+"""Of somebody who has signed in."""
+TOKEN_NAME: Final = "a token"
+"""Under this name is let in who shows the token that is nobody's own."""
 TOKEN_PARAMETER: Final = "token"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """What probes ask; nothing in the answers is secret."""
-
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing."""
-LOCAL_OPERATOR: Final = "this machine"
-"""Under this name acts who is at a machine that asks for no token."""
-_OPERATOR_STATE: Final = "operator"
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -54,6 +64,13 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_WORDS: Final = {
+    "see": "see the plant",
+    "operate": "command it: an operator's",
+    "trade": "bid for it: a trader's",
+    "administer": "say who may what: an administrator's",
+    "home": "look after homes: a homeowner's",
+}
 _REFUSED_PAGE: Final = (
     "<!doctype html><html lang=en><meta charset=utf-8><title>Shoal</title>"
     "<h1>This plant asks for its token</h1>"
@@ -62,15 +79,17 @@ _REFUSED_PAGE: Final = (
 )
 
 
-def check_exposure(host: str, token: str) -> None:
-    """Refuse to listen beyond this machine without a token.
+def check_exposure(host: str, token: str, *, users: bool = False) -> None:
+    """Refuse to listen beyond this machine where nobody is asked who they are.
 
     Raises:
         SettingsError: naming ``api.token``.
     """
-    if not token and not is_loopback(host):
+    if not (token or users) and not is_loopback(host):
         raise SettingsError(
-            field="api.token", value="", fix=f"set it to listen on {host!r}, or set api.host to 127.0.0.1"
+            field="api.token",
+            value="",
+            fix=f"set it, or add somebody with 'shoal user add', to listen on {host!r}; or set api.host to 127.0.0.1",
         )
 
 
@@ -91,24 +110,6 @@ def operators_of(text: str) -> dict[str, str]:
     return found
 
 
-def operator_of(request: Request) -> str | None:
-    """Return the name under which the caller may act, None for one who may only read."""
-    name: str | None = getattr(request.state, _OPERATOR_STATE, None)
-    return name
-
-
-def acting_operator(request: Request) -> str:
-    """Return the name under which the caller acts.
-
-    Raises:
-        HTTPException: 403 for one who may only read.
-    """
-    name = operator_of(request)
-    if name is None:
-        raise HTTPException(403, "only an operator may do this: show a token of the setting api.operators")
-    return name
-
-
 def is_loopback(host: str) -> bool:
     """Whether the name or address means this machine alone."""
     if host == "localhost":
@@ -120,17 +121,17 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Caller:
-    """Somebody who shows a token or the cookie made from it; `operator` is None for one who may only read."""
+class _Shown:
+    """A token, the cookie made from it, and who shows them."""
 
-    operator: str | None
+    caller: Caller
     token: bytes = field(repr=False)
     cookie: str = field(repr=False)
 
     @staticmethod
-    def of(operator: str | None, token: str) -> _Caller:
+    def of(caller: Caller, token: str) -> _Shown:
         cookie = hmac.new(token.encode(), b"shoal/page", hashlib.sha256).hexdigest()
-        return _Caller(operator, token.encode(), cookie)
+        return _Shown(caller, token.encode(), cookie)
 
 
 class Gate:
@@ -138,25 +139,40 @@ class Gate:
 
     Args:
         app: What lies behind.
-        token: What a caller shows; empty asks nobody.
+        token: What a program shows that may see; empty asks none.
         operators: Tokens of those who may act, by name.
+        doorman: Knows who is signed in; None where nobody can sign in.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, operators: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str,
+        operators: Mapping[str, str] | None = None,
+        doorman: Doorman | None = None,
+    ) -> None:
         self._app = app
         self._token = token
-        self._callers = [_Caller.of(name, shown) for name, shown in (operators or {}).items()]
-        self._anybody = LOCAL_OPERATOR if not token and not self._callers else None
+        self._doorman = doorman
+        self._shown = [
+            _Shown.of(Caller(name=name, rights=EVERY_RIGHT), shown)
+            for name, shown in (operators or {}).items()
+        ]
+        # Where only those who act show a token, whoever is at this machine may still see.
+        seeing = frozenset[Right]({"see"})
+        here = Caller(name=LOCAL_NAME, rights=seeing, mode="open") if self._shown else LOCAL
+        self._anybody = None if token else here
         if token:
-            self._callers.append(_Caller.of(None, token))
+            self._shown.append(_Shown.of(Caller(name=TOKEN_NAME, rights=seeing), token))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
         if scope["type"] == "http":
-            answer = self._answer_at_the_door(scope)
+            answer = await self._answer_at_the_door(scope)
             await (answer or self._app)(scope, receive, _with_headers(send))
         elif scope["type"] == "websocket":
-            if self._may_listen(scope):
+            if await self._may_listen(scope):
                 await self._app(scope, receive, send)
             else:
                 # Before it is accepted, closing a socket is an answer of 403.
@@ -164,66 +180,121 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    def _answer_at_the_door(self, scope: Scope) -> Response | None:
+    async def _answer_at_the_door(self, scope: Scope) -> Response | None:
         """Return an answer for who is not let in, and the cookie for who opens the page with the token."""
-        headers, path = Headers(scope=scope), scope["path"]
-        if not self._token and not is_loopback(_host_name(headers.get("host", ""))):
-            return problem(421, "Misdirected Request", "without a token, only loopback names are answered")
-        if scope["method"] not in READING and not _is_same_host(headers):
-            return problem(403, "Forbidden", "what changes something must come from this plant's own page")
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if path == "/" and (caller := self._by_token(dict(query).get(TOKEN_PARAMETER, ""))):
-            return self._remember(caller, query, secure=scope["scheme"] == "https")
-        caller = self._caller(headers, query)
-        scope.setdefault("state", {})[_OPERATOR_STATE] = caller.operator if caller else self._anybody
-        if path in OPEN_PATHS or caller or not self._token:
-            return None
-        if path == "/":
-            return HTMLResponse(_REFUSED_PAGE, status_code=401)
-        refused = problem(401, "Unauthorized", "show the token as 'Authorization: Bearer <token>'")
-        refused.headers["WWW-Authenticate"] = "Bearer"
-        return refused
+        try:
+            guarded = await self._guarded()
+            if refused := self._refused_anyway(headers, method, guarded=guarded):
+                return refused
+            shown = self._by_token(dict(query).get(TOKEN_PARAMETER, "")) if path == "/" else None
+            if shown is not None:
+                return self._remember(shown, query, secure=scope["scheme"] == "https")
+            caller = await self._caller(headers, query, guarded=guarded)
+        except ShoalError as error:
+            # A probe must not fail because the database does.
+            return None if path in OPEN_PATHS else problem(503, "Not available now", str(error))
+        remember(scope.setdefault("state", {}), caller)
+        need = need_of(method, path)
+        if need == "nothing" and self._token and not guarded and path not in OPEN_PATHS:
+            allowed = caller is not None  # the page's files too: there is no form to sign in
+        else:
+            allowed = may(caller, need)
+        return (
+            self._refused_forgery(headers, method, caller) if allowed else _refused_caller(caller, path, need)
+        )
+
+    async def _guarded(self) -> bool:
+        """Whether people sign in here."""
+        return self._doorman is not None and await self._doorman.guarded()
+
+    def _refused_anyway(self, headers: Headers, method: str, *, guarded: bool) -> Response | None:
+        if not (self._token or guarded) and not is_loopback(_host_name(headers.get("host", ""))):
+            return problem(
+                421, "Misdirected Request", "where nobody has to sign in, only loopback names are answered"
+            )
+        if method not in READING and not _is_same_host(headers):
+            return problem(403, "Forbidden", "what changes something must come from this plant's own page")
+        return None
 
     @staticmethod
-    def _remember(caller: _Caller, query: Iterable[tuple[str, str]], *, secure: bool) -> Response:
+    def _refused_forgery(headers: Headers, method: str, caller: Caller | None) -> Response | None:
+        """Refuse what another page makes a browser do that is signed in: it says where it comes from, and it is not here."""
+        if method in READING or caller is None or caller.mode != "user" or "origin" in headers:
+            return None
+        return problem(403, "Forbidden", "a session changes something only from this plant's own page")
+
+    @staticmethod
+    def _remember(shown: _Shown, query: Iterable[tuple[str, str]], *, secure: bool) -> Response:
         # On to the plain address, so that the token stays in no history.
         rest = urlencode([(name, value) for name, value in query if name != TOKEN_PARAMETER])
         answer = RedirectResponse("./" + (f"?{rest}" if rest else ""), status_code=303)
-        answer.set_cookie(COOKIE, caller.cookie, httponly=True, samesite="lax", secure=secure)
+        answer.set_cookie(COOKIE, shown.cookie, httponly=True, samesite="lax", secure=secure)
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
-    def _may_listen(self, scope: Scope) -> bool:
+    async def _may_listen(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self._token and not is_loopback(_host_name(host)):
+        try:
+            guarded = await self._guarded()
+            if not (self._token or guarded) and not is_loopback(_host_name(host)):
+                return False
+            if not _is_same_host(headers):
+                return False
+            query = parse_qsl(scope["query_string"].decode("latin-1"))
+            caller = await self._caller(headers, query, guarded=guarded, by_query=True)
+        except ShoalError:
             return False
-        if not _is_same_host(headers):
-            return False
-        query = parse_qsl(scope["query_string"].decode("latin-1"))
-        return not self._token or self._caller(headers, query, by_query=True) is not None
+        remember(scope.setdefault("state", {}), caller)
+        return caller is not None and bool(caller.rights & {"see", "home"})
 
-    def _caller(
-        self, headers: Headers, query: Iterable[tuple[str, str]], *, by_query: bool = False
-    ) -> _Caller | None:
-        """Return who it is that shows a token or a cookie."""
+    async def _caller(
+        self, headers: Headers, query: Iterable[tuple[str, str]], *, guarded: bool, by_query: bool = False
+    ) -> Caller | None:
+        """Return who it is: by a token, by a session, by the cookie of a token, or by being at this machine."""
         kind, _, shown = headers.get("authorization", "").partition(" ")
         found = self._by_token(shown.strip()) if kind.lower() == "bearer" else None
         if found is None and by_query:
             found = self._by_token(dict(query).get(TOKEN_PARAMETER, ""))
-        cookie = _cookie(headers).encode()
-        for caller in self._callers:
-            if hmac.compare_digest(cookie, caller.cookie.encode()) and found is None:
-                found = caller
-        return found
+        if found is not None:
+            return found.caller
+        if self._doorman is not None and guarded:
+            caller = await self._doorman.caller_of(cookie_of(headers, SESSION_COOKIE))
+            if caller is not None:
+                return caller
+        cookie = cookie_of(headers, COOKIE).encode()
+        for one in self._shown:
+            if hmac.compare_digest(cookie, one.cookie.encode()) and found is None:
+                found = one
+        if found is not None:
+            return found.caller
+        return None if guarded else self._anybody
 
-    def _by_token(self, shown: str) -> _Caller | None:
+    def _by_token(self, shown: str) -> _Shown | None:
         """Return whose token it is; takes the same time for every wrong one."""
         found = None
-        for caller in self._callers:
-            if hmac.compare_digest(shown.encode(), caller.token):
-                found = caller
+        for one in self._shown:
+            if hmac.compare_digest(shown.encode(), one.token):
+                found = one
         return found
+
+
+def _refused_caller(caller: Caller | None, path: str, need: Need) -> Response:
+    if caller is not None:
+        if need == "never":
+            return problem(404, "Not Found", f"there is nothing to change at {path}")
+        return problem(
+            403, "Forbidden", f"{caller.name} may not do this: it takes the right to {_WORDS.get(need, need)}"
+        )
+    if path == "/":
+        return HTMLResponse(_REFUSED_PAGE, status_code=401)
+    refused = problem(
+        401, "Unauthorized", "sign in on the page, or show a token as 'Authorization: Bearer <token>'"
+    )
+    refused.headers["WWW-Authenticate"] = "Bearer"
+    return refused
 
 
 def _is_same_host(headers: Headers) -> bool:
@@ -243,9 +314,10 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def _cookie(headers: Headers) -> str:
+def cookie_of(headers: Headers, name: str) -> str:
+    """Return the value of a cookie, empty without one."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if found is None else found.value

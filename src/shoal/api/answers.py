@@ -335,9 +335,46 @@ class AlarmDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the caller is: the operator's name, or None for somebody who may only read."""
+    """Who the caller is, and what the caller may.
+
+    `operator` is the name under which commands are kept, None for somebody who may give none. `mode` is ``open`` where
+    nobody is asked, ``token`` for a program, ``user`` for somebody who has signed in, and None for nobody; `sign_in` is
+    whether people sign in here. `sites` are a homeowner's own, None for all. `until_ms` is when the session ends, on the
+    clock on the wall; `now_ms` is that clock.
+    """
 
     operator: str | None
+    name: str | None
+    mode: Literal["open", "token", "user"] | None
+    sign_in: bool
+    roles: list[str]
+    rights: list[Literal["see", "operate", "trade", "administer", "home"]]
+    sites: list[str] | None
+    until_ms: int | None
+    now_ms: int
+
+
+class UserView(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who may sign in; `sessions` is how often the person is signed in now. Instants are of the wall's clock."""
+
+    name: str
+    roles: list[str]
+    sites: list[str]
+    made_ms: int
+    made_by: str
+    password_ms: int
+    sessions: int
+
+
+class UserStepView(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of who may sign in, or a person's signing in or out."""
+
+    number: int
+    at_ms: int
+    by: str
+    action: str
+    subject: str
+    detail: str
 
 
 class HistoryTier(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from shoal import __version__
 from shoal.api.access import Gate
 from shoal.api.answers import Alive, Ready
 from shoal.api.contract import answer, answers, describe, docs_page
+from shoal.api.feeds_site import site_feed
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.problem import handle_faults
@@ -22,8 +23,14 @@ from shoal.api.routes_books import books_routes
 from shoal.api.routes_commands import command_routes
 from shoal.api.routes_events import event_routes
 from shoal.api.routes_groups import group_routes
+from shoal.api.routes_home import home_feed, home_routes
+from shoal.api.routes_limits import limit_routes
 from shoal.api.routes_plant import plant_routes
 from shoal.api.routes_programs import program_routes
+from shoal.api.routes_services import service_routes
+from shoal.api.routes_session import session_routes, user_routes
+from shoal.api.routes_site import one_site_routes
+from shoal.api.routes_settlement import settlement_routes
 from shoal.api.routes_sites import site_routes
 
 ROLE = "api"
@@ -46,15 +53,24 @@ def create_app(
     """
     files = page or PageFiles()
     app = FastAPI(title="Shoal", version=__version__, docs_url=None, redoc_url=None)
+    app.include_router(session_routes(plant.doorman))
+    app.include_router(user_routes(plant.doorman))
     app.include_router(plant_routes(plant))
     app.include_router(group_routes(plant))
     app.include_router(site_routes(plant))
+    app.include_router(one_site_routes(plant))
     app.include_router(alert_routes(plant))
     app.include_router(books_routes(plant))
     app.include_router(alarm_routes(plant))
     app.include_router(program_routes(plant.programs, plant.now_ns))
     app.include_router(command_routes(plant.commands))
+    app.include_router(limit_routes(plant))
+    app.include_router(service_routes(plant))
     app.include_router(event_routes(plant.commands, plant.kept_event))
+    app.include_router(home_routes(plant))
+    app.include_router(settlement_routes(plant))
+    plant.hub.feeds.add(home_feed(plant))
+    plant.hub.feeds.add(site_feed(plant))
     _add_operations(app, plant, files)
 
     @app.get("/docs", include_in_schema=False)
@@ -65,11 +81,15 @@ def create_app(
     async def read_page() -> Response:
         return files.document()
 
+    @app.api_route("/home", methods=["GET", "HEAD"], include_in_schema=False)
+    async def read_home() -> Response:
+        return files.document("home.html")
+
     app.mount("/", files)
     describe(app)
     handle_faults(app)
     app.add_middleware(GZipMiddleware, minimum_size=1_024, compresslevel=5)
-    app.add_middleware(Gate, token=token, operators=operators or {})
+    app.add_middleware(Gate, token=token, operators=operators or {}, doorman=plant.doorman)
     return app
 
 

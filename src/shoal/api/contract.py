@@ -32,17 +32,25 @@ from shoal.api.answers import (
     StatementDetail,
     StatementRow,
     TwinPage,
+    UserStepView,
+    UserView,
 )
 from shoal.api.command_answers import COMMAND_TYPES
 from shoal.api.event_answers import EVENT_TYPES
-from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage, WatchRequest
+from shoal.api.home_answers import HOME_TYPES
+from shoal.api.limit_answers import LIMIT_TYPES
+from shoal.api.messages import DeltaMessage, GroupsMessage, SlowMessage, SnapshotMessage, WatchRequest
 from shoal.api.problem import MEDIA_TYPE, Problem
 from shoal.api.program_answers import ProgramNow, SitePrograms
+from shoal.api.service_answers import SERVICE_TYPES
+from shoal.api.settlement_answers import SETTLEMENT_TYPES
+from shoal.api.site_answers import SITE_TYPES
 
 TYPES: Final[tuple[Any, ...]] = (
     SnapshotMessage,
     DeltaMessage,
     GroupsMessage,
+    SlowMessage,
     WatchRequest,
     SitePage,
     SiteDetail,
@@ -62,10 +70,17 @@ TYPES: Final[tuple[Any, ...]] = (
     AlarmPage,
     AlarmDetail,
     Session,
+    UserView,
+    UserStepView,
     ProgramNow,
     SitePrograms,
     *COMMAND_TYPES,
     *EVENT_TYPES,
+    *HOME_TYPES,
+    *LIMIT_TYPES,
+    *SERVICE_TYPES,
+    *SETTLEMENT_TYPES,
+    *SITE_TYPES,
     Alive,
     Ready,
     Problem,
@@ -75,9 +90,9 @@ _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = (
     "An open virtual power plant. Power is load-positive: charging, consumption and import are positive; discharge, "
     "generation and export negative. Instants are milliseconds since 1970 in UTC, intervals are half-open, absent is "
-    "null. `/api/live` is a WebSocket: it sends one `SnapshotMessage`, then `DeltaMessage`s whose `seq` grows by one; "
-    "after a gap, or a close with code 1013, connect again. A client may send a `WatchRequest`, and then gets a "
-    "`GroupsMessage` with those groups' figures at most once a second."
+    "null. `/api/live` is a WebSocket: it sends one `SnapshotMessage` of the topics asked for, then `DeltaMessage`s of "
+    "which each says from which number on it counts; a client that comes back with `epoch` and `seq` gets what it missed. "
+    "It may send a `WatchRequest`, and then gets a `GroupsMessage` with those groups' figures at most once a second."
 )
 
 

@@ -1,13 +1,31 @@
-"""One client of the live socket: a bounded mailbox, and the groups that it watches."""
+"""One client of the live socket: what it follows, and up to where it is. There is no queue: who is behind gets one message.
+
+The far side is written to as fast as it reads. Meanwhile nothing is kept for it, and its next message covers all
+that happened since.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-CLOSE_PATIENCE_S: Final = 10.0
+import msgspec
+
+from shoal.api.messages import SlowMessage
+from shoal.api.rights import LOCAL, Caller
+
+PATIENCE_S: Final = 60.0
+"""How long one message may take to be taken by the far side."""
+SLOW_S: Final = 1.0
+"""A client that takes so long to take a message reads slowly."""
 TRY_AGAIN_LATER: Final = 1013
+SESSION_OVER: Final = 4401
+_SLOW: Final = msgspec.json.encode(SlowMessage(slow=True)).decode()
+_QUICK: Final = msgspec.json.encode(SlowMessage(slow=False)).decode()
 
 
 class Sink(Protocol):
@@ -22,50 +40,67 @@ class Sink(Protocol):
         ...
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
 class Listener:
-    """One client's bounded mailbox.
-
-    Args:
-        queue_messages: How many messages the client may be behind.
+    """One client.
 
     Attributes:
-        behind: Whether it was let go.
+        caller: Who it is.
+        topics: Topics of the state that it follows, in order.
+        feeds: Feeds that it follows, in order.
+        fresh: Topics and feeds of which it has nothing yet.
+        seq: Up to where it is; None before its first message.
+        told_s: When it was sent something last, on a clock that only goes forward.
         watched: Numbers of the groups that it wants the figures of.
         watched_refresh: Of which refresh of the groups it has them; negative when it has none.
         watched_due_s: When it is due to get newer ones, on a clock that only goes forward.
+        closing: The code with which it is let go.
+        slow: Whether it takes long to take what it is sent.
     """
 
-    def __init__(self, *, queue_messages: int) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(queue_messages)
-        self._patience: asyncio.Timeout | None = None
-        self.behind = False
-        self.watched: tuple[int, ...] = ()
-        self.watched_refresh = -1
-        self.watched_due_s = 0.0
+    topics: tuple[str, ...]
+    caller: Caller = LOCAL
+    feeds: tuple[str, ...] = ()
+    fresh: set[str] = field(default_factory=set)
+    seq: int | None = None
+    told_s: float = 0.0
+    watched: tuple[int, ...] = ()
+    watched_refresh: int = -1
+    watched_due_s: float = 0.0
+    closing: tuple[int, str] | None = None
+    slow: bool = False
+    _slow_told: bool = False
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put_nowait(self, text: str) -> bool:
-        """Queue a message; when there is no room, let the client go and return False."""
-        if self.behind:
-            return False
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self._let_go()
-            return False
-        return True
+    def wake(self) -> None:
+        """Say that there may be something for it."""
+        self._news.set()
 
-    async def forward(self, sink: Sink) -> None:
-        """Send what comes, until the client is let go; a client that takes nothing more is left after 10 s."""
+    def let_go(self, code: int, reason: str) -> None:
+        """Close it after what it is being sent now."""
+        self.closing = (code, reason)
+        self._news.set()
+
+    def take_slow(self) -> str | None:
+        """Return the message that says that it reads slowly, or no longer does; None when that was said."""
+        if self.slow == self._slow_told:
+            return None
+        self._slow_told = self.slow
+        return _SLOW if self.slow else _QUICK
+
+    async def forward(self, sink: Sink, texts: Callable[[Listener], list[str]]) -> None:
+        """Send what there is for it, again and again, until it is let go; one that takes nothing more is left."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as self._patience:
-                while (text := await self._queue.get()) is not None:
-                    await sink.send_text(text)
-                await sink.close(TRY_AGAIN_LATER, "too slow; connect again for a fresh snapshot")
-
-    def _let_go(self) -> None:
-        self.behind = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time() + CLOSE_PATIENCE_S)
+            while self.closing is None:
+                self._news.clear()
+                for text in texts(self):
+                    began_s = time.monotonic()
+                    async with asyncio.timeout(PATIENCE_S):
+                        await sink.send_text(text)
+                    self.told_s = time.monotonic()
+                    self.slow = self.told_s - began_s > SLOW_S
+                if self.closing is None:
+                    await self._news.wait()
+            code, reason = self.closing
+            async with asyncio.timeout(PATIENCE_S):
+                await sink.close(code, reason)

@@ -1,18 +1,18 @@
-"""The hub between the fabric and every open page: news comes in, one encoded delta goes out to all.
+"""The hub between the fabric and every open page: news comes in, and goes out as one encoded delta for all who are alike.
 
-A client first gets a snapshot and then every delta after it, without a gap: both are made at the same moment, at
-most five times a second. Deltas have of the groups the roots alone; a client says which others it watches, and gets
-those once a second. A client that falls too far behind is let go and starts again with a snapshot.
+A client follows topics and gets what changed of them, at most five times a second; what it is behind comes in one
+message, so a slow one is held up by itself alone. Deltas have of the groups the roots alone; a client says which others
+it watches, and gets those once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,11 +20,15 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from shoal.api.feeds import Feeds
 from shoal.api.listener import Listener
-from shoal.api.messages import DeltaMessage, GroupsMessage, SnapshotMessage
+from shoal.api.live_statistics import LiveStatistics
+from shoal.api.messages import GroupsMessage
 from shoal.api.model import LiveModel
 from shoal.api.newest import Newest
+from shoal.api.rights import LOCAL, Caller
 from shoal.api.state import AlertNow, LiveState, RoleHealth
+from shoal.api.topics import SERIES, TOPICS, Board, known_topics
 from shoal.api.views import Books
 from shoal.domain.alarms import LiveAlarms
 from shoal.domain.errors import ShoalError
@@ -45,8 +49,9 @@ DELTA_EVERY_S: Final = 0.2
 HEARTBEAT_S: Final = 5.0
 BOOKS_EVERY_S: Final = 1.0
 BOOKS_IDLE_S: Final = 60.0
-QUEUE_MESSAGES: Final = 32
-MAX_CLIENTS: Final = 256
+CLOCK_EVERY_S: Final = 1.0
+"""How often a client is told the time where nothing else has changed."""
+MAX_CLIENTS: Final = 1_200
 MAX_WATCHED: Final = 200
 WATCHED_EVERY_S: Final = 1.0
 _PENDING_MESSAGES: Final = 1_024
@@ -62,39 +67,6 @@ _ALARMS: Final = msgspec.json.Decoder(LiveAlarms)
 _QUARANTINE: Final = msgspec.json.Decoder(QuarantineState)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveStatistics:
-    """Counters of the hub since its start.
-
-    Attributes:
-        clients: Open live sockets.
-        messages_total: Live messages taken.
-        conflated_total: Those of them that a newer one replaced before they were read.
-        watched: Groups that clients watch, each client's counted.
-        malformed_total: Live messages that could not be decoded, or are of another fleet.
-        deltas_total: Deltas made, each sent to every client.
-        snapshots_total: Clients that were given a snapshot.
-        dropped_total: Clients let go because they fell behind.
-        refused_total: Clients refused because there were too many.
-        books_read_total: How often the ledger was read.
-        books_failed_total: How often it could not be read.
-        last_message_age_s: Wall time since the last live message, in seconds; None before the first.
-    """
-
-    clients: int
-    messages_total: int
-    conflated_total: int
-    watched: int
-    malformed_total: int
-    deltas_total: int
-    snapshots_total: int
-    dropped_total: int
-    refused_total: int
-    books_read_total: int
-    books_failed_total: int
-    last_message_age_s: float | None
-
-
 class LiveHub:
     """Feeds the model and the clients. Run `run()` in a task group.
 
@@ -103,7 +75,6 @@ class LiveHub:
         read_books: Reads the ledger as of an instant; blocks, runs in a thread.
         read_health: Says how the parts of the plant are; blocks, runs in a thread.
         now_ns: The plant's clock; None for a plant whose time is only known from its messages.
-        queue_messages: How many messages a client may be behind.
         max_clients: How many clients are served at once.
     """
 
@@ -114,23 +85,25 @@ class LiveHub:
         read_books: Callable[[int], Books],
         read_health: Callable[[], Sequence[RoleHealth]],
         now_ns: Callable[[], int] | None = None,
-        queue_messages: int = QUEUE_MESSAGES,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
         self._model = model
         self._read_books = read_books
         self._read_health = read_health
         self._clock_ns = now_ns
-        self._queue_messages = queue_messages
         self._max_clients = max_clients
         self._listeners: set[Listener] = set()
-        self._joining: set[Listener] = set()
-        self._seq = 0
+        self._epoch = secrets.token_hex(8)
+        self._board = Board()
+        self._board.begin(model.parts())
         self._news = asyncio.Event()
+        self.feeds = Feeds(self._board, on_news=self._news.set)
         self._books_wanted = asyncio.Event()
         self._books_wanted.set()
         self._hour = 0
         self._newest = Newest()
+        self._groups_refresh = -1
+        self._groups_encoded: dict[int, msgspec.Raw] = {}
         self._last_message_s: float | None = None
         self._count: Counter[str] = Counter()
 
@@ -138,21 +111,72 @@ class LiveHub:
 
     def is_full(self) -> bool:
         """Whether no further client is taken; each refusal is counted."""
-        full = len(self._listeners) + len(self._joining) >= self._max_clients
+        full = len(self._listeners) >= self._max_clients
         self._count["refused"] += full
         return full
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[Listener]:
-        """Yield a mailbox that gets a snapshot and then every delta."""
-        listener = Listener(queue_messages=self._queue_messages)
-        self._joining.add(listener)
-        self._news.set()
+    def listening(
+        self,
+        *,
+        topics: Iterable[str] = tuple(TOPICS),
+        caller: Caller = LOCAL,
+        epoch: str = "",
+        since: int | None = None,
+    ) -> Iterator[Listener]:
+        """Yield a client that gets everything that it follows, and then every change.
+
+        Args:
+            topics: What it follows; names that there are not are left out.
+            caller: Who it is.
+            epoch: Of which run of this process it has something.
+            since: Up to where it has it.
+        """
+        listener = Listener(topics=(), caller=caller)
+        if not self._listeners:
+            self._put_up()  # nobody looked for a while
+        if epoch == self._epoch and since is not None and 0 <= since <= self._board.seq:
+            listener.seq = since
+            self._count["resumed"] += 1
+        self.follow(listener, topics)
+        listener.fresh.clear()  # what it has nothing of it gets with its first message, or has already
+        self._listeners.add(listener)
         try:
             yield listener
         finally:
-            self._joining.discard(listener)
             self._listeners.discard(listener)
+            self.feeds.leave(listener.feeds)
+
+    def follow(self, listener: Listener, topics: Iterable[str]) -> None:
+        """Let a client follow these topics from now on, and no others."""
+        asked = tuple(topics)
+        named = known_topics(asked) if "see" in listener.caller.rights else known_topics(())
+        feeds = self.feeds.allowed(asked, listener.caller)
+        wanted = {*named, *feeds}
+        # What was asked for a moment ago and not sent yet is still owed.
+        listener.fresh = (listener.fresh & wanted) | (wanted - {*listener.topics, *listener.feeds})
+        self.feeds.follow(feeds)
+        self.feeds.leave(listener.feeds)
+        listener.topics, listener.feeds = named, feeds
+        listener.wake()
+
+    def texts_for(self, listener: Listener) -> list[str]:
+        """Return the messages that are due to a client."""
+        now_s, board = time.monotonic(), self._board
+        texts = [] if (slow := listener.take_slow()) is None else [slow]
+        if listener.seq is None:
+            texts.append(board.snapshot(listener.topics, listener.feeds, epoch=self._epoch))
+            listener.seq = board.seq
+            listener.fresh.clear()
+            self._count["snapshots"] += 1
+        elif board.seq > listener.seq or listener.fresh:
+            text, news = board.delta(listener.seq, listener.topics, listener.feeds, whole=listener.fresh)
+            if news or listener.fresh or now_s - listener.told_s >= CLOCK_EVERY_S:
+                texts.append(text)
+                listener.seq = board.seq
+                listener.fresh.clear()
+        watched = self._watched_text(listener, now_s)
+        return texts if watched is None else [*texts, watched]
 
     def watch(self, listener: Listener, group_ids: Sequence[str]) -> None:
         """Let a client have the figures of these groups from now on, and of no others.
@@ -161,7 +185,7 @@ class LiveHub:
         """
         listener.watched = self._model.tree.known(group_ids[:MAX_WATCHED])
         listener.watched_refresh = -1
-        self._news.set()
+        listener.wake()
 
     def take_alerts(self, alerts: Sequence[AlertNow]) -> None:
         """Take the weather alerts that touch a site."""
@@ -182,14 +206,18 @@ class LiveHub:
         """Return the counters."""
         since_s = self._last_message_s
         return LiveStatistics(
-            clients=len(self._listeners) + len(self._joining),
+            clients=len(self._listeners),
             messages_total=self._count["messages"],
             conflated_total=self._newest.replaced,
             watched=sum(len(listener.watched) for listener in self._listeners),
+            feeds=self.feeds.followed,
+            feeds_read_total=self.feeds.read_total,
+            feeds_failed_total=self.feeds.failed_total,
             malformed_total=self._count["malformed"],
             deltas_total=self._count["deltas"],
             snapshots_total=self._count["snapshots"],
-            dropped_total=self._count["dropped"],
+            resumed_total=self._count["resumed"],
+            slow=sum(listener.slow for listener in self._listeners),
             refused_total=self._count["refused"],
             books_read_total=self._count["books_read"],
             books_failed_total=self._count["books_failed"],
@@ -281,6 +309,7 @@ class LiveHub:
             tasks.create_task(self._send_deltas())
             tasks.create_task(self._follow_books())
             tasks.create_task(self._follow_health())
+            tasks.create_task(self.feeds.run())
 
     async def _send_deltas(self) -> None:
         while True:
@@ -295,57 +324,36 @@ class LiveHub:
             await asyncio.sleep(DELTA_EVERY_S)
 
     def _flush(self) -> None:
-        """Give every client one delta, empty as a sign of life, and every new one the snapshot after it."""
-        if not self._listeners and not self._joining:
+        """Put up what changed, and wake every client."""
+        if not self._listeners:
             return
+        self._put_up()
+        self._count["deltas"] += 1
+        for listener in self._listeners:
+            listener.wake()
+
+    def _put_up(self) -> None:
         self._tell_time()
         delta = self._model.delta()
-        self._seq += 1
-        if self._listeners:
-            message = DeltaMessage(seq=self._seq, set=dict(delta.set), append=dict(delta.append))
-            text = msgspec.json.encode(message).decode()
-            self._send_all(dict.fromkeys(self._listeners, text))
-            self._count["deltas"] += 1
-            self._send_all(self._watched_texts())
-        if self._joining:
-            snapshot = SnapshotMessage(seq=self._seq, state=self._model.snapshot())
-            text = msgspec.json.encode(snapshot).decode()
-            for listener in self._joining:
-                listener.put_nowait(text)
-            self._count["snapshots"] += len(self._joining)
-            self._listeners |= self._joining
-            self._joining.clear()
+        self._board.change(delta.set, delta.append.get(SERIES), self._model.series)
 
-    def _send_all(self, texts: Mapping[Listener, str]) -> None:
-        for listener, text in texts.items():
-            if not listener.put_nowait(text) and listener in self._listeners:
-                self._listeners.discard(listener)
-                self._count["dropped"] += 1
-                _log.warning("live client let go", why="it does not take what it is sent")
-
-    def _watched_texts(self) -> dict[Listener, str]:
-        """Return what each client is due to get of the groups that it watches; each group is encoded once."""
-        now_s, refresh, as_of_ms = time.monotonic(), self._model.refreshes, self._model.groups_as_of_ms
-        due = [
-            listener
-            for listener in self._listeners
-            if listener.watched
-            and listener.watched_refresh != refresh
-            and (now_s >= listener.watched_due_s or listener.watched_refresh < 0)
-        ]
-        if as_of_ms is None or not due:
-            return {}
-        numbers = sorted({number for listener in due for number in listener.watched})
-        views = self._model.groups(numbers)
-        encoded = {n: msgspec.Raw(msgspec.json.encode(view)) for n, view in zip(numbers, views, strict=True)}
-        texts = {}
-        for listener in due:
-            groups: list[Any] = [encoded[number] for number in listener.watched]
-            message = GroupsMessage(as_of_ms=as_of_ms, groups=groups)
-            texts[listener] = msgspec.json.encode(message).decode()
-            listener.watched_refresh = refresh
-            listener.watched_due_s = now_s + WATCHED_EVERY_S
-        return texts
+    def _watched_text(self, listener: Listener, now_s: float) -> str | None:
+        """Return what a client is due to get of the groups that it watches; each group is encoded once a refresh."""
+        refresh, as_of_ms = self._model.refreshes, self._model.groups_as_of_ms
+        if not listener.watched or as_of_ms is None or listener.watched_refresh == refresh:
+            return None
+        if now_s < listener.watched_due_s and listener.watched_refresh >= 0:
+            return None
+        if self._groups_refresh != refresh:
+            self._groups_refresh = refresh
+            self._groups_encoded.clear()
+        missing = [number for number in listener.watched if number not in self._groups_encoded]
+        for number, view in zip(missing, self._model.groups(missing), strict=True):
+            self._groups_encoded[number] = msgspec.Raw(msgspec.json.encode(view))
+        groups: list[Any] = [self._groups_encoded[number] for number in listener.watched]
+        listener.watched_refresh = refresh
+        listener.watched_due_s = now_s + WATCHED_EVERY_S
+        return msgspec.json.encode(GroupsMessage(as_of_ms=as_of_ms, groups=groups)).decode()
 
     async def _follow_books(self) -> None:
         """Read the ledger when something says so, and every minute, yet at most once a second."""

@@ -6,22 +6,33 @@ from typing import Any
 
 import msgspec
 
+from shoal.api.feeds import FeedSaid
 from shoal.api.state import FleetSeries, Group, LiveState
 
 
 class SnapshotMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="snapshot"):
-    """The first message of a live socket: everything."""
+    """The first message of a live socket: every part of the state that belongs to the topics asked for.
+
+    `epoch` names the run of the process in which `seq` counts. `feeds` are what is followed besides, by topic.
+    """
 
     seq: int
+    epoch: str
     state: LiveState
+    feeds: dict[str, FeedSaid]
 
 
 class DeltaMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="delta"):
-    """Every further message: parts of the state that are replaced, and points that the series grew by."""
+    """What changed between two numbers: parts that are replaced, points that the series grew by, feeds that are new.
 
+    It follows on what the client has as of `from`.
+    """
+
+    from_: int = msgspec.field(name="from")
     seq: int
     set: dict[str, Any]
     append: dict[str, FleetSeries]
+    feeds: dict[str, FeedSaid] = {}
 
 
 class GroupsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="groups"):
@@ -31,7 +42,18 @@ class GroupsMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     groups: list[Group]
 
 
-class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says: which groups it wants the figures of from now on, at most 200; they replace the former ones."""
+class SlowMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="slow"):
+    """Said to a client that reads slowly, and once more with False when it keeps up again; outside of the sequence."""
 
-    watch: list[str]
+    slow: bool
+
+
+class WatchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client says; what is left out stays as it is.
+
+    `watch` are the groups that it wants the figures of from now on, at most 200. `topics` are what it follows from now
+    on: names of topics, and feeds as `<name>/<key>`, at most 16 of those.
+    """
+
+    watch: list[str] | None = None
+    topics: list[str] | None = None

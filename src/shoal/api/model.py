@@ -204,6 +204,19 @@ class LiveModel:
             **{name: part() for name, part in self._parts.items()},
         )
 
+    def series(self) -> FleetSeries:
+        """Return the fleet over time."""
+        return self._trail.series()
+
+    def parts(self) -> dict[str, Any]:
+        """Return every part of the state by name, as it was last handed out."""
+        return {
+            "zone": str(self._markets[0].zone) if self._markets else "UTC",
+            "speed": self._speed,
+            "fleet_series": self._trail.series(),
+            **self._sent,
+        }
+
     def delta(self) -> Delta:
         """Return what changed since the last delta."""
         changed: dict[str, Any] = {}

@@ -39,11 +39,11 @@ class PageFiles(StaticFiles):
         """Whether the page's files are there."""
         return (self._folder / "index.html").is_file()
 
-    def document(self) -> Response:
+    def document(self, name: str = "index.html") -> Response:
         """Return the page, or what to do when it was not built."""
-        if not self.built:
+        if not (self._folder / name).is_file():
             return HTMLResponse(_NOT_BUILT, headers={"Cache-Control": "no-store"})
-        return FileResponse(self._folder / "index.html", headers={"Cache-Control": _ASK_AGAIN})
+        return FileResponse(self._folder / name, headers={"Cache-Control": _ASK_AGAIN})
 
     async def check_config(self) -> None:
         """Take a folder that is not there for one without files: the page was not built."""

@@ -9,9 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
 
 from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
+from shoal.api.doorman import Doorman
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.routes_commands import CommandDoor
@@ -38,7 +40,11 @@ Acknowledge: TypeAlias = Callable[[AcknowledgeAlarm], Awaitable[AcknowledgeAnswe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """Everything that an answer is made from; `timeouts` are those by which the sums count sites, `now_ns` its time."""
+    """Everything that an answer is made from.
+
+    `timeouts` are those by which the sums count sites, `now_ns` is the plant's time. `database` has the ledger, facts,
+    orders and alarms, `registry` sites, groups, programs and people; on one machine they are the same.
+    """
 
     fleet: Fleet
     ledger: Ledger
@@ -57,3 +63,6 @@ class Plant:
     kept_event: KeptNow
     now_ns: Callable[[], int]
     metrics: CollectorRegistry
+    doorman: Doorman
+    database: Engine
+    registry: Engine

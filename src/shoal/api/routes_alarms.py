@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shoal.api import state
-from shoal.api.access import acting_operator, operator_of
-from shoal.api.answers import AlarmDetail, AlarmPage, AlarmStep, Session
+from shoal.api.answers import AlarmDetail, AlarmPage, AlarmStep
 from shoal.api.contract import answer, answers
 from shoal.api.plant import Plant
+from shoal.api.rights import acting_operator
 from shoal.api.state import to_ms
 from shoal.api.views import alarm_view
 from shoal.domain.alarms import AcknowledgeAlarm
@@ -38,11 +38,6 @@ class AlarmNote(BaseModel):
 def alarm_routes(plant: Plant) -> APIRouter:
     """Return the routes; those that read the database run in threads."""
     router = APIRouter(prefix="/api", tags=["alarms"])
-
-    @router.get("/session", responses=answers(Session))
-    async def read_session(request: Request) -> Response:
-        """Say under which name the caller may act, if any."""
-        return answer(Session(operator=operator_of(request)))
 
     @router.get("/alarms", responses=answers(list[state.Alarm]))
     def read_alarms() -> Response:

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from shoal.api.access import acting_operator
 from shoal.api.answers import AlertDetail, AlertSites
 from shoal.api.contract import answer, answers, faults
 from shoal.api.plant import Plant
+from shoal.api.rights import acting_operator
 from shoal.api.state import AlertNow
 from shoal.domain.errors import InvalidInputError
 

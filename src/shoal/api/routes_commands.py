@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from shoal.api.access import acting_operator
 from shoal.api.command_answers import AuditView, OrderView, StopView
 from shoal.api.contract import answer, answers
+from shoal.api.rights import acting_operator
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.control.asking import check_asked, gently, named, power_w_of, scope_of, target_of
 from shoal.control.schedule import check_known

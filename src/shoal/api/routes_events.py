@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from shoal.api.access import acting_operator
 from shoal.api.contract import answer, answers
 from shoal.api.event_answers import EventView, ExpectedView, TargetView
+from shoal.api.rights import acting_operator
 from shoal.api.routes_commands import CommandDoor
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.control.asking import named

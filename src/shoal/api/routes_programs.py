@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from shoal.api.access import acting_operator
 from shoal.api.contract import answer, answers, faults
 from shoal.api.program_answers import ProgramNow, SiteEnrolment, SiteOptOut, SitePrograms, SitePromise
+from shoal.api.rights import acting_operator
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.ids import SiteId

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 from shoal.domain.errors import UnavailableError
 
 _STUCK_MS: Final = 30_000
-_BACKLOG: Final = 256
-_CONNECTIONS: Final = 1_000
+_BACKLOG: Final = 1_024
+_CONNECTIONS: Final = 2_000
 _GRACE_S: Final = 3
 _MAX_INCOMING_BYTES: Final = 16_384
-"""What a client of the live socket may say at once: the names of the groups that it watches."""
+"""What a client of the live socket may say at once: topics, and the names of the groups that it watches."""
 
 
 class _Server(uvicorn.Server):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoal.bidding.cycle.known import GateRef, Offered, Withheld
-from shoal.bidding.cycle.ports import Bidder, Measured
+from shoal.bidding.cycle.ports import Bidder, Counted, Measured
+from shoal.bidding.cycle_budgets import day_budgets
 from shoal.bidding.offered import Left, Offering
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.fleet import Fleet
@@ -25,7 +27,7 @@ from shoal.domain.interval import NS_PER_S
 from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import FleetView
 from shoal.market.contract import Market
-from shoal.optimise.aggregate import fleet_storage
+from shoal.optimise.fleet_battery import FleetBattery, fleet_battery
 
 ENERGY_MARGIN_FRAC: Final = 0.02
 WAIT_SILENT_FRAC: Final = 0.1
@@ -168,24 +170,42 @@ class TwinMeasuring:
         latest = TELEMETRY.empty(len(rows)) if seen is None else seen[rows]
         fresh = (latest["ts_ns"] > 0) & (latest["ts_ns"] >= as_of_ns - self._fresh_ns)
         plate = self._fleet.nameplate[rows]
+        soc_frac = latest["soc_frac"].astype(np.float64)
+        sure = fresh & ~left.is_drawn[left.sites] & np.isfinite(soc_frac)
+        stored_frac = np.where(sure, np.clip(soc_frac, 0.0, 1.0), reserve)
+        as_one = partial(
+            _as_one,
+            plate,
+            stored_frac=stored_frac,
+            reserve_frac=reserve,
+            availability_frac=self._availability_frac if whole > 1 else 1.0,
+            throughput_cost_per_mwh=resource.throughput_cost_per_mwh,
+        )
         capacity_kwh = plate["energy_capacity_kwh"] * share
-        sure = fresh & ~left.is_drawn[left.sites]
-        energy_kwh = np.where(sure, latest["soc_frac"].astype(np.float64), reserve) * capacity_kwh
+        offered = partial(self._offered, resource_id, resource.group_id, as_of_ns)
         return Measured(
-            storage=fleet_storage(
-                energy_kwh=energy_kwh,
-                energy_capacity_kwh=capacity_kwh,
-                reserve_frac=reserve,
-                charge_limit_kw=plate["charge_limit_kw"] * share,
-                discharge_limit_kw=plate["discharge_limit_kw"] * share,
-                charge_efficiency_frac=plate["charge_efficiency_frac"],
-                discharge_efficiency_frac=plate["discharge_efficiency_frac"],
-                availability_frac=self._availability_frac if whole > 1 else 1.0,
-                energy_margin_frac=ENERGY_MARGIN_FRAC,
-                throughput_cost_per_mwh=resource.throughput_cost_per_mwh,
-            ),
+            storage=as_one(share_frac=share).storage,
             silent_frac=float(capacity_kwh[~fresh].sum() / max(float(capacity_kwh.sum()), 1e-9)),
-            offered=self._offered(resource_id, resource.group_id, left.withheld, as_of_ns),
+            offered=offered(left.withheld),
+            counted=self._counted(left, plate, as_one, offered),
+        )
+
+    def _counted(
+        self,
+        left: Left,
+        plate: NDArray[Any],
+        as_one: Callable[..., FleetBattery],
+        offered: Callable[[tuple[Withheld, ...]], Offered | None],
+    ) -> Counted | None:
+        """Return what a plan may have that counts cycles, None where nobody limits them so that it matters."""
+        if not left.days:
+            return None
+        one = as_one(share_frac=left.counted_frac[left.sites])
+        days = [replace(day, left_wh=day.left_wh[left.sites]) for day in left.days]
+        return Counted(
+            storage=one.storage,
+            budgets=day_budgets(days, one, plate["discharge_efficiency_frac"].astype(np.float64)),
+            offered=offered(left.counted_withheld),
         )
 
     def _left(self, rows: NDArray[np.int64], gate: GateRef, as_of_ns: int) -> Left:
@@ -196,12 +216,15 @@ class TwinMeasuring:
             sites=np.ones(len(rows), dtype=np.bool_),
             reserve_frac=plate["reserve_frac"],
             share_frac=np.ones(len(rows)),
+            counted_frac=np.ones(len(rows)),
+            days=(),
             is_drawn=np.zeros(len(rows), dtype=np.bool_),
             withheld=(),
+            counted_withheld=(),
         )
 
     def _offered(
-        self, resource_id: str, group_id: GroupId, withheld: tuple[Withheld, ...], as_of_ns: int
+        self, resource_id: str, group_id: GroupId, as_of_ns: int, withheld: tuple[Withheld, ...]
     ) -> Offered | None:
         """Return what is not offered, None when everything is."""
         backed = Offered() if self._backed is None else self._backed(resource_id, as_of_ns)
@@ -227,3 +250,34 @@ class TwinMeasuring:
                     self._offering.note(as_of_ns, self._latest)
                 self._asked_ns = as_of_ns
             return self._latest
+
+
+def _as_one(
+    plate: NDArray[Any],
+    *,
+    stored_frac: NDArray[np.float64],
+    reserve_frac: NDArray[np.float64],
+    share_frac: NDArray[np.float64],
+    availability_frac: float,
+    throughput_cost_per_mwh: float,
+) -> FleetBattery:
+    """Return batteries as one whose every schedule can be split among them.
+
+    One below its reserve stands at it, and what it lacks is taken from what the others hold: it has to be made up for first.
+    """
+    capacity_kwh = plate["energy_capacity_kwh"] * share_frac
+    one = fleet_battery(
+        energy_kwh=np.maximum(stored_frac, reserve_frac) * capacity_kwh,
+        energy_capacity_kwh=capacity_kwh,
+        reserve_frac=reserve_frac,
+        charge_limit_kw=plate["charge_limit_kw"] * share_frac,
+        discharge_limit_kw=plate["discharge_limit_kw"] * share_frac,
+        charge_efficiency_frac=plate["charge_efficiency_frac"],
+        discharge_efficiency_frac=plate["discharge_efficiency_frac"],
+        availability_frac=availability_frac,
+        energy_margin_frac=ENERGY_MARGIN_FRAC,
+        throughput_cost_per_mwh=throughput_cost_per_mwh,
+    )
+    lacking_kwh = float((np.maximum(reserve_frac - stored_frac, 0.0) * capacity_kwh).sum())
+    held_kwh = max(one.storage.initial_energy_kwh - availability_frac * lacking_kwh, 0.0)
+    return replace(one, storage=replace(one.storage, initial_energy_kwh=held_kwh))

@@ -18,6 +18,7 @@ from shoal.domain.interval import Interval
 from shoal.market.types import AwardedInterval, Order, Side
 from shoal.optimise.envelope import removable_orders
 from shoal.optimise.storage import Storage, StoragePlan, plan_storage
+from shoal.optimise.storage_limits import StorageLimits, ThroughputBudget, plan_storage_within
 
 KW_PER_MW: Final = 1e3
 LEAST_PREFERRED: Final = -1e12
@@ -77,6 +78,7 @@ def make_offer(
     intervals: tuple[Interval, ...],
     expected_price_per_mwh: NDArray[np.float64],
     storage: Storage,
+    budgets: tuple[ThroughputBudget, ...] = (),
 ) -> Offer:
     """Return the offer for one delivery day.
 
@@ -87,9 +89,11 @@ def make_offer(
         expected_price_per_mwh: Expected prices from the first interval on; a longer horizon than the day gives the energy left
             at its end a value.
         storage: The resource at the start of the day.
+        budgets: How much may be discharged, by stretches of the horizon; kept whichever orders clear, for a sale that does
+            not clear discharges nothing.
     """
     interval_h = intervals[0].duration_h
-    plan = plan_storage(storage, expected_price_per_mwh, interval_h)
+    plan = plan_in_budgets(storage, expected_price_per_mwh, interval_h, budgets)
     hours = len(intervals)
     quantity_mw, change_kwh = _whole_lots(market, plan, storage, hours, interval_h)
     expected = expected_price_per_mwh[:hours]
@@ -133,6 +137,24 @@ def make_offer(
         )
         priced.append(own)
     return Offer(orders=tuple(orders), plan=plan, priced=tuple(priced))
+
+
+def plan_in_budgets(
+    storage: Storage,
+    price_per_mwh: NDArray[np.float64],
+    interval_h: float,
+    budgets: tuple[ThroughputBudget, ...],
+    *,
+    node_limit: int = 20_000,
+) -> StoragePlan:
+    """Return the schedule of the highest value that keeps all budgets, as `plan_storage` does where there are none."""
+    if not budgets:
+        return plan_storage(storage, price_per_mwh, interval_h, node_limit=node_limit)
+    plan = plan_storage_within(
+        storage, price_per_mwh, interval_h, StorageLimits(budgets=budgets), node_limit=node_limit
+    )
+    assert isinstance(plan, StoragePlan), "to stand still keeps every budget"
+    return plan
 
 
 def _whole_lots(

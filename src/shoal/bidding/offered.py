@@ -17,25 +17,43 @@ import structlog
 from numpy.typing import NDArray
 
 from shoal.bidding.cycle.known import Withheld
+from shoal.bidding.cycle_budgets import DayLeft, counted_share, strict_share
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_HOUR, Interval
+from shoal.domain.interval import Interval
 from shoal.programs.claims import UNLIMITED_WH
 from shoal.programs.program import ProgramBook
 from shoal.store.terms_over import DAY_NS, TermsOver, unknown_terms
 
 MARKET: Final = "market"
-HoldReason: TypeAlias = Literal["stopped", "storm", "event"]
-_WH_PER_KWH: Final = 1e3
+HoldReason: TypeAlias = Literal["stopped", "islanded", "storm", "event", "regulation"]
+AFTER_NS: Final = 2 * DAY_NS
+"""So far beyond the span plans look at most."""
 _SAID: Final = {
     "stopped": "a kill switch holds",
+    "islanded": "they have no grid now",
     "not_enrolled": "not enrolled throughout these hours",
+    "hours": "their owners keep them to themselves at some time in these hours",
     "opted_out": "their owners leave at some time in these hours",
     "exclusive": "another program has them for itself",
     "storm": "held for a storm",
     "event": "promised to an event that goes first",
+    "regulation": "they follow a regulation signal",
     "reserve": "their owners keep more than the nameplate says",
     "cycle_budget": "no more than their cycle budgets outlast, however they are cycled",
+    "counted_cycles": "they may not give as often as the others",
 }
+_WHOLE: Final = (
+    "stopped",
+    "islanded",
+    "not_enrolled",
+    "hours",
+    "opted_out",
+    "exclusive",
+    "storm",
+    "event",
+    "regulation",
+)
+"""Why a whole site is not offered; it counts for the first that holds."""
 
 Mask: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
@@ -82,16 +100,22 @@ class Left:
     Attributes:
         sites: Which of them may be offered at all.
         reserve_frac: What stays in each of them.
-        share_frac: As what share of itself each of them counts, power and energy alike.
+        share_frac: As what share of itself each of them counts, power and energy alike, for a plan that counts no cycles.
+        counted_frac: The same for a plan that keeps the budgets of days.
+        days: What is left of cycle budgets, the days of the span and those before and after it; empty where nobody has one.
         is_drawn: Whose stored energy somebody else may draw before.
         withheld: What is not offered and why; empty when everything is.
+        counted_withheld: The same of a plan that keeps the budgets of days.
     """
 
     sites: Mask
     reserve_frac: Floats
     share_frac: Floats
+    counted_frac: Floats
+    days: tuple[DayLeft, ...]
     is_drawn: Mask
     withheld: tuple[Withheld, ...]
+    counted_withheld: tuple[Withheld, ...]
 
 
 class Offering:
@@ -139,6 +163,7 @@ class Offering:
         before = Interval(start_ns=as_of_ns, end_ns=covers.start_ns) if as_of_ns < covers.start_ns else None
         why: dict[str, Mask] = {name: np.zeros(len(rows), dtype=np.bool_) for name in _SAID}
         why["not_enrolled"] = ~_of(terms.enrolled(market, covers), rows, terms.asks_nobody(market))
+        why["hours"] = _of(terms.away(covers), rows, beyond=False)
         why["opted_out"] = _of(terms.left(market, covers), rows, beyond=False)
         why["exclusive"] = _of(terms.another_has(market, covers), rows, beyond=False)
         is_drawn = np.zeros(len(rows), dtype=np.bool_)
@@ -178,57 +203,74 @@ class Offering:
         reserve_frac = np.maximum(own_frac, _of(promised.reserve_frac, rows, beyond=0.0))
         usable_kwh = plate["energy_capacity_kwh"] * (1.0 - own_frac)
         kept_kwh = plate["energy_capacity_kwh"] * (reserve_frac - own_frac)
-        share_frac = self._budget_share(terms, rows, plate, usable_kwh - kept_kwh, covers, as_of_ns)
+        days = self._days_left(terms, rows, covers, as_of_ns)
+        window_kwh = usable_kwh - kept_kwh
+        share_frac = strict_share(days, plate, window_kwh)
+        counted_frac = counted_share(days, plate, window_kwh)
+        # a share that is as large outlasts anything, so there is nothing to count
+        days = days if bool((counted_frac > share_frac).any()) else ()
         out = np.zeros(len(rows), dtype=np.bool_)
         withheld = []
-        for reason in ("stopped", "not_enrolled", "opted_out", "exclusive", "storm", "event"):
+        for reason in _WHOLE:
             now = why[reason] & ~out
             out |= now
             withheld.append(_withheld(reason, now, plate["discharge_limit_kw"], usable_kwh))
         raised = ~out & (kept_kwh > 0.0)
         withheld.append(_withheld("reserve", raised, np.zeros(len(rows)), kept_kwh))
-        cut = ~out & (share_frac < 1.0)
-        lost_frac = 1.0 - share_frac
-        lost_kwh = lost_frac * (usable_kwh - kept_kwh)
-        withheld.append(_withheld("cycle_budget", cut, lost_frac * plate["discharge_limit_kw"], lost_kwh))
+        of_budgets = [
+            _withheld(
+                reason,
+                ~out & (frac < 1.0),
+                (1.0 - frac) * plate["discharge_limit_kw"],
+                (1.0 - frac) * window_kwh,
+            )
+            for reason, frac in (("cycle_budget", share_frac), ("counted_cycles", counted_frac))
+        ]
         drawn = int(np.count_nonzero(is_drawn & ~out))
         said = f"{drawn:,} of {len(rows):,} sites count as standing at their reserve: an event may draw them before"
-        withheld.append(Withheld(reason="drawn", sites=drawn, power_kw=0.0, energy_kwh=0.0, said=said))
+        of_events = Withheld(reason="drawn", sites=drawn, power_kw=0.0, energy_kwh=0.0, said=said)
+        strict, counted = (
+            tuple(one for one in (*withheld, of_budget, of_events) if one.sites) for of_budget in of_budgets
+        )
         return Left(
             sites=~out,
             reserve_frac=reserve_frac,
             share_frac=share_frac,
+            counted_frac=counted_frac,
+            days=days,
             is_drawn=is_drawn,
-            withheld=tuple(one for one in withheld if one.sites),
+            withheld=strict,
+            counted_withheld=counted,
         )
 
-    def _budget_share(
-        self,
-        terms: TermsOver,
-        rows: NDArray[np.int64],
-        plate: NDArray[Any],
-        window_kwh: Floats,
-        covers: Interval,
-        as_of_ns: int,
-    ) -> Floats:
-        """Return as what share of itself each site's cycle budget outlasts any schedule, day by day of UTC."""
-        share_frac = np.ones(len(rows))
-        first_ns = covers.start_ns // DAY_NS * DAY_NS
-        for day_ns in range(first_ns, covers.end_ns, DAY_NS):
+    def _days_left(
+        self, terms: TermsOver, rows: NDArray[np.int64], covers: Interval, as_of_ns: int
+    ) -> tuple[DayLeft, ...]:
+        """Return what is left of cycle budgets, day by day of UTC, and in the days after, for which a plan looks ahead."""
+        found = []
+        limited = False
+        first_ns = min(as_of_ns, covers.start_ns) // DAY_NS * DAY_NS
+        for day_ns in range(first_ns, covers.end_ns + AFTER_NS, DAY_NS):
             # what was sold before the span is discharged on the same budget
             start_ns, end_ns = max(day_ns, as_of_ns), min(day_ns + DAY_NS, covers.end_ns)
-            if end_ns <= start_ns:
+            if day_ns + DAY_NS <= max(covers.start_ns, as_of_ns):
                 continue
-            promised = terms.promises(Interval(start_ns=start_ns, end_ns=end_ns))
+            promised = terms.promises(Interval(start_ns=start_ns, end_ns=day_ns + DAY_NS))
             budget_wh = _of(promised.cycle_budget_wh, rows, beyond=UNLIMITED_WH)
-            limited = budget_wh < UNLIMITED_WH
-            if not limited.any():
-                continue
-            left_wh = np.maximum(budget_wh - self._spent_wh(rows, day_ns), 0)
-            most_wh = most_discharged_kwh(plate, window_kwh, (end_ns - start_ns) / NS_PER_HOUR) * _WH_PER_KWH
-            of_day = np.divide(left_wh, most_wh, out=np.ones(len(rows)), where=limited & (most_wh > left_wh))
-            share_frac = np.minimum(share_frac, of_day)
-        return share_frac
+            left_wh = np.where(
+                budget_wh < UNLIMITED_WH,
+                np.maximum(budget_wh - self._spent_wh(rows, day_ns), 0),
+                UNLIMITED_WH,
+            )
+            limited |= bool((left_wh < UNLIMITED_WH).any())
+            found.append(
+                DayLeft(
+                    day=Interval(start_ns=day_ns, end_ns=day_ns + DAY_NS),
+                    left_wh=left_wh,
+                    at_once_ns=max(end_ns - start_ns, 0),
+                )
+            )
+        return tuple(found) if limited else ()
 
     def _spent_wh(self, rows: NDArray[np.int64], day_ns: int) -> NDArray[np.int64]:
         """Return what the meters counted in a day so far, as far as it was seen."""
@@ -237,27 +279,6 @@ class Offering:
                 return np.zeros(len(rows), dtype=np.int64)
             spent_wh = np.maximum(self._latest_wh - self._day_wh, 0)
         return _of(spent_wh, rows, beyond=0)
-
-
-def most_discharged_kwh(plate: NDArray[Any], window_kwh: Floats, hours: float) -> Floats:
-    """Return the most that each battery can give at its terminals in some hours, full at first and cycled without rest.
-
-    Both scale with the size of the battery, so a share of it gives that share of this.
-
-    Args:
-        plate: The nameplates.
-        window_kwh: Usable stored energy when full.
-        hours: For how long.
-    """
-    out_kw = plate["discharge_limit_kw"].astype(np.float64)
-    back_kw = plate["charge_limit_kw"] * plate["charge_efficiency_frac"] * plate["discharge_efficiency_frac"]
-    first_kwh = window_kwh * plate["discharge_efficiency_frac"]
-    # out_kw * t = first_kwh + back_kw * (hours - t): it discharges for t hours and charges in the others
-    hours_out = np.divide(
-        first_kwh + back_kw * hours, out_kw + back_kw, out=np.zeros(len(plate)), where=out_kw + back_kw > 0.0
-    )
-    most: Floats = out_kw * np.minimum(hours_out, hours)
-    return most
 
 
 def _goes_first(book: ProgramBook, program: str, market: str) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from shoal.bidding.cycle.decision import Decision, PlannedIntervals
 from shoal.bidding.cycle.known import Situation
 from shoal.bidding.cycle.ports import FactReader
-from shoal.bidding.cycle.projection import projected
+from shoal.bidding.cycle.projection import budgets_of, projected
 from shoal.bidding.settling_ports import day_prices, delivered_as_of
 from shoal.bidding.settling_stages import DayRecords, lead_product
 from shoal.domain.errors import InvalidInputError
@@ -19,6 +19,7 @@ from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.market.contract import Market
 from shoal.market.settlement import settlement_intervals
 from shoal.optimise.storage import Storage
+from shoal.optimise.storage_limits import ThroughputBudget
 from shoal.store.cycles import Cycles
 from shoal.store.settlings import Settlings
 
@@ -58,7 +59,7 @@ def day_records(
         fix = f"choose one for which {resource_id} bid in {market.rules.market_id}"
         raise InvalidInputError(field="day", value=day.isoformat(), fix=fix)
     lead = lead_product(market, day, award)
-    storage, plans = _planned(cycles, market, resource_id, day, lead)
+    storage, budgets, plans = _planned(cycles, market, resource_id, day, lead)
     delivered = delivered_as_of(facts, resource_id, place[1], market, day, as_of_ns=as_of_ns)
     newest = versions[-1] if versions else None
     return DayRecords(
@@ -70,6 +71,7 @@ def day_records(
         prices=day_prices(facts, point or "", market, day, as_of_ns=as_of_ns),
         settlement=newest,
         storage=storage,
+        budgets=budgets,
         plan_kw=stitched(plans, market.delivery_intervals(lead, day)),
         shares=None if newest is None else settlings.shares(*place, version=newest.version),
     )
@@ -106,11 +108,13 @@ def _settlement_point(cycles: Cycles, resource_id: str, market_id: str, delivery
 
 def _planned(
     cycles: Cycles, market: Market, resource_id: str, day: date, lead: str
-) -> tuple[Storage | None, list[tuple[int, PlannedIntervals]]]:
-    """Return the storage as the day began, and the plans behind bids of the lead product in the order in which they were made."""
+) -> tuple[Storage | None, tuple[ThroughputBudget, ...], list[tuple[int, PlannedIntervals]]]:
+    """Return the storage as the day began and its budgets, and the plans behind bids of the lead product as they were made."""
     intervals = settlement_intervals(market.rules, day)
     start_ns, end_ns = intervals[0].start_ns, intervals[-1].end_ns
     storage: Storage | None = None
+    budgets: tuple[ThroughputBudget, ...] = ()
+    grid = market.delivery_intervals(lead, day)
     distance_ns = 0
     plans: list[tuple[int, int, PlannedIntervals]] = []
     auction = market.product(lead).gates[0].kind == "auction"
@@ -125,9 +129,10 @@ def _planned(
         away_ns = abs(covers.start_ns - start_ns)
         if storage is None or away_ns <= distance_ns:
             storage, distance_ns = projected(about), away_ns  # of equally near ones the newest knows best
+            budgets = budgets_of(about, grid[0], len(grid))
         plan = msgspec.json.decode(record.decision, type=Decision).plan
         # what is planned after an auction moves no position that was bought in it
         if plan is not None and (about.gate.kind == "auction") == auction:
             plans.append((about.as_of_ns, covers.start_ns, plan))
     plans.sort(key=lambda one: one[0])
-    return storage, [(covers_start_ns, plan) for _, covers_start_ns, plan in plans]
+    return storage, budgets, [(covers_start_ns, plan) for _, covers_start_ns, plan in plans]

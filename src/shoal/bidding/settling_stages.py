@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.bidding.cycle.paper import CENTS, WH_PER_KWH, follow
+from shoal.bidding.offer import plan_in_budgets
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR, Interval, iso
 from shoal.market.awards import AwardedQuantity, Delivered, MarketAward, Settlement, SettlementLine
 from shoal.market.contract import Market
 from shoal.market.metering import complete
 from shoal.market.settlement import energy_wh, settlement_intervals
-from shoal.optimise.storage import Storage, plan_storage
+from shoal.optimise.storage import Storage
+from shoal.optimise.storage_limits import ThroughputBudget
 from shoal.settle.attribution import STAGES, Attribution
 from shoal.settle.shares import Shares
 
@@ -46,6 +48,7 @@ class DayRecords:
         prices: Real prices by product.
         settlement: The market's newest settlement; None before the first: then the day is settled from the meters.
         storage: As the day began; None when no decision was made: then there is no plan and no foresight.
+        budgets: How much it may discharge, by stretches of the lead product's intervals.
         plan_kw: The planned power of each interval of the lead product by its start, charging positive.
         shares: What each home receives of the settlement.
     """
@@ -58,6 +61,7 @@ class DayRecords:
     prices: Mapping[str, Mapping[int, float]]
     settlement: Settlement | None = None
     storage: Storage | None = None
+    budgets: tuple[ThroughputBudget, ...] = ()
     plan_kw: Mapping[int, float] | None = None
     shares: Shares | None = None
 
@@ -250,9 +254,8 @@ def _schedules(records: DayRecords, award: MarketAward, lead: str) -> dict[str, 
         raise InvalidInputError(
             field="day", value=sorted(hours), fix="choose one with intervals of one length"
         )
-    best = plan_storage(
-        storage, np.array([one.price_per_mwh for one in empty]), hours.pop(), node_limit=NODE_LIMIT
-    )
+    prices = np.array([one.price_per_mwh for one in empty])
+    best = plan_in_budgets(storage, prices, hours.pop(), records.budgets, node_limit=NODE_LIMIT)
     planned = records.plan_kw or {}
     wanted_kw = {
         "perfect": dict(

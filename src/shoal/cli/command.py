@@ -20,6 +20,7 @@ from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, prin
 
 if TYPE_CHECKING:
     from shoal.domain.fleet import Fleet
+    from shoal.store.ledger import Ledger
     from shoal.store.order_records import CanarySpec, Order, Scope
     from shoal.store.orders import Orders
 
@@ -280,7 +281,7 @@ def list_(
     set_: SetValues = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the orders that stand, the kill switches that hold, and how canary trials go."""
+    """List the orders that stand, the kill switches that hold, how canary trials go, and what who lacks and why."""
     from shoal.store.orders import EVERY_STATE
 
     desk = _open(config, set_)
@@ -292,7 +293,7 @@ def list_(
     stops, trials = desk.orders.stops(released=every), desk.orders.trials()
     if as_json:
         mine = {key: trial for key, trial in trials.items() if any(order.order_id == key for order in orders)}
-        print_json({"orders": orders, "stops": stops, "trials": mine})
+        print_json({"orders": orders, "stops": stops, "trials": mine, "losses": desk.losses()})
         return
     for stop in stops:
         over = "" if stop.released_ns is None else f", released by {stop.released_by}: {stop.release_reason}"
@@ -310,6 +311,8 @@ def list_(
                 )
     elif not stops:
         typer.echo("there is no order")
+    for line in desk.losses():
+        typer.echo(f"lacks  {line}")
 
 
 @app.command(short_help="Stop commanding a site, a group or the fleet.")
@@ -451,15 +454,24 @@ def audit(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Desk:
     orders: Orders
+    ledger: Ledger
     fleet: Fleet
     now_ns: int
     may_release: tuple[str, ...]
+
+    def losses(self) -> list[str]:
+        """Return what dispatches and events did not get in the last cycle, and why, in words."""
+        from shoal.control.grid_state import kept_limits
+
+        state = kept_limits(self.ledger)
+        return [] if state is None else state.losses
 
 
 def _open(config: Path | None, set_: list[str] | None, *, strict: bool = True) -> _Desk:
     from shoal.cli.roles.host import sqlite_url
     from shoal.domain.errors import UnavailableError
     from shoal.store.database import open_database
+    from shoal.store.ledger import Ledger
     from shoal.store.orders import Orders
     from shoal.store.registry import Registry
 
@@ -474,8 +486,10 @@ def _open(config: Path | None, set_: list[str] | None, *, strict: bool = True) -
     registry_url = settings.registry.database_url or sqlite_url(settings, "registry.db")
     ledger_url = settings.bidding.database_url or sqlite_url(settings, "registry.db")
     named = settings.control.may_release
+    database = open_database(ledger_url)
     return _Desk(
-        orders=Orders(open_database(ledger_url)),
+        orders=Orders(database),
+        ledger=Ledger(database),
         fleet=Registry(open_database(registry_url)).fleet_at(now_ns),
         now_ns=now_ns,
         may_release=tuple(name.strip() for name in named.split(",") if name.strip()),

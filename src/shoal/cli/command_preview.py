@@ -27,22 +27,37 @@ def preview_now(settings: Settings, orders: Orders, fleet: Fleet, order: Order, 
     Raises:
         UnavailableError: when the plant does not run, or does not answer.
     """
+    from shoal.cli.roles.host import sqlite_url
+    from shoal.cli.roles.sharing import KeptStates, day_meters, grid_limits
     from shoal.control.dry_run import each_of, preview, silent_of
     from shoal.control.kill import halted_rows
     from shoal.control.schedule import rows_of_order
-    from shoal.programs.program import default_book
+    from shoal.control.taking_part import TakingPart
+    from shoal.store.database import open_database
+    from shoal.store.ledger import Ledger
+    from shoal.store.programs import ProgramStore
 
     view, aggregates = asyncio.run(_ask(settings, len(fleet.site_ids)))
-    rows = rows_of_order(order, fleet)
+    t_ns = max(now_ns, view.t_ns)
+    registry_url = settings.registry.database_url or sqlite_url(settings, "registry.db")
+    engine = open_database(settings.bidding.database_url or sqlite_url(settings, "registry.db"))
+    day = day_meters(fleet, KeptStates(Ledger(engine)))
+    programs = ProgramStore(open_database(registry_url))
+    taking_part = TakingPart(programs, fleet.nameplate, t_ns=t_ns, day=day)
+    grid = grid_limits(settings, fleet, engine)
+    grid.refresh(t_ns)
+    rows = rows_of_order(order, fleet, taking_part.enrolled)
     return preview(
         order,
-        t_ns=max(now_ns, view.t_ns),
+        t_ns=t_ns,
         fleet=fleet,
         rows=rows,
         each_w=each_of(order, rows, fleet),
         latest=view.latest,
         halted=halted_rows(orders.stops(), fleet),
-        book=default_book(),
+        book=taking_part.book,
+        ability=taking_part.ability,
+        grid=grid,
         fresh_timeout_s=settings.telemetry.fresh_timeout_s,
         silent_kw=None if aggregates is None else silent_of(aggregates, fleet, order.scope),
     )

@@ -36,6 +36,8 @@ STEP_S: Final = 60
 MARKER: Final = "demo.json"
 _OWN: Final = ("fabric", "history", "twins", "market", "run", "logs")
 _OWN_FILES: Final = ("registry.db", "workflows.db")
+REGULATION: Final = {"signal": Stage.WORLD, "regulation": Stage.ACT}
+"""Who takes part as well when a resource follows a market's signal."""
 PARTICIPANTS: Final = {
     "homes": Stage.WORLD,
     "market": Stage.WORLD,
@@ -66,6 +68,7 @@ class Demo:
         on_progress: Told after every step, with the supervisor of the processes.
         on_page: Told the page's address when it is up.
         hold: Keep the plant and its page up after the last step until cancelled.
+        hurry_s: How much of the run passes as fast as it can, before the pace that is set begins.
         on_report: Told the report as soon as it is made.
         story: What happens in the run beside its markets; it is judged in the report.
         on_act: Told what happens in the story, when it does.
@@ -79,6 +82,7 @@ class Demo:
     story: Story | None = None
     on_act: Callable[[str], None] | None = None
     hold: bool = False
+    hurry_s: int = 0
     _began_s: float = field(default_factory=time.monotonic)
 
     async def run(self) -> dict[str, Any]:
@@ -97,13 +101,26 @@ class Demo:
             from shoal.cli.roles.homes import register_fleet
             from shoal.runtime.conductor import Conductor
 
-            conductor = Conductor(participants=PARTICIPANTS, token=token, on_stall=_tell_stall)
+            regulated = bool(self.settings.regulation.resource)
+            participants = {**PARTICIPANTS, **(REGULATION if regulated else {})}
+            conductor = Conductor(participants=participants, token=token, on_stall=_tell_stall)
             host, port = await conductor.start()
-            settings = _resolved(self.settings, clock=f"stepped://{host}:{port}", token=token)
+            settings = _resolved(self._fitted(), clock=f"stepped://{host}:{port}", token=token)
             settings_file = data_dir / "run" / "settings.json"
             settings.save(settings_file)
             fleet = await asyncio.to_thread(register_fleet, settings)
             return await self._supervised(settings, settings_file, conductor, fleet)
+
+    def _fitted(self) -> Settings:
+        """Return the settings with what the story makes of the fleet put in, but for what a person has set."""
+        if self.story is None:
+            return self.settings
+        from shoal.cli.roles.homes import planned_fleet
+
+        fitted = self.story.fits(planned_fleet(self.settings))
+        # a story's own settings count as set by a person, too: only what nobody named is fitted
+        missing = {name: value for name, value in fitted.items() if name not in self.settings.sources}
+        return self.settings.with_values(missing, "story")
 
     async def _supervised(
         self, settings: Settings, settings_file: Path, conductor: Conductor, fleet: Fleet
@@ -118,6 +135,7 @@ class Demo:
         span = Interval(start_ns=start_ns, end_ns=end_ns)
         script = Script(self.story, settings=settings, fleet=fleet, span=span, on_act=self.on_act)
         roles = [r for r in (*PLANT_ROLES, *WORLD_ROLES) if self.page or r != "api"]
+        roles += REGULATION if settings.regulation.resource else ()
 
         def changed(_: object) -> None:
             write_roles(data_dir, supervisor, time.time_ns() // 1_000_000)
@@ -166,16 +184,19 @@ class Demo:
 
         speed = self.settings.demo.speed
         pace: ScaledClock | None = None
+        paced_ns = start_ns + self.hurry_s * NS_PER_S
         carried: dict[str, int] = {}
-        instants = _instants(lead_ns, gate_ns, start_ns, end_ns)
+        instants = _instants(lead_ns, gate_ns, start_ns, end_ns, step_s=self.settings.demo.step_s)
         for index, t_ns in enumerate(instants):
-            if speed > 0 and t_ns >= start_ns:
+            if speed > 0 and t_ns >= paced_ns:
                 pace = pace or ScaledClock(origin_ns=t_ns, speed=speed)
                 await pace.sleep_until(t_ns)
             await script.play(t_ns)
             next_ns = instants[index + 1] if index + 1 < len(instants) else t_ns + STEP_S * NS_PER_S
-            counted = await conductor.step(t_ns, {**carried, "step_s": (next_ns - t_ns) // NS_PER_S})
-            carried = {"downlink_sent": counted.get("desired_sent", 0) + counted.get("durable_sent", 0)}
+            # who acts every minute has a minute before it, however short the steps of others are
+            step_s = max((next_ns - t_ns) // NS_PER_S, STEP_S)
+            counted = await conductor.step(t_ns, {**carried, "step_s": step_s})
+            carried = _on_its_way(counted)
             if self.on_progress:
                 phase = "lead-in" if t_ns < start_ns else "run"
                 done = max(t_ns - start_ns, 0) / (end_ns - start_ns)
@@ -223,11 +244,23 @@ class Script:
         return {"story": judged(self._story, ending)}
 
 
-def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int) -> list[int]:
-    """Return the instants of a run: coarse steps before it begins, finer around its first gate, then one a minute."""
+def _on_its_way(counted: Mapping[str, int]) -> dict[str, int]:
+    """Return what was sent to sites in a step: messages to one each, and broadcasts to every device."""
+    sent = sum(counted.get(f"{name}_sent", 0) for name in ("desired", "durable", "armings"))
+    return {"downlink_sent": sent, "broadcasts_sent": counted.get("broadcasts_sent", 0)}
+
+
+def _instants(lead_ns: int, gate_ns: int, start_ns: int, end_ns: int, *, step_s: int = STEP_S) -> list[int]:
+    """Return the instants of a run: coarse steps before it begins, finer around its first gate, then one each `step_s`.
+
+    Raises:
+        InvalidInputError: when the steps do not come out at whole minutes.
+    """
+    if STEP_S % step_s:
+        raise InvalidInputError(field="demo.step_s", value=step_s, fix="give a part of a minute, such as 2")
     first = range(lead_ns, gate_ns + 1, LEAD_STEP_S * NS_PER_S)
     coarse = range(gate_ns + NS_PER_HOUR, start_ns, NS_PER_HOUR)
-    fine = range(start_ns, end_ns + 1, STEP_S * NS_PER_S)
+    fine = range(start_ns, end_ns + 1, step_s * NS_PER_S)
     return [*first, *coarse, *fine]
 
 

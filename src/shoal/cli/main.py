@@ -21,6 +21,7 @@ from shoal.cli import (
     baseline,
     bench,
     command,
+    command_charging,
     config,
     desk,
     doctor,
@@ -31,12 +32,16 @@ from shoal.cli import (
     forecast_study,
     history,
     knowledge,
+    limit,
     microgrid,
     parameters,
+    prices,
     program,
     replay,
+    service,
     shadow,
     twin,
+    user,
 )
 from shoal.cli import run as running
 from shoal.domain.errors import InvalidInputError, ShoalError
@@ -50,6 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 running.register(app)
+prices.register(app)
 doctor.register(app)
 bench.register(app)
 feeds.register(app)
@@ -58,7 +64,9 @@ forecast.register(app)
 forecast_study.add_to(forecast.app)
 backtest.register(app)
 desk.register(app)
+command_charging.register(command.app)
 command.register(app)
+limit.register(app)
 replay.register(app)
 shadow.register(app)
 app.add_typer(config.app, name="config")
@@ -66,11 +74,13 @@ app.add_typer(program.app, name="program")
 app.add_typer(parameters.app, name="parameters")
 app.add_typer(baseline.app, name="baseline")
 app.add_typer(event.app, name="event")
+app.add_typer(service.app, name="service")
 microgrid.register(running.sim)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(twin.app, name="twin")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(history.app, name="history")
+app.add_typer(user.app, name="user")
 
 
 def _version(asked: bool) -> None:

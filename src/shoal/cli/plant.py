@@ -32,10 +32,12 @@ EXTRA_ENV: Final[dict[str, dict[str, str]]] = {"fabric": {"GOGC": "400"}}
 TIERS: Final = {
     "fabric": 0,
     "market": 0,
+    "signal": 1,
     "telemetry": 1,
     "history": 1,
     "control": 1,
     "regulation": 1,
+    "prices": 1,
     "bidding": 1,
     "feeds": 1,
     "api": 1,

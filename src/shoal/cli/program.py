@@ -232,6 +232,44 @@ def promise(
     _tell(told, f"{_count(len(named), 'site')}, {_count(changed, 'promise')} changed", as_json=as_json)
 
 
+@app.command(short_help="Promise owners hours of their own.")
+def hours(
+    sites: SiteNames = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep", metavar="HOURS", help="Like 'mon-fri 17:00-20:00; sun 00:00-24:00', or 'none'."
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", metavar="ZONE", help="Whose clock, such as America/Chicago.")
+    ] = None,
+    group: InGroup = None,
+    at: At = None,
+    until: Until = None,
+    by: By = None,
+    config: ConfigFile = None,
+    set_: SetValues = None,
+    as_json: AsJson = False,
+) -> None:
+    """Promise owners hours in which no program uses their sites, or show what was promised without --keep."""
+    from shoal.domain.errors import InvalidInputError
+    from shoal.programs.hours import parse_hours
+
+    store, registry = _opened(config, set_)
+    at_ns, until_ns = _instant("--at", at), _end(until)
+    named = _named(registry, sites, group, at_ns)
+    if keep is None:
+        _show_hours(store, named, at_ns, as_json=as_json)
+        return
+    if keep != "none" and zone is None:
+        raise InvalidInputError(field="--zone", value="none", fix="say whose clock, such as America/Chicago")
+    wanted = None if keep == "none" else parse_hours(keep, zone=zone or "")
+    changed = store.keep_hours(named, wanted, at_ns=at_ns, until_ns=until_ns, by=_who(by), said_ns=_now_ns())
+    told = {"sites": len(named), "changed": changed, **_span(at_ns, until_ns)}
+    _tell(told, f"{_count(len(named), 'site')}, hours of {changed} changed", as_json=as_json)
+
+
 @app.command()
 def explain(
     site: SiteName,
@@ -350,6 +388,29 @@ def _show_promises(store: ProgramStore, sites: list[SiteId], at_ns: int, *, as_j
         )
     if not found:
         typer.echo("nothing was promised beyond the reserve of the nameplate")
+
+
+def _show_hours(store: ProgramStore, sites: list[SiteId], at_ns: int, *, as_json: bool) -> None:
+    found = [one for site in sites for one in store.hours(site, at_ns=at_ns)]
+    shown = [
+        {
+            "site_id": one.site_id,
+            "hours": one.hours.text(),
+            "zone": one.hours.zone,
+            "away": one.hours.away_at(at_ns),
+            "said_by": one.said_by,
+            **_span(one.start_ns, one.end_ns),
+        }
+        for one in found
+    ]
+    if as_json:
+        print_json(shown)
+        return
+    for one in shown:
+        now = ", now" if one["away"] else ""
+        typer.echo(f"{one['site_id']}  {one['hours']} ({one['zone']}){now}  by {one['said_by']}")
+    if not shown:
+        typer.echo("no hours are kept")
 
 
 def _span(at_ns: int, until_ns: int | None) -> dict[str, str | None]:

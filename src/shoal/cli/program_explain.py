@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shoal.domain.errors import UnknownIdError
 from shoal.domain.ids import SiteId
@@ -60,8 +61,9 @@ def explained(
             cycle_budget_wh=terms.promises.cycle_budget_wh[row : row + 1],
         ),
     )
+    kept = None if terms.hours is None else terms.hours.away_at(t_ns)[row : row + 1]
     plate = fleet.nameplate[row : row + 1]
-    sites = _ability(of_site, plate, soc_frac)
+    sites = _ability(of_site, plate, soc_frac, kept)
     reserve = max(float(plate["reserve_frac"][0]), float(of_site.promises.reserve_frac[0]))
     budget_wh = int(of_site.promises.cycle_budget_wh[0])
     budget = "" if budget_wh == UNLIMITED_WH else f", at most {budget_wh / 1e3:g} kWh discharged in a day"
@@ -76,7 +78,9 @@ def explained(
     }
 
 
-def _ability(terms: SiteTerms, plate: Any, soc_frac: float | None) -> SiteAbility:
+def _ability(
+    terms: SiteTerms, plate: Any, soc_frac: float | None, away: NDArray[np.bool_] | None
+) -> SiteAbility:
     known = np.ones(1, dtype=np.bool_)
 
     def at(soc: float) -> SiteAbility:
@@ -88,6 +92,7 @@ def _ability(terms: SiteTerms, plate: Any, soc_frac: float | None) -> SiteAbilit
             enrolled_bits=terms.enrolled_bits,
             opted_out_bits=terms.opted_out_bits,
             promises=terms.promises,
+            away=away,
         )
 
     if soc_frac is not None:

@@ -183,4 +183,6 @@ def _perfect_foresight(run: Run, resource: Resource, meters: list[list[int]]) ->
     )
     hours = run.span.duration_s * 1e9 / NS_PER_HOUR
     prices = cents.astype(np.float64)[: int(hours)] / 100.0
+    if not len(prices):
+        return 0.0  # a run of less than an hour has nothing to sell
     return float(plan_storage(storage, prices, 1.0).value)

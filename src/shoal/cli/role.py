@@ -15,9 +15,11 @@ from typing import Final
 from shoal.runtime.settings import Settings
 
 PLANT_ROLES: Final = ("fabric", "telemetry", "history", "control", "bidding", "api")
-OPTIONAL_ROLES: Final = ("feeds", "regulation")
+OPTIONAL_ROLES: Final = ("feeds", "regulation", "prices")
 """Roles that are among all only when their settings give them something to do."""
 WORLD_ROLES: Final = ("market", "homes")
+OPTIONAL_WORLD_ROLES: Final = ("signal",)
+"""The same of the simulated world."""
 GC_THRESHOLD: Final = 50_000
 """Columns leave little garbage: looking for cycles every 700 objects would cost more than it frees."""
 
@@ -25,7 +27,7 @@ GC_THRESHOLD: Final = 50_000
 def main() -> None:
     """Run one role until it is asked to end."""
     parser = argparse.ArgumentParser(prog="shoal.cli.role")
-    parser.add_argument("role", choices=[*PLANT_ROLES, *OPTIONAL_ROLES, *WORLD_ROLES])
+    parser.add_argument("role", choices=[*PLANT_ROLES, *OPTIONAL_ROLES, *WORLD_ROLES, *OPTIONAL_WORLD_ROLES])
     parser.add_argument("--settings", type=Path, required=True)
     given = parser.parse_args()
     settings = Settings.saved(given.settings)

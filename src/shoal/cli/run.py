@@ -178,7 +178,9 @@ def up(
     config: ConfigFile = None,
     assignments: SetValues = None,
 ) -> None:
-    """Run roles of a plant under supervision until Ctrl-C: fabric, telemetry, history, control, regulation, bidding, feeds, api.
+    """Run roles of a plant under supervision until Ctrl-C.
+
+    Roles are fabric, telemetry, history, control, regulation, prices, bidding, feeds and api.
 
     Several machines, or several times on one, share the telemetry and the history of one plant: each part has one owner
     at a time, and another takes over when it is gone. They need the same keys and settings, and fabric.url.
@@ -205,6 +207,8 @@ def up(
         chosen.append("feeds")
     if roles == "all" and settings.regulation.resource:
         chosen.append("regulation")
+    if roles == "all" and settings.prices.fleet:
+        chosen.append("prices")
     configure_logging(settings.log, role="up")
     asyncio.run(run_roles(settings, chosen))
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import msgspec
+from nats.aio.client import Client
 
 from shoal.cli.roles.host import fabric_url, trust
 from shoal.control.regulation import MarketSignal
@@ -33,15 +34,22 @@ async def _send(settings: Settings, values_frac: Iterator[float], *, duration_s:
     client = await connect(
         fabric_url(settings), seed=keys.seed(Role.SIGNAL), name="signal", tls=trust(settings)
     )
-    subject, sent = signal_subject(settings.regulation.resource), 0
+    sent = 0
     until_ns = clock.now_ns() + int(duration_s * NS_PER_S)
     try:
         async for tick in clock.ticks(Stage.WORLD, settings.regulation.signal_every_s):
             if tick.t_ns >= until_ns:
                 break
-            signal = MarketSignal(t_ns=clock.now_ns(), value_frac=next(values_frac))
-            await client.publish(subject, msgspec.json.encode(signal))
+            resource_id = settings.regulation.resource
+            await say(client, resource_id, t_ns=clock.now_ns(), value_frac=next(values_frac))
             sent += 1
     finally:
         await client.close()
     return sent
+
+
+async def say(client: Client, resource_id: str, *, t_ns: int, value_frac: float) -> None:
+    """Say what is asked of a resource now, -1 to 1 of its capability, above 0 for more output."""
+    signal = MarketSignal(t_ns=t_ns, value_frac=value_frac)
+    await client.publish(signal_subject(resource_id), msgspec.json.encode(signal))
+    await client.flush()

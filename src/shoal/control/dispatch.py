@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.control.grid_room import GridRoom
 from shoal.control.leases import RELEASE_RAMP_S, LeaseBook
 from shoal.control.rebound import gentle, spread_ends_ns
 from shoal.control.verify import Responders
@@ -22,24 +23,37 @@ from shoal.domain.desired import DesiredState
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S, Interval
 from shoal.domain.live import ResourceState
 from shoal.optimise.allocation import battery_limits, split_setpoint_w
-
-BALANCING_TIME_H: Final = 4.0
-"""States of charge of a resource's sites are drawn together with this time constant."""
+from shoal.optimise.splittable import splittable_kw
 
 RESPLIT_FRAC: Final = 0.005
 """The split is kept while it meets the target to within this share."""
 
 RESPLIT_MIN_W: Final = 500
+RESPLIT_LIMITED_W: Final = 50
+"""The least of that where groups hold something back: what is there is to be used."""
 
 RESTING_LEASES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwardNow:
-    """The interval under way and its energy, load-positive; 0 when nothing was promised."""
+    """The interval under way and its energy, load-positive, and what is to come, which has to stay possible.
+
+    Attributes:
+        interval: The interval.
+        energy_wh: What was promised in it; 0 when nothing was.
+        most_charge_w: The most that is to be taken in any interval to come, as far as it is known, >= 0.
+        most_discharge_w: The most that is to be given, >= 0.
+        charge_wh: What is to be taken in all of them, this one included, >= 0; what the interval asks for is known anyway.
+        discharge_wh: What is to be given in all of them, >= 0.
+    """
 
     interval: Interval
     energy_wh: int
+    most_charge_w: int = 0
+    most_discharge_w: int = 0
+    charge_wh: int = 0
+    discharge_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +155,11 @@ class Dispatcher:
         self._was_seen = np.zeros(sites, dtype=np.bool_)
         self._metered = np.zeros(sites, dtype=np.bool_)
 
+    @property
+    def claim_id(self) -> str:
+        """Under which name it claims power."""
+        return f"dispatch:{self.resource_id}"
+
     def state(self) -> dict[str, Any]:
         """Return what a successor needs to go on within the interval."""
         return {
@@ -182,7 +201,11 @@ class Dispatcher:
         power_w = np.zeros(len(self.rows), dtype=np.int64)
         if target.target_w and target.able.any():
             power_w[target.able] = self.split_w(
-                target, latest, lower_w=lower_w, upper_w=upper_w, places=np.flatnonzero(target.able)
+                target,
+                latest["soc_frac"][target.able],
+                lower_w=lower_w,
+                upper_w=upper_w,
+                places=np.flatnonzero(target.able),
             )
         return self.command(target, power_w, t_ns=t_ns, step_ns=step_ns, latest=latest)
 
@@ -251,20 +274,28 @@ class Dispatcher:
     def split_w(
         self,
         target: Target,
-        latest: NDArray[Any],
+        soc_frac: NDArray[Any],
         *,
         lower_w: NDArray[np.int64],
         upper_w: NDArray[np.int64],
         places: NDArray[np.int64],
+        room: GridRoom | None = None,
+        fairness: NDArray[np.float64] | None = None,
+        kept_wh: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Return the power of each of M sites, within its limits, that adds up to the target as far as it can.
 
         Args:
             target: What is wanted.
-            latest: Latest records of the dispatch's sites.
+            soc_frac: State of charge of each (M).
             lower_w: Lowest power of each (M).
             upper_w: Highest power of each (M).
             places: Their positions among the dispatch's sites (M).
+            room: What groups above the sites can carry; they carry anything when None.
+            fairness: How much of a discharge each site is to carry for each kWh that it holds, relative to the others
+                (M); the same when None.
+            kept_wh: What of its stored energy each keeps for its owner, as it would come out (M); the nameplate's reserve
+                when None.
         """
         # nobody turns against the dispatch's direction
         lower_w, upper_w = (
@@ -272,20 +303,52 @@ class Dispatcher:
         )
         told_w = self._leases.asked_w[self.rows[places]]
         kept = np.clip(np.where(self._is_own()[places], told_w, 0), lower_w, upper_w)
-        if abs(int(kept.sum()) - target.target_w) <= max(RESPLIT_MIN_W, abs(target.target_w) * RESPLIT_FRAC):
+        near_w = max(RESPLIT_MIN_W, abs(target.target_w) * RESPLIT_FRAC)
+        rows = self.rows[places]
+        kept_fits = room is None or room.fits(rows, kept)
+        if kept_fits and abs(int(kept.sum()) - target.target_w) <= near_w:
             return kept
         capacity_kwh = self.plate["energy_capacity_kwh"][places]
-        energy_kwh = latest["soc_frac"][places].astype(np.float64) * capacity_kwh
-        mean_frac = float(energy_kwh.sum() / max(capacity_kwh.sum(), 1e-9))
-        surplus_kwh = energy_kwh - mean_frac * capacity_kwh
-        share_w = target.target_w * capacity_kwh / max(float(capacity_kwh.sum()), 1e-9)
-        return split_setpoint_w(
+        energy_kwh = soc_frac.astype(np.float64) * capacity_kwh
+        # who gave most lately carries less of a discharge; charging evens out by itself, for they are the fuller ones
+        fair = capacity_kwh if fairness is None or target.target_w > 0 else capacity_kwh * fairness
+        weight = np.maximum(fair, 1e-9)
+        award, plate = target.award, self.plate[places]
+        reserve_kwh = plate["reserve_frac"] * capacity_kwh
+        if kept_wh is not None:
+            reserve_kwh = kept_wh / 1e3 / plate["discharge_efficiency_frac"]
+        still_wh = award.charge_wh if target.target_w > 0 else award.discharge_wh
+        preferred_w = 1e3 * splittable_kw(
+            target.target_w / 1e3,
+            most_charge_kw=award.most_charge_w / 1e3,
+            most_discharge_kw=award.most_discharge_w / 1e3,
+            energy_kwh=energy_kwh,
+            energy_capacity_kwh=capacity_kwh,
+            reserve_kwh=reserve_kwh,
+            charge_limit_kw=plate["charge_limit_kw"],
+            discharge_limit_kw=plate["discharge_limit_kw"],
+            charge_efficiency_frac=plate["charge_efficiency_frac"],
+            discharge_efficiency_frac=plate["discharge_efficiency_frac"],
+            fairness=None if target.target_w > 0 else fairness,
+            still_kwh=max(still_wh, abs(award.energy_wh)) / 1e3,
+        )
+        split_w = split_setpoint_w(
+            target.target_w, lower_w=lower_w, upper_w=upper_w, weight=weight, preferred_w=preferred_w
+        ).power_w
+        if room is None or room.fits(rows, split_w):
+            return split_w
+        within_w = room.split(
+            self.claim_id,
             target.target_w,
+            rows=rows,
             lower_w=lower_w,
             upper_w=upper_w,
-            weight=np.maximum(capacity_kwh, 1e-9),
-            preferred_w=share_w - surplus_kwh / BALANCING_TIME_H * 1e3,
-        ).power_w
+            weight=weight,
+            preferred_w=preferred_w,
+        )
+        # what was told does as well: nobody need be told anew
+        same_w = max(RESPLIT_LIMITED_W, abs(int(within_w.sum())) * RESPLIT_FRAC)
+        return kept if kept_fits and abs(int(kept.sum()) - int(within_w.sum())) <= same_w else within_w
 
     def command(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -17,16 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoal.control.arbiter import AbilityNow, Arbiter, EventNow, plain_ability
+from shoal.control.grid_limits import GridLimits
+from shoal.control.grid_room import GridRoom, other_flows, site_rooms
 from shoal.control.schedule import split_by_rating_w
 from shoal.domain.fleet import Fleet
+from shoal.domain.ids import GroupId
 from shoal.domain.interval import NS_PER_S, Interval
 from shoal.domain.live import Aggregates
 from shoal.programs.arbitration import arbitrate
-from shoal.programs.claims import Claim, PowerClaim
+from shoal.programs.claims import Claim, PowerClaim, SiteAbility
 from shoal.programs.explain import loss_sentence
 from shoal.programs.program import ProgramBook
 from shoal.store.order_records import EventSpec, Order, Scope, SetPointSpec
 
+PREVIEW: Final = "dry-run"
 Z_90: Final = 1.645
 """A normal sum lies within so many standard deviations nine times out of ten."""
 
@@ -105,6 +109,7 @@ def preview(
     fresh_timeout_s: float,
     silent_kw: tuple[float, float, float] | None = None,
     experience: Experience | None = None,
+    grid: GridLimits | None = None,
 ) -> Preview:
     """Return what an order would do if it began now.
 
@@ -124,6 +129,7 @@ def preview(
         silent_kw: Battery power of the silent sites of the scope: expected, low, high; see `silent_of`. When None, between
             all that they could discharge and all that they could charge.
         experience: How sites did lately; a tenth of deviation when None.
+        grid: Limits at connections, of which the tightest until the order's end count; none when None.
     """
     known = (latest["ts_ns"] > 0) & (t_ns - latest["ts_ns"] <= int(fresh_timeout_s * NS_PER_S))
     fresh = known[rows] & ~halted[rows]
@@ -133,6 +139,11 @@ def preview(
     interval = Interval(
         start_ns=t_ns, end_ns=max(order.end_ns - max(order.start_ns - t_ns, 0), t_ns + NS_PER_S)
     )
+    room = None
+    if grid is not None:
+        ability_now, room = _within_limits(
+            grid, ability_now, interval, fleet, latest, known, fresh, rows, running
+        )
     asked_w = np.where(halted[rows], 0, each_w)
     mine = PowerClaim(
         claim_id=f"order:{order.order_id}", program=_program(order, book), rows=rows, each_w=asked_w
@@ -150,6 +161,10 @@ def preview(
         -np.minimum(-asked_w, ability_now.discharge_w[rows] * (ability_now.discharge_wh[rows] > 0)),
     )
     at_once_w = np.where(fresh & (held_w != 0), possible_w, 0)
+    limited: list[tuple[str, int]] = []
+    if room is not None:
+        at_once_w, limited = _carried(room, rows, at_once_w)
+        held_w, _ = _carried(room, rows, held_w)
     expected_kw = float(at_once_w.sum()) * seen.share_frac / 1e3
     deviation_kw = math.sqrt(float(np.square(at_once_w.astype(np.float64)).sum())) * seen.deviation_frac / 1e3
     low_kw, high_kw = expected_kw - Z_90 * deviation_kw, expected_kw + Z_90 * deviation_kw
@@ -181,9 +196,76 @@ def preview(
                 told=loss_sentence(loss),
             )
             for loss in done.losses
+        ]
+        + [
+            Losing(
+                claim=mine.claim_id,
+                reason="limit",
+                power_w=power_w,
+                sites=0,
+                told=f"{power_w / 1e3:,.1f} kW: {group} can carry no more",
+            )
+            for group, power_w in limited
         ],
-        binding=_binding(asked_w, held_w, rows, fleet, fresh),
+        binding=_binding(asked_w, held_w, rows, fleet, fresh)
+        + [
+            Binding(limit=f"what {group} can carry", sites=len(_inside(group, rows, fleet)), power_w=power_w)
+            for group, power_w in limited
+        ],
     )
+
+
+def _within_limits(
+    grid: GridLimits,
+    ability: SiteAbility,
+    interval: Interval,
+    fleet: Fleet,
+    latest: NDArray[Any],
+    known: NDArray[np.bool_],
+    fresh: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    running: Sequence[EventNow],
+) -> tuple[SiteAbility, GridRoom | None]:
+    """Return what sites can do within their own connections, and the room of the groups above them."""
+    limits = grid.now(interval.start_ns, interval.end_ns)
+    if not limits.any:
+        return ability, None
+    flows = other_flows(fleet.nameplate, fleet.device_type, latest, known)
+    charge_w, discharge_w = site_rooms(limits, flows, ability.charge_w, ability.discharge_w)
+    ability = replace(ability, charge_w=charge_w, discharge_w=discharge_w)
+    if not limits.trees:
+        return ability, None
+    controlled = np.zeros(len(known), dtype=np.bool_)
+    controlled[rows[fresh]] = True
+    told_w = np.zeros(len(known), dtype=np.int64)
+    for event in running:
+        if event.start_ns <= interval.start_ns:
+            told_w[event.rows] = event.each_w
+    room = GridRoom(limits, flows, plate=fleet.nameplate, latest=latest, controlled=controlled, told_w=told_w)
+    return ability, room
+
+
+def _carried(
+    room: GridRoom, rows: NDArray[np.int64], power_w: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[tuple[str, int]]]:
+    """Return what the groups can carry of some powers, and which of them keep back how much."""
+    total_w = int(power_w.sum())
+    if room.fits(rows, power_w) or not total_w:
+        return power_w, []
+    carried_w = room.split(
+        PREVIEW,
+        total_w,
+        rows=rows,
+        lower_w=np.minimum(power_w, 0),
+        upper_w=np.maximum(power_w, 0),
+        weight=np.abs(power_w) + 1.0,
+        preferred_w=power_w.astype(np.float64),
+    )
+    return carried_w, room.held_w(PREVIEW)
+
+
+def _inside(group: str, rows: NDArray[np.int64], fleet: Fleet) -> NDArray[np.int64]:
+    return np.intersect1d(rows, fleet.rows_in(GroupId(group)), assume_unique=True)
 
 
 def silent_of(

@@ -51,6 +51,8 @@ KEPT_NS: Final = 4 * NS_PER_HOUR
 """So long after its window an event is still looked at: sites are on their way back to their own use."""
 LEFT: Final = "leave"
 CAME_BACK: Final = "return"
+GRID_LOST: Final = "grid_lost"
+GRID_BACK: Final = "grid_back"
 
 _log = structlog.get_logger(__name__)
 
@@ -176,6 +178,7 @@ class EventDesk:
             self._kept = saved
             self._storm.state = StormState.restored(saved["storm"])
             self._restored = dict(saved["events"])
+            self._islands = IslandState.restored(sites, saved.get("islands", {}))
 
     # -- what the plant asks
 
@@ -190,6 +193,11 @@ class EventDesk:
             return without_islanded(ability(t_ns, latest, known), self._islands.islanded)
 
         return now
+
+    @property
+    def islanded(self) -> NDArray[np.bool_]:
+        """Which sites have no grid (N): what their batteries do reaches nobody."""
+        return self._islands.islanded
 
     def heard(self, row: int, report: OrderReport) -> None:
         """Take what a device says; it counts at the next look."""
@@ -233,7 +241,7 @@ class EventDesk:
             self._restored = {name: kept for name, kept in self._restored.items() if name in named}
             self._events = {name: event for name, event in self._events.items() if name in named}
         if self._alerts is not None:
-            self._storm.take(self._alerts.standing(t_ns))
+            self._storm.look(self._alerts, t_ns)
 
     def _hear(self, t_ns: int, reports: Sequence[tuple[int, OrderReport]], latest: NDArray[Any]) -> None:
         self._islands, islands = step_islands(
@@ -241,6 +249,9 @@ class EventDesk:
         )
         if islands.lost or islands.back:
             _log.warning("grid lost or back", lost=len(islands.lost), back=len(islands.back))
+        for rows, action in ((islands.lost, GRID_LOST), (islands.back, GRID_BACK)):
+            for row in rows:
+                self._note(t_ns, str(self._fleet.site_ids[row]), action, "device", "")
         for row, report in reports:
             if report.mode:
                 self._mode[row] = report.mode
@@ -388,7 +399,7 @@ class EventDesk:
                 "phase": event.state.phase,
                 "expected": None if event.step is None else msgspec.to_builtins(event.step.expected),
             }
-        kept = {"storm": self._storm.state.kept(), "events": events}
+        kept = {"storm": self._storm.state.kept(), "events": events, "islands": self._islands.kept()}
         if kept != self._kept:
             self._memory.save_state(STATE, kept)
             self._kept = kept

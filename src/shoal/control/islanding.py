@@ -8,7 +8,7 @@ what may be promised, and out of what a target is split over. One that falls dar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -45,6 +45,20 @@ class IslandState:
         """Return the state of a fleet that nothing is known of."""
         zeros = np.zeros(sites, dtype=np.int64)
         return cls(islanded=np.zeros(sites, dtype=np.bool_), said_ns=zeros, grid_wh=zeros, seen_ns=zeros)
+
+    @classmethod
+    def restored(cls, sites: int, kept: Mapping[str, int]) -> IslandState:
+        """Return the state of a fleet of which a predecessor has kept who has no grid; see `kept`."""
+        state = cls.of(sites)
+        islanded, said_ns = state.islanded.copy(), state.said_ns.copy()
+        for name, at_ns in kept.items():
+            if int(name) < sites:
+                islanded[int(name)], said_ns[int(name)] = True, at_ns
+        return replace(state, islanded=islanded, said_ns=said_ns)
+
+    def kept(self) -> dict[str, int]:
+        """Return who has no grid, and when it said so, by row: what must survive the controller."""
+        return {str(row): int(self.said_ns[row]) for row in np.flatnonzero(self.islanded).tolist()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

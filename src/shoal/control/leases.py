@@ -136,6 +136,12 @@ class LeaseBook:
             self.version[row] += LEAP
         return True
 
+    def note_taken(self, rows: Rows, versions: NDArray[np.int64]) -> None:
+        """Note that some rows say that they took these versions; only what they were told last is news, as in `report`."""
+        self.speaks[rows] = True
+        current = rows[versions == self.version[rows]]
+        self.taken[current] = np.maximum(self.taken[current], self.version[current])
+
     def in_force(self, rows: Rows, t_ns: int) -> NDArray[np.bool_]:
         """Return whose lease may be followed now, of M rows."""
         current: NDArray[np.bool_] = (self.version[rows] > 0) & (self.end_ns[rows] > t_ns)

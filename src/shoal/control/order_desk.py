@@ -43,6 +43,7 @@ LOOK_AGAIN_NS: Final = 5 * NS_PER_MINUTE
 """Enrolment may have changed: who is meant is worked out again at least so often."""
 MOST_LINES_A_MINUTE: Final = 300
 """Of refusals in the audit; the others are counted, and told in one line."""
+MOST_VERSION: Final = 2**63
 FENCED_OUT: Final = "fenced_out"
 REPLAYED: Final = "replayed"
 HARMLESS: Final = frozenset({"stale_version", "expired", "halted", "opted_out"})
@@ -99,12 +100,14 @@ class SetPointNow:
         rows: Who follows it now.
         power_w: What these do together.
         since_ns: Since when it is just that.
+        steers: Whether it is a power of this cycle alone, of a standing service, and no energy that is owed.
     """
 
     order: Order
     rows: NDArray[np.int64]
     power_w: int
     since_ns: int
+    steers: bool = False
 
 
 class OrderDesk:
@@ -117,6 +120,8 @@ class OrderDesk:
         leases: The set-points.
         enrolled: Who takes part in a program.
         sources: Others who put entries into documents, asked each time: what they do not name any more is taken out.
+        steering: Others who ask for set-points, likewise; None for nobody.
+        within: Takes out of what is to stand what owners or the grid do not allow; nothing when None.
     """
 
     def __init__(
@@ -128,11 +133,15 @@ class OrderDesk:
         leases: LeaseBook,
         enrolled: Enrolled = everybody,
         sources: Sequence[Source] = (),
+        steering: Callable[[int], Iterable[SetPointNow]] | None = None,
+        within: Callable[[int, dict[str, Entry]], dict[str, Entry]] | None = None,
     ) -> None:
         self._fleet = fleet
         self._store = store
         self._enrolled = enrolled
         self._sources = tuple(sources)
+        self._steering = steering
+        self._within = within
         self.book = book
         self._leases = leases
         self._orders: list[Order] = []
@@ -200,6 +209,8 @@ class OrderDesk:
                 wanted[order.order_id] = entry
         for source in self._sources:
             wanted |= {entry.key: entry for entry in source(t_ns) if entry.end_ns > t_ns}
+        if self._within is not None:
+            wanted = self._within(t_ns, wanted)
         put, dropped = changes(wanted, self.book.entries())
         for key in dropped:
             self.book.drop(key)
@@ -224,7 +235,7 @@ class OrderDesk:
 
     def setpoints(self, t_ns: int) -> list[SetPointNow]:
         """Return the set-points under way, each with who follows it now."""
-        found = []
+        found = [] if self._steering is None else list(self._steering(t_ns))
         for order in self._orders:
             if not isinstance(order.spec, SetPointSpec) or not order.start_ns <= t_ns < order.end_ns:
                 continue
@@ -337,6 +348,35 @@ class OrderDesk:
 
     # -- what devices say
 
+    def take_reports(
+        self, rows: Sequence[int], payloads: Sequence[bytes], t_ns: int
+    ) -> list[tuple[int, OrderReport]]:
+        """Take what devices say, in its order; return rows and reports of those that can be read.
+
+        Most say that a set-point was taken; these are noted together.
+        """
+        found: list[tuple[int, OrderReport]] = []
+        taken_rows: list[int] = []
+        versions: list[int] = []
+        decode, left = _REPORT.decode, self.book.opted_out
+        for row, payload in zip(rows, payloads, strict=True):
+            try:
+                report = decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._refused["malformed_report"] += 1
+                continue
+            found.append((row, report))
+            plain = report.kind == "desired" and report.outcome != "refused" and not report.opted_out
+            if plain and row not in left and 0 < report.version < MOST_VERSION:
+                taken_rows.append(row)
+                versions.append(report.version)
+            else:
+                self._take(row, report, t_ns)
+        self._reports += len(taken_rows)
+        if taken_rows:
+            self._leases.note_taken(np.array(taken_rows), np.array(versions))
+        return found
+
     def take_report(self, row: int, payload: bytes, t_ns: int) -> OrderReport | None:
         """Take what a device says of what it was sent; return it, None when it cannot be read."""
         try:
@@ -344,6 +384,10 @@ class OrderDesk:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._refused["malformed_report"] += 1
             return None
+        self._take(row, report, t_ns)
+        return report
+
+    def _take(self, row: int, report: OrderReport, t_ns: int) -> None:
         self._reports += 1
         self.book.note_left(row, report.opted_out)
         self._leases.speaks[row] = True
@@ -353,7 +397,6 @@ class OrderDesk:
             self._leases.report(row, report)
         if report.outcome == "refused":
             self._take_refusal(row, report, t_ns)
-        return report
 
     def _take_refusal(self, row: int, report: OrderReport, t_ns: int) -> None:
         reason = report.reason or "unknown"

@@ -22,10 +22,18 @@ _LITTLE: Final = np.dtype("<f8")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
-    """Who is there? Every part answers with its `Present`."""
+    """Who is there? Every part answers with its `Present`.
+
+    `start_ns` and `step_s` tell parts that ask homes of their own of which times a search speaks; `wait_s` how long it waits.
+    """
 
     version: int = VERSION
     search: str
+    groups: int = 0
+    steps: int = 0
+    start_ns: int = 0
+    step_s: int = 0
+    wait_s: float = 0.0
 
 
 class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
@@ -40,7 +48,10 @@ class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
 
 
 class Down(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
-    """An `Ask` of a search; `keep` says that it is the search's result, which homes are to follow."""
+    """An `Ask` of a search; `keep` says that it is the search's result, which homes are to follow.
+
+    `start_ns`, `step_s` and `wait_s` are those of `Call`.
+    """
 
     version: int = VERSION
     search: str
@@ -53,10 +64,17 @@ class Down(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     how: Literal["choose", "average"]
     sample_frac: float
     keep: bool = False
+    start_ns: int = 0
+    step_s: int = 0
+    wait_s: float = 0.0
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True, tag="sums"):
-    """A part's sums by group for one ask."""
+    """A part's sums by group for one ask.
+
+    A part whose homes may be silent one by one says how many answered this ask, how many have answered any of this search, and
+    some of the others' names; -1 stands for all.
+    """
 
     search: str
     number: int
@@ -66,6 +84,9 @@ class Up(msgspec.Struct, frozen=True, kw_only=True, tag="sums"):
     cost: bytes
     lower_bound: bytes
     penalty: bytes
+    answered: int = -1
+    heard: int = -1
+    silent: tuple[str, ...] = ()
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -106,7 +127,9 @@ def decode_up(payload: bytes) -> Present | Up:
     return message
 
 
-def down_of(search: str, ask: Ask, *, keep: bool = False) -> Down:
+def down_of(
+    search: str, ask: Ask, *, keep: bool = False, start_ns: int = 0, step_s: int = 0, wait_s: float = 0.0
+) -> Down:
     """Return an ask as a message."""
     return Down(
         search=search,
@@ -119,6 +142,9 @@ def down_of(search: str, ask: Ask, *, keep: bool = False) -> Down:
         how=ask.how,
         sample_frac=ask.sample_frac,
         keep=keep,
+        start_ns=start_ns,
+        step_s=step_s,
+        wait_s=wait_s,
     )
 
 
@@ -137,7 +163,15 @@ def ask_of(message: Down) -> Ask:
     )
 
 
-def up_of(message: Down, part: str, sums: GroupSums) -> Up:
+def up_of(
+    message: Down,
+    part: str,
+    sums: GroupSums,
+    *,
+    answered: int = -1,
+    heard: int = -1,
+    silent: tuple[str, ...] = (),
+) -> Up:
     """Return a part's sums for an ask as a message."""
     return Up(
         search=message.search,
@@ -148,6 +182,9 @@ def up_of(message: Down, part: str, sums: GroupSums) -> Up:
         cost=_bytes(sums.cost),
         lower_bound=_bytes(sums.lower_bound),
         penalty=_bytes(sums.penalty),
+        answered=answered,
+        heard=heard,
+        silent=silent,
     )
 
 

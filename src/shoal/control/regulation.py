@@ -1,7 +1,8 @@
 """Regulation as a service: a market's signal in, one broadcast a tick out, readings of the homes' meters back.
 
-It acts when a signal comes, not when its own clock ticks: every tenth of a second of delay is seen in the score. The clock
-sends the armings ahead of their time, again to who has not taken theirs, and takes the homes back to their base when the
+It acts when a signal comes, not when its own clock ticks: every tenth of a second of delay is seen in the score. Only on a
+clock that is conducted, which stands still between its ticks, does it wait for what is on its way and act with the tick. The
+clock sends the armings ahead of their time, again to who has not taken theirs, and takes the homes back to their base when the
 signal stops. All that decides is in `shoal.services`; here is the wire.
 """
 
@@ -20,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from numpy.typing import NDArray
 
-from shoal.domain.clock import Clock, Stage
+from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.errors import InvalidInputError, WireFormatError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.edge.regulated import ARMING, BROADCAST
@@ -47,6 +48,8 @@ BARRED_NS: Final = 30 * NS_PER_S
 """So long a home counts as kept after it has said so."""
 _NS_PER_MS: Final = 1_000_000
 RETRY_NS: Final = 10 * NS_PER_S
+QUIET_S: Final = 1.0
+"""Wall time without anything coming in after which messages of a conducted step are taken for lost."""
 STALE_TICKS: Final = 3
 """A signal so many ticks old is none: the homes go back to their base."""
 
@@ -132,6 +135,8 @@ class RegulationService:
         options: What is offered.
         names: Under which name each is reached (see `shoal.fabric.subjects.downlink_name`); its own when left out.
         issuer: Signs; None sends plain JSON.
+        conducted: Whether the clock's ticks say what is on its way, and the service acts at them and at no other time.
+        each_minute: Called at every minute's tick of a conducted clock before the service acts.
     """
 
     def __init__(
@@ -145,6 +150,8 @@ class RegulationService:
         options: RegulationOptions,
         names: Sequence[str] | None = None,
         issuer: Issuer | None = None,
+        conducted: bool = False,
+        each_minute: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self._client, self._clock, self._resource_id = client, clock, resource_id
         self._site_ids, self._ability, self._options = tuple(site_ids), ability, options
@@ -170,6 +177,10 @@ class RegulationService:
         self._base_w, self._base_hour = 0, -1
         self._count: Counter[str] = Counter()
         self._state: FollowState | None = None
+        self._conducted, self._each_minute = conducted, each_minute
+        self._waiting: list[bytes] = []
+        self._heard: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Follow the signal until the clock stops."""
@@ -184,10 +195,42 @@ class RegulationService:
         await self._client.flush()
         try:
             async for tick in self._clock.ticks(Stage.ACT, self._options.rules.tick_ns / NS_PER_S):
-                await self.keep(tick.t_ns)
+                if self._conducted:
+                    await self._step(tick)
+                else:
+                    await self.keep(tick.t_ns)
         finally:
             for subscription in subscriptions:
                 await subscription.unsubscribe()
+
+    async def _step(self, tick: Tick) -> None:
+        """Act with a tick of a conducted clock: on the signal and the readings of the same step, once they are here."""
+        for name in ("signals_sent", "readings_sent"):
+            await self._wait_for(name, tick.facts.get(name, 0))
+        if tick.facts.get("step_s", 0) * NS_PER_S >= self._options.arm_ns:
+            return  # nobody can follow a signal in steps as long as that
+        if self._each_minute is not None and tick.t_ns % NS_PER_MINUTE == 0:
+            await self._each_minute(tick.t_ns)
+        waiting, self._waiting = self._waiting, []
+        await self.keep(tick.t_ns)
+        for data in waiting:
+            await self._follow_signal(data, tick.t_ns)
+        await self._client.flush()
+        for name in ("armings", "broadcasts"):
+            self._clock.report({f"{name}_sent": self._count[name] - self._told[name]})
+            self._told[name] = self._count[name]
+
+    async def _wait_for(self, name: str, sent: int) -> None:
+        """Wait until so many messages of a kind have come, or no more do."""
+        loop = asyncio.get_running_loop()
+        seen, since_s = self._heard[name], loop.time()
+        while self._heard[name] < sent:
+            await asyncio.sleep(0)
+            if self._heard[name] != seen:
+                seen, since_s = self._heard[name], loop.time()
+            elif loop.time() - since_s > QUIET_S:
+                self._count["missed"] += sent - self._heard[name]
+                self._heard[name] = sent
 
     async def keep(self, now_ns: int) -> None:
         """Do what the clock asks for: begin an arming, send the next one ahead, notice that the signal has stopped."""
@@ -244,9 +287,15 @@ class RegulationService:
         self._arm_again = any(self.missing_w()) and int(np.isfinite(columns.stored_kwh).sum()) > self._known
 
     async def _take_signal(self, message: Msg) -> None:
-        now_ns = self._clock.now_ns()
+        self._heard["signals_sent"] += 1
+        if self._conducted:
+            self._waiting.append(message.data)
+        else:
+            await self._follow_signal(message.data, self._clock.now_ns())
+
+    async def _follow_signal(self, data: bytes, now_ns: int) -> None:
         try:
-            signal = _SIGNAL.decode(message.data)
+            signal = _SIGNAL.decode(data)
         except msgspec.DecodeError:
             self._count["refused"] += 1
             return
@@ -262,6 +311,7 @@ class RegulationService:
         await self._act(now_ns, -value_frac * self._options.offer_w)
 
     async def _take_reading(self, message: Msg) -> None:
+        self._heard["readings_sent"] += 1
         try:
             row = self._row_of.get(downlink_name_of_reading_subject(message.subject), -1)
             reading = _READING.decode(message.data)

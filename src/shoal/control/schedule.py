@@ -18,6 +18,7 @@ from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId, SiteId
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.domain.orders import DroopArming, Envelope, ScheduledEvent
+from shoal.domain.telemetry import DeviceType
 from shoal.store.order_records import DroopSpec, EnvelopeSpec, EventSpec, Order, PriceSpec, Scope
 
 AHEAD_NS: Final = 36 * NS_PER_HOUR
@@ -66,6 +67,8 @@ def rows_of_order(order: Order, fleet: Fleet, enrolled: Enrolled = everybody) ->
     rows = rows_in_scope(order.scope, fleet)
     if not isinstance(order.spec, EnvelopeSpec | PriceSpec):
         rows = rows[fleet.nameplate["energy_capacity_kwh"][rows] > 0]
+    if isinstance(order.spec, EnvelopeSpec) and order.spec.chargers_only:
+        rows = rows[fleet.device_type[rows] == DeviceType.EV_CHARGER]
     taking_part = enrolled(order.program)
     return rows if taking_part is None else np.intersect1d(rows, taking_part, assume_unique=True)
 

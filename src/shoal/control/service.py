@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,13 +17,18 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from shoal.control.arbiter import MARKET, Arbiter, Running, Share, plain_ability
+from shoal.control.arbiter import MARKET, Arbiter, EventNow, Running, Share, plain_ability
+from shoal.control.burden import Burden
 from shoal.control.dispatch import AwardNow, Dispatcher, DispatchOptions, desired_of
+from shoal.control.event_caps import EventCaps
 from shoal.control.event_desk import EventDesk
+from shoal.control.grid_limits import GridLimits
+from shoal.control.grid_state import StateKeeper
 from shoal.control.leases import RELEASE_RAMP_S, RELEASED, LeaseBook
 from shoal.control.order_desk import OrderDesk, SetPointNow
 from shoal.control.results import EventMeters
 from shoal.control.sender import Outgoing, Sender
+from shoal.control.standing import PREFIX, StandingDesk
 from shoal.control.taking_part import TakingPart
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.desired import DesiredState
@@ -53,6 +58,10 @@ class Memory(Protocol):
 
     def award_at(self, resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
         """Return (start_ns, end_ns, energy_wh) of the awarded interval under way, or None."""
+        ...
+
+    def ahead(self, resource_id: str, t_ns: int) -> tuple[int, int, int, int]:
+        """Return the most still to be taken and given in any interval, in W, and what in all of them, in Wh; all >= 0."""
         ...
 
     def save_state(self, key: str, state: dict[str, Any]) -> None:
@@ -110,6 +119,11 @@ class Control:
         leases: The set-points, shared with `desk`.
         taking_part: Who takes part in what, and the programs; everybody in everything when None.
         events: Storms and called events, one of the desk's sources; None for a plant without any.
+        standing: Services that stand for days, the desk's source of set-points; None for a plant without any.
+        grid: Limits at connection points; None for a plant without any.
+        burden: What each site gave of late; all carry alike when None.
+        caps: Keeps events within what groups can carry, one of the desk's filters; None for nothing of the kind.
+        also: Return who else has sites at an instant, such as those that follow a signal.
         beat: Whether to save a sign of life each cycle, by which a standby knows that this one lives.
     """
 
@@ -129,6 +143,11 @@ class Control:
         leases: LeaseBook | None = None,
         taking_part: TakingPart | None = None,
         events: EventDesk | None = None,
+        standing: StandingDesk | None = None,
+        grid: GridLimits | None = None,
+        burden: Burden | None = None,
+        caps: EventCaps | None = None,
+        also: Sequence[Callable[[int], Sequence[EventNow]]] = (),
         beat: bool = False,
     ) -> None:
         self._fleet = fleet
@@ -142,11 +161,22 @@ class Control:
         self._desk = desk
         self._taking_part = taking_part
         self._events = events
+        self._standing = standing
         programs = default_book() if taking_part is None else taking_part.book
         ability = plain_ability(programs, fleet.nameplate) if taking_part is None else taking_part.ability
         if events is not None:
             ability = events.connected_only(ability)
-        self._arbiter = arbiter or Arbiter(programs, fleet.nameplate, ability)
+        self._grid, self._burden, self._caps, self._also = grid, burden, caps, tuple(also)
+        self._state = StateKeeper(memory)
+        self.arbiter = arbiter or Arbiter(
+            programs,
+            fleet.nameplate,
+            ability,
+            grid=grid,
+            device_type=fleet.device_type,
+            fairness=None if burden is None else burden.fairness,
+            free_until_ns=None if taking_part is None else taking_part.free_until_ns,
+        )
         if desk is not None:
             desk.book.rank(programs.ids)
         self._leases = leases or LeaseBook(len(fleet.site_ids))
@@ -215,25 +245,35 @@ class Control:
         if self._beat:
             await asyncio.to_thread(self._memory.save_state, BEAT, {"t_ns": t_ns, "cycles": self._cycles})
         if self._taking_part is not None and await asyncio.to_thread(self._taking_part.refresh, t_ns):
-            self._arbiter.use(self._taking_part.book)
+            self.arbiter.use(self._taking_part.book)
             if self._desk is not None:
                 self._desk.book.rank(self._taking_part.book.ids)
                 self._desk.look_again()
+        if self._grid is not None:
+            await asyncio.to_thread(self._grid.refresh, t_ns)
+        self._note_room(t_ns, view)
         if self._desk is not None:
             await self._look(self._desk, t_ns, view)
+            if self._standing is not None:
+                await self._standing.look(t_ns, view.latest, halted=self._desk.book.halted)
         gone = self._take_up_orders(t_ns)
         halted = (
             np.zeros(len(self._spoke_ns), dtype=np.bool_) if self._desk is None else self._desk.book.halted
         )
+        if self._events is not None:
+            # what the battery of a site without a grid does reaches nobody, and is nobody's delivery
+            halted = halted | self._events.islanded
         events = [] if self._desk is None else self._desk.events(t_ns)
-        shares, done = self._arbiter.share(
+        others = [event for source in self._also for event in source(t_ns)]
+        shares, done = self.arbiter.share(
             t_ns=t_ns,
             step_ns=step_ns,
             latest=view.latest,
             running=self._running(t_ns),
-            events=events,
+            events=[*events, *others],
             halted=halted,
             fresh_ns=int(self._options.fresh_timeout_s * NS_PER_S),
+            lease_ns=max(int(self._options.lease_s * NS_PER_S), 3 * step_ns),
         )
         commands, states = self._decide(shares, t_ns, step_ns, view, halted)
         commands += self._again(self._leases.strays(t_ns, view.latest), t_ns)
@@ -244,9 +284,35 @@ class Control:
         messages = [*_as_messages(gone + commands), *documents]
         await self._sender.send(messages)
         await self._publish_states(states)
+        try:
+            await self._keep_books(t_ns, view, done)
+        except UnavailableError as error:
+            _log.warning("what sites gave and how limits stand is not kept", why=str(error))
         self._cycles += 1
         self._commands += len(messages) - len(documents)
         return len(messages)
+
+    async def _keep_books(self, t_ns: int, view: FleetView, done: Arbitration) -> None:
+        """Keep, once everybody was told, what each site gave and how the limits stand."""
+        if self._burden is not None:
+            leased = (self._leases.asked_w < 0) & (self._leases.owner >= 0) & (self._leases.end_ns > t_ns)
+            self._burden.note(t_ns, view.latest, leased | (self.arbiter.told_w < 0))
+        if self._taking_part is not None:
+            self._taking_part.day.save(t_ns)
+        if self._grid is not None:
+            told = () if self._caps is None else self._caps.told
+            await asyncio.to_thread(self._state.keep, t_ns, self._grid, self.arbiter, done.losses, told)
+
+    def _note_room(self, t_ns: int, view: FleetView) -> None:
+        """Tell those who keep events within limits how the plant stands."""
+        if self._caps is None:
+            return
+        fresh_ns = int(self._options.fresh_timeout_s * NS_PER_S)
+        known = (view.latest["ts_ns"] > 0) & (t_ns - view.latest["ts_ns"] <= fresh_ns)
+        groups = [] if self.arbiter.room is None else self.arbiter.room.groups()
+        every = (*self._dispatchers, *self._ordered.values())
+        ranks = {one.claim_id: self.arbiter.rank(one.program or MARKET) for one in every}
+        self._caps.note(view.latest, known, groups, ranks)
 
     def _running(self, t_ns: int) -> list[Running]:
         running = []
@@ -266,7 +332,8 @@ class Control:
         states = []
         for share in shares:
             dispatcher = share.dispatcher
-            if share.target.begins:
+            steers = dispatcher.resource_id.startswith(PREFIX)
+            if share.target.begins and not steers:
                 self._memory.save_state(self._key(dispatcher), dispatcher.state())
             decision = dispatcher.command(
                 share.target,
@@ -279,7 +346,10 @@ class Control:
             )
             commands += decision.commands
             self._unmet += decision.state.shortfall_kw != 0
-            if dispatcher.resource_id in self._ordered:
+            if steers:
+                assert self._standing is not None, "only standing services steer"
+                self._standing.told(dispatcher.resource_id, int(share.power_w.sum()), share.held)
+            elif dispatcher.resource_id in self._ordered:
                 before = self.order_states.get(dispatcher.resource_id)
                 if share.target.begins and before is not None:
                     asked_wh, delivered_wh = self._done_wh.get(dispatcher.resource_id, (0, 0))
@@ -325,6 +395,9 @@ class Control:
                 if self._events is not None and not self._events.looked:
                     # what a predecessor told of storms and events is not taken back before it was looked for
                     view = await self._view()
+                    if self._grid is not None:
+                        await asyncio.to_thread(self._grid.refresh, t_ns)
+                    self._note_room(t_ns, view)
                     await self._events.look(t_ns, view.latest, halted=desk.book.halted)
                 if await desk.refresh(t_ns):
                     commands += self._take_up_orders(t_ns)
@@ -379,7 +452,7 @@ class Control:
                 made.succeed(held)
                 left = np.flatnonzero(~np.isin(held.rows, one.rows))
                 commands += held.take_back(left, t_ns)
-            elif (saved := self._memory.load_state(f"@{name}")) is not None:
+            elif not one.steers and (saved := self._memory.load_state(f"@{name}")) is not None:
                 made.restore(saved)
             self._ordered[name] = made
         return commands
@@ -454,6 +527,15 @@ class Control:
                 hour_ns = t_ns // NS_PER_HOUR * NS_PER_HOUR
                 found = (hour_ns, hour_ns + NS_PER_HOUR, 0)
             known = AwardNow(interval=Interval(start_ns=found[0], end_ns=found[1]), energy_wh=found[2])
+            if known.energy_wh:
+                most_in_w, most_out_w, in_wh, out_wh = self._memory.ahead(resource_id, t_ns)
+                known = replace(
+                    known,
+                    most_charge_w=most_in_w,
+                    most_discharge_w=most_out_w,
+                    charge_wh=in_wh,
+                    discharge_wh=out_wh,
+                )
             self._award[resource_id] = known
         return known
 
@@ -478,7 +560,13 @@ class Control:
 
 
 def award_of(now: SetPointNow, t_ns: int) -> AwardNow:
-    """Return the energy that a set-point comes to in the hour of it that is under way."""
+    """Return the energy that a set-point comes to in the hour of it that is under way.
+
+    One that steers begins in each cycle: its power is what is asked for now, whatever was delivered before.
+    """
+    if now.steers:
+        hour = Interval(start_ns=t_ns, end_ns=t_ns + NS_PER_HOUR)
+        return AwardNow(interval=hour, energy_wh=now.power_w)
     passed = (t_ns - now.since_ns) // NS_PER_HOUR
     start_ns = now.since_ns + passed * NS_PER_HOUR
     interval = Interval(start_ns=start_ns, end_ns=min(start_ns + NS_PER_HOUR, now.order.end_ns))

@@ -9,7 +9,7 @@ it was first touched is remembered all the same, so that a device that knows a r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +23,8 @@ from shoal.programs.claims import HoldClaim
 from shoal.twin.zones import ZoneIndex
 
 PROGRAM: Final = "storm"
+MOST_AT_A_SITE: Final = 5
+"""Alerts at a site before those that others make up for are left out."""
 USUAL_TARGETS: Final[Mapping[Severity, float]] = {"extreme": 1.0, "severe": 1.0, "moderate": 0.8}
 """Up to which state of charge batteries are filled, by severity; a severity that is not named moves nobody."""
 
@@ -38,6 +40,8 @@ class StormPolicy:
         spread_s: Within how long sites begin and end, each at a place of its own.
         solar_only: Fill from surplus sun alone.
         may_opt_out: Whether owners may leave.
+        longest_s: No alert is followed for longer from its beginning on: a flood may stand for weeks, and a wrong year for
+            ever.
     """
 
     target_soc_frac: Mapping[Severity, float] = field(default_factory=lambda: dict(USUAL_TARGETS))
@@ -46,6 +50,7 @@ class StormPolicy:
     spread_s: float = 900.0
     solar_only: bool = False
     may_opt_out: bool = True
+    longest_s: float = 5 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,6 +187,8 @@ def standing_alert(
     target = policy.target_soc_frac.get(alert.severity)
     begin_ns = taken_ns if alert.effective is None else alert.effective.start_ns
     begin_ns = max(begin_ns - int(policy.lead_s * NS_PER_S), min(taken_ns, begin_ns))
+    effective_ns = begin_ns if alert.effective is None else max(alert.effective.start_ns, taken_ns)
+    until_ns = min(until_ns, effective_ns + int(policy.longest_s * NS_PER_S))
     if target is None or until_ns <= begin_ns:
         return None
     return StandingAlert(
@@ -222,9 +229,9 @@ def step_storm(
     has_battery = sites.charge_w > 0
     held = np.zeros(len(sites.site_ids), dtype=np.bool_)
     entries: list[Entry] = []
-    for alert in sorted(standing, key=lambda one: one.key):
+    for alert in _what_counts(standing, len(has_battery)):
         rows = alert.rows[has_battery[alert.rows]]
-        if alert.hold.end_ns <= t_ns or not len(rows):
+        if alert.hold.end_ns + int(policy.spread_s * NS_PER_S) <= t_ns or not len(rows):
             continue
         if alert.hold.contains(t_ns):
             held[rows] = True
@@ -260,6 +267,31 @@ def step_storm(
     for site in [site for site in prior_of if site not in now_held]:
         changes.append(Restored(site_id=site, prior=prior_of.pop(site)))
     return StormState(prior_of=prior_of), StormStep(entries=tuple(entries), changes=tuple(changes), held=held)
+
+
+def _what_counts(standing: Sequence[StandingAlert], sites: int) -> list[StandingAlert]:
+    """Return the alerts by their keys; sites in very many are left out of those that others make up for.
+
+    A document has room for few events, the earliest first: the worst alert must not be the one too many.
+    """
+    ordered = sorted(standing, key=lambda one: one.key)
+    count = np.zeros(sites, dtype=np.int64)
+    for alert in ordered:
+        count[alert.rows] += 1
+    crowded = np.flatnonzero(count > MOST_AT_A_SITE)
+    if not len(crowded):
+        return ordered
+    found = []
+    for place, alert in enumerate(ordered):
+        rows = alert.rows
+        for other_place, other in enumerate(ordered):
+            covers = other.hold.start_ns <= alert.hold.start_ns and alert.hold.end_ns <= other.hold.end_ns
+            covers = covers and other.soc_frac >= alert.soc_frac and other_place != place
+            same = (other.hold, other.soc_frac) == (alert.hold, alert.soc_frac)
+            if covers and not (same and place < other_place):
+                rows = rows[~(np.isin(rows, other.rows) & np.isin(rows, crowded))]
+        found.append(replace(alert, rows=rows))
+    return found
 
 
 def storm_claims(

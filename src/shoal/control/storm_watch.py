@@ -5,7 +5,7 @@ Where an alert is, is found once; who is held is worked out anew in every cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from shoal.control.storm import (
 from shoal.domain.errors import InvalidInputError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId
+from shoal.domain.interval import NS_PER_S
 from shoal.store.weather_alerts import KeptAlert
 from shoal.twin.zones import ZoneIndex
 
@@ -35,7 +36,7 @@ _log = structlog.get_logger(__name__)
 class AlertStore(Protocol):
     """Where weather alerts are kept; see `shoal.store.weather_alerts.WeatherAlertLog`."""
 
-    def standing(self, now_ns: int) -> list[KeptAlert]: ...
+    def readable(self, now_ns: int) -> tuple[list[KeptAlert], dict[str, str]]: ...
 
 
 class StormWatch:
@@ -55,6 +56,7 @@ class StormWatch:
         self._policy = policy
         self._index: ZoneIndex | None = None
         self._standing: dict[str, tuple[KeptAlert, StandingAlert | None]] = {}
+        self._broken: dict[str, str] = {}
         self.state = StormState()
         self.held = np.zeros(len(fleet.site_ids), dtype=np.bool_)
 
@@ -63,9 +65,23 @@ class StormWatch:
         """How many alerts that stand move somebody."""
         return sum(alert is not None and len(alert.rows) > 0 for _, alert in self._standing.values())
 
-    def take(self, alerts: Sequence[KeptAlert]) -> None:
-        """Let just these alerts stand."""
+    def look(self, store: AlertStore, t_ns: int) -> None:
+        """Take in the alerts that stand, and those that ended while their sites still end one after another. Blocks.
+
+        Raises:
+            UnavailableError: when they cannot be read.
+        """
+        alerts, broken = store.readable(t_ns - int(self._policy.spread_s * NS_PER_S))
+        for key, why in broken.items():
+            if key not in self._broken:
+                _log.error("a weather alert cannot be read: what was known of it stays", alert=key, why=why)
+        self._broken = broken
+        self.take(alerts, unread=broken)
+
+    def take(self, alerts: Sequence[KeptAlert], *, unread: Iterable[str] = ()) -> None:
+        """Let just these alerts stand, and those of some keys as they were."""
         known, self._standing = self._standing, {}
+        self._standing |= {key: known[key] for key in unread if key in known}
         for kept in alerts:
             before = known.get(kept.key)
             if before is not None and before[0] == kept:

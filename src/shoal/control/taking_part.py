@@ -6,20 +6,21 @@ that. As soon as one site is enrolled in it, only those that are take part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from shoal.control.day_meters import DayMeters
 from shoal.domain.errors import UnavailableError
-from shoal.domain.interval import NS_PER_HOUR
+from shoal.domain.interval import Interval
 from shoal.programs.ability import SiteTerms, ability_of
 from shoal.programs.claims import SiteAbility
+from shoal.programs.hours import SiteHours, kept_programs
 from shoal.programs.program import ProgramBook
+from shoal.programs.promises import OwnerPromises
 
-DAY_NS: Final = 24 * NS_PER_HOUR
 _log = structlog.get_logger(__name__)
 
 
@@ -46,7 +47,7 @@ class TakingPart:
         store: Where they are kept.
         nameplate: Of every site, by the registry's numbers.
         t_ns: The present instant.
-        day_starts_ns: Returns when the day of an instant began, for cycle budgets; the day of UTC when None.
+        day: What each battery has discharged since its day began, for cycle budgets; by the day of UTC when None.
 
     Raises:
         UnavailableError: when the store cannot be reached; later the last word counts.
@@ -58,16 +59,15 @@ class TakingPart:
         nameplate: NDArray[Any],
         *,
         t_ns: int,
-        day_starts_ns: Callable[[int], int] | None = None,
+        day: DayMeters | None = None,
     ) -> None:
         self._store = store
         self._plate = nameplate
-        self._day_starts_ns = day_starts_ns or (lambda at_ns: at_ns // DAY_NS * DAY_NS)
-        self._day_ns = -1
-        self._day_wh = np.zeros(len(nameplate), dtype=np.int64)
+        self.day = day or DayMeters(len(nameplate))
         self._version = -1
         self._until_ns: int | None = 0
         self._read(t_ns)
+        self._away = self._hours.away_at(t_ns)
 
     @property
     def book(self) -> ProgramBook:
@@ -75,7 +75,14 @@ class TakingPart:
         return self._terms.book
 
     def refresh(self, t_ns: int) -> bool:
-        """Read what has changed; return whether anything had. Blocks."""
+        """Read what has changed, and which hours have come; return whether anything had. Blocks."""
+        read = self._refresh(t_ns)
+        away = self._hours.away_at(t_ns)
+        changed = not np.array_equal(away, self._away)
+        self._away = away
+        return read or changed
+
+    def _refresh(self, t_ns: int) -> bool:
         try:
             over = self._until_ns is not None and t_ns >= self._until_ns
             if not over and self._store.version() == self._version:
@@ -89,9 +96,10 @@ class TakingPart:
     def _read(self, t_ns: int) -> None:
         version = self._store.version()
         terms = self._store.terms_at(t_ns)
+        sites = len(self._plate)
+        self._hours = _of_sites(terms.hours, sites)
         self._until_ns = self._store.next_change_ns(t_ns)
         self._terms, self._version = terms, version
-        sites = len(self._plate)
         bits = np.zeros(sites, dtype=np.uint64)
         known = min(sites, len(terms.enrolled_bits))
         bits[:known] = terms.enrolled_bits[:known]
@@ -105,7 +113,10 @@ class TakingPart:
         self._left[:known] = terms.opted_out_bits[:known]
 
     def enrolled(self, program: str) -> NDArray[np.int64] | None:
-        """Return who takes part in a program and has not left it for now; None for a program that is not in the book."""
+        """Return who takes part in a program and has not left it for now, None for a program that is not in the book.
+
+        Whose owner keeps the site at this hour is not among them, where the program asks for power or capacity.
+        """
         if program not in self.book.ids:
             return None
         place = self.book.position(program)
@@ -113,7 +124,17 @@ class TakingPart:
         taking = (self._bits & bit) != 0
         if self.book.programs[place].may_opt_out:
             taking &= (self._left & bit) == 0
+        if int(kept_programs(self.book)) >> place & 1:
+            taking &= ~self._away
         return np.flatnonzero(taking)
+
+    def free_until_ns(self, t_ns: int) -> NDArray[np.int64]:
+        """Return until when each owner leaves the site to programs; a week on where no end is in sight."""
+        return self._hours.free_until_ns(t_ns)
+
+    def away_in(self, start_ns: int, end_ns: int) -> NDArray[np.bool_]:
+        """Return which owners keep their sites at some instant of `[start_ns, end_ns)`."""
+        return self._hours.away_in(Interval(start_ns=start_ns, end_ns=end_ns))
 
     def reserve_frac(self) -> NDArray[np.float64]:
         """Return the state of charge that each owner keeps: the nameplate's, or more where more was promised."""
@@ -124,16 +145,6 @@ class TakingPart:
 
     def ability(self, t_ns: int, latest: NDArray[Any], known: NDArray[np.bool_]) -> SiteAbility:
         """Return what each site can do now and for whom, above what its owner keeps."""
-        start_ns = self._day_starts_ns(t_ns)
-        if start_ns != self._day_ns:
-            self._day_ns = start_ns
-            self._day_wh = latest["discharge_wh"].astype(np.int64)
-        # who had not been heard from when the day began counts from its first word on
-        unseen = self._day_wh == 0
-        self._day_wh[unseen] = latest["discharge_wh"][unseen]
-        promises = (
-            self._terms.promises if len(self._terms.promises.reserve_frac) == len(self._plate) else None
-        )
         return ability_of(
             book=self.book,
             nameplate=self._plate,
@@ -141,6 +152,28 @@ class TakingPart:
             known=known,
             enrolled_bits=self._bits,
             opted_out_bits=self._left,
-            promises=promises,
-            discharged_wh=np.maximum(latest["discharge_wh"] - self._day_wh, 0).astype(np.int64),
+            promises=_promises_of(self._terms.promises, len(self._plate)),
+            discharged_wh=self.day.discharged_wh(t_ns, latest),
+            away=self._hours.away_at(t_ns) if self._hours.patterns else None,
         )
+
+
+def _promises_of(promises: OwnerPromises, sites: int) -> OwnerPromises:
+    """Return the promises of as many sites as the fleet has; whom the registry learned of since is not in it."""
+    if len(promises.reserve_frac) == sites:
+        return promises
+    plain = OwnerPromises.none(sites)
+    known = min(sites, len(promises.reserve_frac))
+    plain.reserve_frac[:known] = promises.reserve_frac[:known]
+    plain.cycle_budget_wh[:known] = promises.cycle_budget_wh[:known]
+    return plain
+
+
+def _of_sites(hours: SiteHours | None, sites: int) -> SiteHours:
+    """Return the hours of as many sites as the fleet has."""
+    index = np.full(sites, -1, dtype=np.int32)
+    if hours is None:
+        return SiteHours.none(sites)
+    known = min(sites, len(hours))
+    index[:known] = hours.pattern_index[:known]
+    return SiteHours(patterns=hours.patterns, pattern_index=index)

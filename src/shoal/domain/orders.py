@@ -57,12 +57,19 @@ class PriceSeries(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         step_s: Length of each.
         import_per_kwh: What a kWh from the grid costs, by interval.
         export_per_kwh: What a kWh into the grid earns, by interval.
+        added: Whether both are added to the site's own tariff, instead of taking its place.
+        rows: Of added prices, rows that the site plans against one by one, to keep to the mean of these plans by stored
+            energy; the prices above are then the rows' mean, for who plans against one row only.
+        weights: How much each row counts, adding up to 1.
     """
 
     start_ns: int
     step_s: int
     import_per_kwh: tuple[float, ...]
     export_per_kwh: tuple[float, ...]
+    added: bool = False
+    rows: tuple[tuple[float, ...], ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):

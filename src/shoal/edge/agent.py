@@ -21,7 +21,7 @@ from shoal.domain.desired import DesiredState, DurableUpTo
 from shoal.domain.errors import InvalidInputError, WireFormatError
 from shoal.domain.interval import NS_PER_S
 from shoal.domain.outcome import Accepted, Curtailed, Outcome, Rejected
-from shoal.edge.agent_columns import ACTIVE, NEVER_NS, PENDING, AgentColumns, Floats, Watts
+from shoal.edge.agent_columns import ACTIVE, LEASED, NEVER_NS, PENDING, AgentColumns, Floats, Watts
 from shoal.edge.agent_layers import (
     ENERGY_MARGIN_KWH,
     energy_bounds,
@@ -138,23 +138,24 @@ def receive(columns: AgentColumns, row: int, desired: DesiredState, now_ns: int)
     refusal = _malformed(desired)
     if refusal is not None:
         return refusal
-    fence = int(columns.latest_fence[row])
+    # `item`: a numpy scalar costs several times a plain number, for each site's each set-point
+    fence = columns.latest_fence.item(row)
     if desired.fence < fence:
         return Rejected(reason="fenced_out", detail=f"fence {desired.fence} was replaced by {fence}")
     columns.latest_fence[row] = desired.fence
-    latest = int(columns.latest_version[row])
+    latest = columns.latest_version.item(row)
     if desired.version <= latest:
         return Rejected(
             reason="stale_version", detail=f"version {desired.version}, {latest} was taken before"
         )
     if desired.end_ns <= now_ns:
         return Rejected(reason="expired", detail=f"ended {(now_ns - desired.end_ns) / 1e9:.3f} s ago")
-    if columns.halted[row]:
+    if columns.halted.item(row):
         return Rejected(reason="halted", detail="the kill switch is on; send a document that lifts it first")
-    if columns.independent[row]:
+    if columns.independent.item(row):
         return Rejected(reason="opted_out", detail="the owner lets nobody command this site now")
     granted_w = min(
-        max(desired.battery_w, -int(columns.discharge_limit_w[row])), int(columns.charge_limit_w[row])
+        max(desired.battery_w, -columns.discharge_limit_w.item(row)), columns.charge_limit_w.item(row)
     )
     _keep(columns, row, desired, granted_w, now_ns)
     columns.latest_version[row] = desired.version
@@ -332,36 +333,38 @@ def _malformed(desired: DesiredState) -> Rejected | None:
 def _keep(columns: AgentColumns, row: int, desired: DesiredState, granted_w: int, now_ns: int) -> None:
     """Put an accepted lease into its slot; one that waited and has begun meanwhile moves up first."""
     begin_ns = max(desired.start_ns, now_ns)
-    begun = columns.version[PENDING, row] > 0 and columns.start_ns[PENDING, row] <= now_ns
+    waits = columns.version.item(PENDING, row) > 0
+    begun = waits and columns.start_ns.item(PENDING, row) <= now_ns
     from_frac, from_w = _lease_at(columns, PENDING if begun else ACTIVE, row, begin_ns)
-    values = (
-        *(desired.version, granted_w, desired.start_ns, desired.end_ns),
-        *(begin_ns, desired.ramp_s, from_frac, from_w),
-    )
-    slotted = (
-        *(columns.version, columns.battery_w, columns.start_ns, columns.end_ns),
-        *(columns.begin_ns, columns.ramp_s, columns.from_frac, columns.from_w),
-    )
-    for column, value in zip(slotted, values, strict=True):
-        if desired.start_ns <= now_ns:
-            column[ACTIVE, row] = value
+    slot = ACTIVE if desired.start_ns <= now_ns else PENDING
+    if waits and (begun or slot == ACTIVE):
+        for name in LEASED:
+            column = getattr(columns, name)
+            if slot == PENDING:
+                column[ACTIVE, row] = column[PENDING, row]
             column[PENDING, row] = 0
-            continue
-        if begun:
-            column[ACTIVE, row] = column[PENDING, row]
-        column[PENDING, row] = value
+    columns.version[slot, row] = desired.version
+    columns.battery_w[slot, row] = granted_w
+    columns.start_ns[slot, row] = desired.start_ns
+    columns.end_ns[slot, row] = desired.end_ns
+    columns.begin_ns[slot, row] = begin_ns
+    columns.ramp_s[slot, row] = desired.ramp_s
+    columns.from_frac[slot, row] = from_frac
+    columns.from_w[slot, row] = from_w
 
 
 def _lease_at(columns: AgentColumns, slot: int, row: int, t_ns: int) -> tuple[float, float]:
     """Return what the lease in a slot makes of what is beneath at an instant: `share x beneath + watts`."""
-    if columns.version[slot, row] == 0:
+    if columns.version.item(slot, row) == 0:
         return 1.0, 0.0
-    begin_ns, end_ns = int(columns.begin_ns[slot, row]), int(columns.end_ns[slot, row])
-    ramp_s = float(columns.ramp_s[slot, row])
+    begin_ns, end_ns = columns.begin_ns.item(slot, row), columns.end_ns.item(slot, row)
+    ramp_s = columns.ramp_s.item(slot, row)
+    if ramp_s <= 0.0:
+        return (0.0, float(columns.battery_w.item(slot, row))) if t_ns < end_ns else (1.0, 0.0)
     done = _share(min(t_ns, end_ns) - begin_ns, ramp_s)
     back = _share(t_ns - end_ns, ramp_s) if t_ns >= end_ns else 0.0
-    beneath = (1.0 - done) * float(columns.from_frac[slot, row])
-    plus_w = (1.0 - done) * float(columns.from_w[slot, row]) + done * float(columns.battery_w[slot, row])
+    beneath = (1.0 - done) * columns.from_frac.item(slot, row)
+    plus_w = (1.0 - done) * columns.from_w.item(slot, row) + done * columns.battery_w.item(slot, row)
     return beneath + back * (1.0 - beneath), (1.0 - back) * plus_w
 
 

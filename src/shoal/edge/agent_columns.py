@@ -83,7 +83,7 @@ _I8: Final = np.dtype(np.int64)
 _F8: Final = np.dtype(np.float64)
 _BOOL: Final = np.dtype(np.bool_)
 _NAME: Final = np.dtype(f"S{ID_BYTES}")
-_LEASED: Final = {
+LEASED: Final = {
     "version": _I8,
     "battery_w": _I8,
     "start_ns": _I8,
@@ -234,7 +234,7 @@ class AgentColumns:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of everything that a checkpoint must keep."""
-        return {name: getattr(self, name).copy() for name in (*_LEASED, *_PER_SITE, *_GROWING)}
+        return {name: getattr(self, name).copy() for name in (*LEASED, *_PER_SITE, *_GROWING)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state` returned; nothing changes when it does not fit.
@@ -244,8 +244,8 @@ class AgentColumns:
         """
         sites = len(self)
         fits: dict[str, bool] = {}
-        for name, dtype in (_LEASED | _PER_SITE).items():
-            shape = (2, sites) if name in _LEASED else (sites,)
+        for name, dtype in (LEASED | _PER_SITE).items():
+            shape = (2, sites) if name in LEASED else (sites,)
             fits[name] = name in state and state[name].shape == shape and state[name].dtype == dtype
         for name, (dtype, most) in _GROWING.items():
             column = state.get(name)

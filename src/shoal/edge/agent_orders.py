@@ -34,6 +34,7 @@ from shoal.edge.agent_columns import (
 )
 
 MOST_PRICES: Final = 4_096
+MOST_PRICE_ROWS: Final = 24
 _ORDERS: Final = msgspec.json.Decoder(SiteOrders)
 _KINDS: Final = {
     "power": EventCode.POWER,
@@ -179,9 +180,15 @@ def _bad_prices(prices: PriceSeries) -> Rejected | None:
         return Rejected(reason="too_many_prices", detail=f"{count}, at most {MOST_PRICES}")
     numbers = (*prices.import_per_kwh, *prices.export_per_kwh)
     sound = 0 < count == len(prices.export_per_kwh) and all(map(math.isfinite, numbers))
+    sound = sound and len(prices.rows) == len(prices.weights) <= MOST_PRICE_ROWS
+    if sound and prices.rows:
+        fits = all(len(row) == count and all(map(math.isfinite, row)) for row in prices.rows)
+        shared = all(share >= 0.0 for share in prices.weights) and abs(sum(prices.weights) - 1.0) < 1e-6
+        sound = fits and shared and prices.added
     if not sound or not 0 < prices.step_s <= 86_400 or not 0 <= prices.start_ns <= NEVER_NS // 2:
         return Rejected(
-            reason="out_of_range", detail="prices are as many finite numbers each way, a step up to a day"
+            reason="out_of_range",
+            detail="prices are as many finite numbers each way and row, shares add up to 1, a step up to a day",
         )
     return None
 

@@ -83,7 +83,9 @@ def set_independent(columns: AgentColumns, row: int, independent: bool) -> None:
 
 def events_of(columns: AgentColumns, row: int, now_ns: int) -> list[EventView]:
     """Return the events of a site that are under way or ahead, in the order in which they rule."""
-    views = []
+    views: list[EventView] = []
+    if not len(columns.events):
+        return views
     for slot, record in enumerate(columns.events[:, row]):
         if record["kind"] and record["end_ns"] > now_ns:
             running = bool(record["begin_ns"] <= now_ns < record["stop_ns"] and not record["opted_out"])

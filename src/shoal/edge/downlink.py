@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 from shoal.domain.ids import SiteId
 from shoal.edge import mqtt
 
-KINDS: Final = {kind.encode(): kind for kind in ("desired", "orders", "durable", "schema", "regulation")}
+KINDS: Final = {
+    kind.encode(): kind for kind in ("desired", "orders", "durable", "schema", "regulation", "prices")
+}
 PACE_TOPIC: Final = "all/pace"
 REGULATION_TOPICS: Final = "all/regulation/+"
 _PACE: Final = PACE_TOPIC.encode()
@@ -22,8 +24,8 @@ class Message(NamedTuple):
 
     Attributes:
         row: The session.
-        kind: ``desired``, ``orders``, ``durable``, ``schema``, ``regulation`` (an arming), ``broadcast`` (what all armed
-            sites of a resource do now) or ``pace``.
+        kind: ``desired``, ``orders``, ``durable``, ``schema``, ``regulation`` (an arming), ``prices`` (a question of the
+            search for prices), ``broadcast`` (what all armed sites of a resource do now) or ``pace``.
         payload: The message.
         unit: Number of the site behind a gateway that it is for; 0 for the device itself.
         name: Of a broadcast, the resource.
@@ -51,14 +53,18 @@ def is_refused(codes: bytes) -> bool:
 
 def message_of(row: int, packet: mqtt.Publish, prefix: bytes) -> Message | None:
     """Return what a packet is about, None when nobody had asked for it; `prefix` begins the device's own topics."""
-    if packet.topic == _PACE:
-        return Message(row, "pace", packet.payload)
-    if packet.topic.startswith(_REGULATION):
-        resource = packet.topic[len(_REGULATION) :].decode("utf-8", "replace")
-        return Message(row, "broadcast", packet.payload, name=resource)
-    if not packet.topic.startswith(prefix):
+    topic = packet.topic
+    if not topic.startswith(prefix):
+        if topic == _PACE:
+            return Message(row, "pace", packet.payload)
+        if topic.startswith(_REGULATION):
+            resource = topic[len(_REGULATION) :].decode("utf-8", "replace")
+            return Message(row, "broadcast", packet.payload, name=resource)
         return None
-    unit, _, kind = packet.topic[len(prefix) :].rpartition(b"/")
-    if kind not in KINDS or (unit and not (unit.isdigit() and len(unit) <= _MOST_DIGITS)):
+    last = topic[len(prefix) :]
+    if last in KINDS:
+        return Message(row, KINDS[last], packet.payload)
+    unit, _, last = last.rpartition(b"/")
+    if last not in KINDS or not (unit.isdigit() and len(unit) <= _MOST_DIGITS):
         return None
-    return Message(row, KINDS[kind], packet.payload, int(unit or 0))
+    return Message(row, KINDS[last], packet.payload, int(unit))

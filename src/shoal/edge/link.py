@@ -161,11 +161,14 @@ class Links:
         self._subscription = [subscription(site, gateway=row in behind) for row, site in enumerate(site_ids)]
         self._names = list(site_ids)
         self._tele_topic = [mqtt.text(f"dev/{site}/tele") for site in site_ids]
+        self._report_topic = [b""] * sites
         self._down_topic = [f"to/{site}/".encode() for site in site_ids]
         self._addresses: list[tuple[int, Any]] = []
         self._sockets = Sockets(sites, host=host, tls=tls, max_unsent_bytes=self._settings.max_unsent_bytes)
         self._partial = [b""] * sites
         self._deadline_s = np.full(sites, np.inf)
+        # No deadline is earlier: most polls need not look at all of them.
+        self._soonest_s = np.inf
         self._failures = np.zeros(sites, dtype=np.int64)
         self._ping_open = np.zeros(sites, dtype=np.bool_)
         self._held = np.zeros(sites, dtype=np.bool_)
@@ -215,6 +218,7 @@ class Links:
         self._rate_per_s = max_rate_per_s
         self._tokens, self._tokens_at_s = 1.0, self._monotonic_s()
         self._deadline_s[(self.phase == Phase.DOWN) & ~self._held] = self._tokens_at_s
+        self._soonest_s = -np.inf
 
     def hold_down(self, rows: Iterable[int]) -> None:
         """Disconnect sites, without a goodbye, and keep them so until `release`."""
@@ -230,7 +234,7 @@ class Links:
         for row in rows:
             if self._held[row]:
                 self._held[row] = False
-                self._deadline_s[row] = now_s if self._addresses else np.inf
+                self._set_deadline(row, now_s if self._addresses else np.inf)
 
     def publish(self, row: int, payload: bytes) -> bool:
         """Send telemetry of a site at QoS 0; return False when it is not up.
@@ -264,12 +268,19 @@ class Links:
     def publish_answer(self, row: int, payload: bytes, *, unit: int = 0, kind: str = "report") -> bool:
         """Say what a device, or the site numbered `unit` behind it, does with a command; return False when it is not up.
 
-        The `kind` is ``report``, or ``reading`` for what a meter says while the site is armed for regulation.
+        The `kind` is ``report``, ``reading`` for what a meter says while the site is armed for regulation, or ``answer`` to
+        prices.
         """
         if not self.up[row]:
             return False
-        name = f"{self._names[row]}/{unit}" if unit else self._names[row]
-        return not self._mind(row, self._sockets.write(row, mqtt.publish(f"dev/{name}/{kind}", payload)))
+        if unit or kind != "report":
+            name = f"{self._names[row]}/{unit}" if unit else self._names[row]
+            topic = mqtt.text(f"dev/{name}/{kind}")
+        else:
+            topic = self._report_topic[row]
+            if not topic:
+                topic = self._report_topic[row] = mqtt.text(f"dev/{self._names[row]}/report")
+        return not self._mind(row, self._sockets.write(row, _packet(topic, payload)))
 
     def poll(self, timeout_s: float = 0.0) -> list[Message]:
         """Do what sockets and deadlines ask for, waiting at most `timeout_s`, and return what came in."""
@@ -328,15 +339,12 @@ class Links:
         self._deadline_s[:] = np.inf
 
     def _publish_each(self, rows: Iterable[int], payloads: Sequence[bytes]) -> int:
-        up, write, topic_of, heads = self.up, self._sockets.write, self._tele_topic, _HEADS
+        up, write, topic_of = self.up, self._sockets.write, self._tele_topic
         taken = 0
         for row, payload in zip(rows, payloads, strict=True):
             if not up[row]:
                 continue
-            topic = topic_of[row]
-            size = len(topic) + len(payload)
-            head = heads[size] if size < len(heads) else b"\x30" + mqtt.remaining_length(size)
-            reason = write(row, head + topic + payload)
+            reason = write(row, _packet(topic_of[row], payload))
             if reason:
                 self._drop(row, reason)
             else:
@@ -348,9 +356,9 @@ class Links:
     def _wait_s(self, now_s: float, timeout_s: float) -> float:
         if timeout_s <= 0:
             return 0.0
-        earliest_s = float(self._deadline_s.min(initial=np.inf))
         # Rows whose time has come but which the rate holds back wait for the next token.
-        return min(timeout_s, earliest_s - now_s if earliest_s > now_s else 1.0 / self._rate_per_s)
+        wait_s = self._soonest_s - now_s if self._soonest_s > now_s else 1.0 / self._rate_per_s
+        return min(timeout_s, wait_s)
 
     def _advance(self, row: int) -> None:
         reason = self._sockets.advance(row)
@@ -400,7 +408,7 @@ class Links:
                 self.phase[row] = Phase.UP
                 self.up[row] = self._newly_up[row] = True
                 self._ups += 1
-                self._deadline_s[row] = self._monotonic_s() + self._next_ping_s()
+                self._set_deadline(row, self._monotonic_s() + self._next_ping_s())
         elif isinstance(packet, mqtt.PingResp) and self._ping_open[row]:
             self._ping_open[row] = False
             # Only a session that lasted is a success: one that is dropped at once keeps backing off.
@@ -412,10 +420,17 @@ class Links:
         # Spread out, so that rows which came up together do not ping together for ever.
         return self._keep_alive_s * float(self._rng.uniform(0.3, 0.6))
 
+    def _set_deadline(self, row: int, at_s: float) -> None:
+        self._deadline_s[row] = at_s
+        self._soonest_s = min(self._soonest_s, at_s)
+
     def _act_on_deadlines(self, now_s: float) -> None:
-        due = np.flatnonzero(self._deadline_s <= now_s)
-        if not len(due):
-            return
+        if now_s >= self._soonest_s:
+            self._act_on(np.flatnonzero(self._deadline_s <= now_s), now_s)
+            self._soonest_s = float(self._deadline_s.min(initial=np.inf))
+
+    def _act_on(self, due: NDArray[np.int64], now_s: float) -> None:
+        """Do what is due: pings, ends of sessions that are silent, and attempts, as many as the rate lets."""
         phase = self.phase[due]
         for row in due[phase == Phase.UP].tolist():
             if self._ping_open[row]:
@@ -461,4 +476,11 @@ class Links:
         self._failures[row] += 1
         ceiling_s = max(self._backoff.ceiling_s(int(self._failures[row])), self.spread_s)
         wait_s = ceiling_s * float(self._rng.random())
-        self._deadline_s[row] = np.inf if self._held[row] else self._monotonic_s() + wait_s
+        self._set_deadline(row, np.inf if self._held[row] else self._monotonic_s() + wait_s)
+
+
+def _packet(topic: bytes, payload: bytes) -> bytes:
+    """Return PUBLISH at QoS 0 on a topic that carries its length already."""
+    size = len(topic) + len(payload)
+    head = _HEADS[size] if size < len(_HEADS) else b"\x30" + mqtt.remaining_length(size)
+    return head + topic + payload

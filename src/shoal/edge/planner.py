@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,7 @@ from shoal.edge.planner_exact import (
     HomeBattery,
     HomePlanLight,
     HomeSteps,
+    kept_plan,
     levels_power_kw,
     plan_home_light,
 )
@@ -105,6 +107,23 @@ class SitePlan:
         return math.trunc(power_kw * 1e3)
 
 
+@dataclass(slots=True)
+class KeptLevels:
+    """Where a mean of plans leads: usable energies over time; empty until it is made."""
+
+    start_ns: list[int] = field(default_factory=list)
+    energy_kwh: list[float] = field(default_factory=list)
+
+    def at(self, t_ns: int) -> float:
+        """Return the usable energy at an instant, that of the nearest end beyond both."""
+        place = bisect_right(self.start_ns, t_ns)
+        if place in (0, len(self.start_ns)):
+            return self.energy_kwh[0 if place == 0 else -1]
+        begin_ns, end_ns = self.start_ns[place - 1 : place + 1]
+        low, high = self.energy_kwh[place - 1 : place + 1]
+        return low + (high - low) * (t_ns - begin_ns) / (end_ns - begin_ns)
+
+
 class SitePlanner:
     """Makes the plans of one site.
 
@@ -133,6 +152,11 @@ class SitePlanner:
         self._import_limit_kw = import_limit_kw
         self._export_limit_kw = export_limit_kw
 
+    @property
+    def limits_kw(self) -> tuple[float, float]:
+        """The most net import and export of the connection."""
+        return self._import_limit_kw, self._export_limit_kw
+
     def plan(
         self,
         now_ns: int,
@@ -140,6 +164,8 @@ class SitePlanner:
         soc_frac: float,
         reserve_frac: float,
         prices: PriceSeries | None = None,
+        before: PriceSeries | None = None,
+        kept: KeptLevels | None = None,
         ev_w: float = 0.0,
         import_limit_w: float = math.inf,
         export_limit_w: float = math.inf,
@@ -151,13 +177,15 @@ class SitePlanner:
             soc_frac: State of charge, 0 to 1.
             reserve_frac: What the owner keeps, of the capacity.
             prices: The plant's last series, as long as the plant's prices are to be followed.
+            before: What is followed until that series begins, where it begins later.
+            kept: Where the mean of the plans against several rows was to lead; noted in it when it is empty.
             ev_w: What the car draws now; it is expected to go on for the next hour.
             import_limit_w: An envelope's limit that holds now.
             export_limit_w: Likewise.
         """
         began_s = time.perf_counter()
         starts = _starts(now_ns, prices)
-        hours, load_kw, solar_kw, buy, sell = self._columns(starts, now_ns, prices, ev_w)
+        hours, load_kw, solar_kw, buy, sell, plain = self._columns(starts, now_ns, prices, before, ev_w)
         from_plant_ns = min(_end_ns(prices), starts[-1]) if prices is not None else 0
         reserve_kwh = self._battery.capacity_kwh * reserve_frac
         usable_kwh = max(self._battery.capacity_kwh - reserve_kwh, 0.0)
@@ -170,18 +198,21 @@ class SitePlanner:
             usable_kwh=usable_kwh,
             initial_kwh=min(max(stored_kwh, 0.0), usable_kwh),
             wear_per_kwh=self._battery.wear_per_kwh,
-            # what is left is worth at least what it saves at the cheapest hour
-            terminal_per_kwh=max(min(buy) - self._battery.wear_per_kwh, 0.0)
+            # what is left is worth at least what it saves at the cheapest hour, whatever the plant adds until then
+            terminal_per_kwh=max(min(plain) - self._battery.wear_per_kwh, 0.0)
             * self._battery.discharge_efficiency_frac,
         )
-        home = plan_home_light(
-            battery,
-            HomeSteps(
-                duration_h=hours, load_kw=load_kw, solar_kw=solar_kw, import_per_kwh=buy, export_per_kwh=sell
-            ),
-            import_limit_kw=min(self._import_limit_kw, import_limit_w / 1e3),
-            export_limit_kw=min(self._export_limit_kw, export_limit_w / 1e3),
+        steps = HomeSteps(
+            duration_h=hours, load_kw=load_kw, solar_kw=solar_kw, import_per_kwh=buy, export_per_kwh=sell
         )
+        limits = (
+            min(self._import_limit_kw, import_limit_w / 1e3),
+            min(self._export_limit_kw, export_limit_w / 1e3),
+        )
+        if prices is None or not prices.rows:
+            home = plan_home_light(battery, steps, import_limit_kw=limits[0], export_limit_kw=limits[1])
+        else:
+            home = self._mean_plan(battery, steps, starts, prices, before, limits, kept)
         return SitePlan(
             made_ns=now_ns,
             start_ns=starts,
@@ -195,16 +226,66 @@ class SitePlanner:
             took_s=time.perf_counter() - began_s,
         )
 
+    def _mean_plan(
+        self,
+        battery: HomeBattery,
+        steps: HomeSteps,
+        starts: list[int],
+        prices: PriceSeries,
+        before: PriceSeries | None,
+        limits: tuple[float, float],
+        kept: KeptLevels | None,
+    ) -> HomePlanLight:
+        """Return the mean of the plans against several rows, or what is left of one that was made before.
+
+        It is made once: the mean of plans that were made anew on the way would be another one.
+        """
+        if kept is not None and kept.start_ns:
+            energy_kwh = [min(kept.at(begin_ns), battery.usable_kwh) for begin_ns in starts]
+            return kept_plan(battery, steps, energy_kwh, limits)
+        plans = []
+        for row in prices.rows:
+            # from the row itself, to the last bit: a hair decides between two hours that cost the same
+            one = PriceSeries(
+                start_ns=prices.start_ns,
+                step_s=prices.step_s,
+                import_per_kwh=row,
+                export_per_kwh=row,
+                added=True,
+            )
+            priced = [self._prices_at(t, before if t < one.start_ns else one) for t in starts[:-1]]
+            row_steps = replace(
+                steps,
+                import_per_kwh=[buy for buy, _, _ in priced],
+                export_per_kwh=[sell for _, sell, _ in priced],
+            )
+            plans.append(
+                plan_home_light(battery, row_steps, import_limit_kw=limits[0], export_limit_kw=limits[1])
+            )
+        energy_kwh = [
+            math.fsum(share * level for share, level in zip(prices.weights, levels, strict=True))
+            for levels in zip(*(plan.energy_kwh for plan in plans), strict=True)
+        ]
+        if kept is not None:
+            kept.start_ns, kept.energy_kwh = list(starts), energy_kwh
+        return kept_plan(battery, steps, energy_kwh, limits)
+
     def _columns(
-        self, starts: list[int], now_ns: int, prices: PriceSeries | None, ev_w: float
-    ) -> tuple[list[float], list[float], list[float], list[float], list[float]]:
-        """Return durations, load, sun and both prices of each interval."""
+        self,
+        starts: list[int],
+        now_ns: int,
+        prices: PriceSeries | None,
+        before: PriceSeries | None,
+        ev_w: float,
+    ) -> tuple[list[float], list[float], list[float], list[float], list[float], list[float]]:
+        """Return durations, load, sun, both prices, and that of import without what is added, of each interval."""
         self.forecast.prepare(now_ns)
         hours: list[float] = []
         load_kw: list[float] = []
         solar_kw: list[float] = []
         buy: list[float] = []
         sell: list[float] = []
+        plain: list[float] = []
         expected = (0.0, 0.0)
         slot = -1
         for begin_ns, end_ns in itertools.pairwise(starts):
@@ -212,19 +293,24 @@ class SitePlanner:
                 slot = begin_ns // SLOT_NS
                 expected = self.forecast.expect(begin_ns, now_ns=now_ns)
             car_w = ev_w if begin_ns - now_ns < NS_PER_HOUR else 0.0
-            cost, earned = self._prices_at(begin_ns, prices)
+            earlier = prices is not None and begin_ns < prices.start_ns
+            cost, earned, unmoved = self._prices_at(begin_ns, before if earlier else prices)
             hours.append((end_ns - begin_ns) / _HOUR)
             load_kw.append((expected[0] + car_w) / 1e3)
             solar_kw.append(expected[1] / 1e3)
             buy.append(cost)
             sell.append(earned)
-        return hours, load_kw, solar_kw, buy, sell
+            plain.append(unmoved)
+        return hours, load_kw, solar_kw, buy, sell, plain
 
-    def _prices_at(self, t_ns: int, prices: PriceSeries | None) -> tuple[float, float]:
-        if prices is not None and prices.start_ns <= t_ns < _end_ns(prices):
-            at = (t_ns - prices.start_ns) // (prices.step_s * NS_PER_S)
-            return prices.import_per_kwh[at], prices.export_per_kwh[at]
-        return self._tariff.at(t_ns)
+    def _prices_at(self, t_ns: int, prices: PriceSeries | None) -> tuple[float, float, float]:
+        """Return what a kWh costs and earns, and what it costs without what the plant adds."""
+        cost, earned = self._tariff.at(t_ns)
+        if prices is None or not prices.start_ns <= t_ns < _end_ns(prices):
+            return cost, earned, cost
+        at = (t_ns - prices.start_ns) // (prices.step_s * NS_PER_S)
+        said, paid = prices.import_per_kwh[at], prices.export_per_kwh[at]
+        return (cost + said, earned + paid, cost) if prices.added else (said, paid, said)
 
 
 def _end_ns(prices: PriceSeries) -> int:

@@ -171,6 +171,47 @@ def levels_power_kw(
     return -max(to_sell_kw, to_cover_kw, 0.0)
 
 
+def kept_plan(
+    battery: HomeBattery, steps: HomeSteps, energy_kwh: Sequence[float], limits_kw: tuple[float, float]
+) -> HomePlanLight:
+    """Return the plan that keeps to given energies as far as the battery can, whatever it costs.
+
+    Args:
+        battery: The battery; it begins with what is in it now.
+        steps: What is expected.
+        energy_kwh: Usable energy wanted at the start of each interval and at the end (T + 1).
+        limits_kw: Most net import and export of the connection.
+    """
+    _checked(battery, steps)
+    into, out = battery.charge_efficiency_frac, battery.discharge_efficiency_frac
+    energy = [battery.initial_kwh]
+    powers, roofs, grids = [], [], []
+    cost = 0.0
+    for t, hours in enumerate(steps.duration_h):
+        wanted = min(max(energy_kwh[t + 1], 0.0), battery.usable_kwh) - energy[-1]
+        power = wanted / into / hours if wanted > 0.0 else wanted * out / hours
+        power = min(max(power, -battery.discharge_limit_kw), battery.charge_limit_kw)
+        energy.append(energy[-1] + (power * into if power > 0.0 else power / out) * hours)
+        net = (steps.load_kw[t] + power) * hours
+        sun = _roof_kwh(steps, t, net, limits_kw[0] * hours, limits_kw[1] * hours)
+        grid = net - sun
+        price = steps.import_per_kwh[t] if grid > 0 else steps.export_per_kwh[t]
+        cost += price * grid + battery.wear_per_kwh * max(-power, 0.0) * hours
+        powers.append(power)
+        roofs.append(-sun / hours)
+        grids.append(grid / hours)
+    level = energy[1]
+    return HomePlanLight(
+        battery_kw=powers,
+        solar_kw=roofs,
+        grid_kw=grids,
+        energy_kwh=energy,
+        cost=cost - battery.terminal_per_kwh * energy[-1],
+        levels=Levels(buy_kwh=level, absorb_kwh=level, cover_kwh=level, sell_kwh=level),
+        worth_per_kwh=battery.terminal_per_kwh,
+    )
+
+
 def _checked(battery: HomeBattery, steps: HomeSteps) -> int:
     count = len(steps.duration_h)
     for name in HomeSteps.__slots__:

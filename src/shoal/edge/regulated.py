@@ -18,7 +18,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.outcome import Rejected
 from shoal.edge import agent
 from shoal.edge.agent_columns import NEVER_NS, AgentColumns
-from shoal.edge.signed import ForgedError, Verifier
+from shoal.edge.signed import ForgedError, Verifier, payload_of
 from shoal.services.regulation import RegulationSignal
 from shoal.services.regulation_device import (
     RegulatedSite,
@@ -58,7 +58,7 @@ class Regulated:
         Args:
             columns: The agents, which take the leases.
             site_ids: Their names.
-            verifier: Opens signed messages, and then no others are taken; None to take them plain.
+            verifier: Opens signed messages, and then no others are taken; None to take all, unchecked.
         """
         self._columns, self._site_ids, self._verifier = columns, tuple(site_ids), verifier
         self._sites: dict[int, RegulatedSite] = {}
@@ -179,7 +179,9 @@ class Regulated:
         return signal
 
     def _opened(self, name: str, kind: str, frame: bytes, now_ns: int) -> bytes:
-        return frame if self._verifier is None else self._verifier.open(name, kind, frame, now_ns)
+        if self._verifier is None:
+            return payload_of(frame)
+        return self._verifier.open(name, kind, frame, now_ns)
 
     def _refused(self, reason: str) -> bool:
         self.count[reason] += 1

@@ -8,8 +8,9 @@ twice is the business of versions. Who only holds the root's public key can chec
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
@@ -30,12 +31,20 @@ PRICES_PROGRAM: Final = "tariff"
 MOST_MESSAGES: Final = 2**24
 CERTIFICATES_KEPT: Final = 64
 BATCHES_KEPT: Final = 256
+BATCHES_OPEN: Final = 8
+"""Of so many the nodes that were met are kept, so that who opens many frames of a batch hashes each node once."""
+_PLACES_KEPT: Final = 8_192
+_NAMES_KEPT: Final = 2**18
+_INDEX_BITS: Final = 24
 
 Refusal: TypeAlias = Literal[
     "unsigned", "forged", "other_tenant", "not_authorised", "expired_certificate", "malformed"
 ]
 
 _HEAD: Final = struct.Struct(">BIIH64s")
+_BRACE: Final = ord("{")
+_PLACE_END: Final = 5
+"""Behind version and place."""
 _KEY_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
 _HASH_BYTES: Final = 32
@@ -169,22 +178,40 @@ class Issuer:
             return []
         if count > MOST_MESSAGES:
             raise InvalidInputError(field="messages", value=count, fix=f"at most {MOST_MESSAGES} at once")
-        tenant = self.certificate.tenant
-        heads: dict[str, bytes] = {}
-        leaves = []
-        for index, (site, kind, payload) in enumerate(messages):
-            named = heads.get(kind)
-            if named is None:
-                named = heads[kind] = _text(tenant) + _text(kind)
-            leaves.append(_leaf(index, named + _text(site), payload))
-        levels = _tree(leaves)
-        signature = self._key.sign(_signed_of_batch(self._signed, count, levels[-1][0])).signature
-        frames = []
-        for index, (_, _, payload) in enumerate(messages):
-            head = _HEAD.pack(VERSION, index, count, len(self._signed), signature)
-            path = b"".join(_siblings(levels, index))
-            frames.append(b"".join((head, self._signed, path, payload)))
-        return frames
+        tenant, certified = _text(self.certificate.tenant), self._signed
+        heads = {kind: tenant + _text(kind) for kind in {kind for _, kind, _ in messages}}
+        places = [index.to_bytes(4, "big") for index in range(count)]
+        levels = _tree(
+            [
+                sha256(b"".join((_LEAF, place, heads[kind], _text(site), payload))).digest()
+                for place, (site, kind, payload) in zip(places, messages, strict=True)
+            ]
+        )
+        signature = self._key.sign(_signed_of_batch(certified, count, levels[-1][0])).signature
+        head = _HEAD.pack(VERSION, 0, count, len(certified), signature)
+        # all but the place is the same for all of them
+        version, rest = head[:1], head[_PLACE_END:] + certified
+        return [
+            b"".join((version, place, rest, path, payload))
+            for place, path, (_, _, payload) in zip(places, _paths(levels), messages, strict=True)
+        ]
+
+
+class _Batch:
+    """What is known to be right of a batch: its signature, its root, and nodes of its tree.
+
+    Attributes:
+        certificate: Its issuer's.
+        root: The hash that was signed.
+        nodes: Of `level << 24 | index`, a node's hash and the path from it to the root; None when they are not kept.
+    """
+
+    __slots__ = ("certificate", "nodes", "root")
+
+    def __init__(self, certificate: Certificate, root: bytes) -> None:
+        self.certificate = certificate
+        self.root = root
+        self.nodes: dict[int, tuple[bytes, bytes]] | None = {}
 
 
 class Verifier:
@@ -202,8 +229,9 @@ class Verifier:
         self._root = VerifyKey(root_public_key)
         self._tenant = tenant
         self._certificates: OrderedDict[bytes, Certificate] = OrderedDict()
-        self._batches: OrderedDict[bytes, None] = OrderedDict()
-        self._heads: dict[str, bytes] = {}
+        self._batches: OrderedDict[bytes, _Batch] = OrderedDict()
+        self._open: deque[_Batch] = deque()
+        self._names: dict[tuple[str, str], bytes] = {}
 
     def open(self, site: str, kind: str, frame: bytes, now_ns: int) -> bytes:
         """Return the payload of a frame for this site and kind, at the device's time `now_ns`.
@@ -212,31 +240,31 @@ class Verifier:
             ForgedError: with reason ``unsigned``, ``malformed``, ``forged``, ``other_tenant``, ``expired_certificate``
                 (or not valid yet), or ``not_authorised`` for this kind or a program in it.
         """
-        if not frame or frame[:1] == b"{":
+        if not frame or frame[0] == _BRACE:
             raise ForgedError("unsigned", "this site only takes signed messages")
         if len(frame) < _HEAD.size or frame[0] != VERSION:
             raise ForgedError("malformed", f"no frame of version {VERSION}")
         _, index, count, certificate_bytes, signature = _HEAD.unpack_from(frame)
+        if index >= count or count > MOST_MESSAGES:
+            raise ForgedError("malformed", "the place in the batch does not fit the frame")
         path_at = _HEAD.size + certificate_bytes
         turns = _turns(index, count)
-        payload_at = path_at + _HASH_BYTES * sum(turn != 0 for turn in turns)
-        if index >= count or count > MOST_MESSAGES or len(frame) < payload_at:
+        payload_at = path_at + _HASH_BYTES * len(turns)
+        if len(frame) < payload_at:
             raise ForgedError("malformed", "the place in the batch does not fit the frame")
-        certified = frame[_HEAD.size : path_at]
-        certificate = self._trusted(certified)
-        if certificate.tenant != self._tenant:
-            raise ForgedError("other_tenant", f"signed for {certificate.tenant!r}, this is {self._tenant!r}")
         payload = frame[payload_at:]
-        node = _leaf(index, self._head(kind) + _text(site), payload)
-        for turn in turns:
-            if turn:
-                sibling = frame[path_at : path_at + _HASH_BYTES]
-                path_at += _HASH_BYTES
-                node = sha256(_NODE + (node + sibling if turn > 0 else sibling + node)).digest()
-        self._check_batch(certificate, _signed_of_batch(certified, count, node), signature)
+        leaf = sha256(b"".join((_LEAF, frame[1:_PLACE_END], self._name(kind, site), payload))).digest()
+        path = frame[path_at:payload_at]
+        # The head but for the place, and the certificate, are the same for a whole batch.
+        named = frame[_PLACE_END:path_at]
+        batch = self._batches.get(named)
+        if batch is None:
+            batch = self._new_batch(named, count, signature, _root_of(leaf, path, turns))
+        _climb(batch, leaf, path, turns)
+        certificate = batch.certificate
         if not certificate.not_before_ns <= now_ns < certificate.not_after_ns:
             raise ForgedError("expired_certificate", f"of {certificate.issuer!r}")
-        if not _holds(certificate.kinds, kind):
+        if kind not in certificate.kinds and ANY not in certificate.kinds:
             raise ForgedError("not_authorised", f"{certificate.issuer!r} may not send {kind}")
         if ANY not in certificate.programs:
             for program in _programs_of(kind, payload):
@@ -246,13 +274,32 @@ class Verifier:
                     )
         return payload
 
-    def _head(self, kind: str) -> bytes:
-        head = self._heads.get(kind)
-        if head is None:
-            head = _text(self._tenant) + _text(kind)
-            if len(self._heads) < CERTIFICATES_KEPT:
-                self._heads[kind] = head
-        return head
+    def _new_batch(self, named: bytes, count: int, signature: bytes, root: bytes) -> _Batch:
+        """Check and remember who signed a batch that was not seen before."""
+        certified = named[_HEAD.size - _PLACE_END :]
+        certificate = self._trusted(certified)
+        if certificate.tenant != self._tenant:
+            raise ForgedError("other_tenant", f"signed for {certificate.tenant!r}, this is {self._tenant!r}")
+        try:
+            VerifyKey(certificate.public_key).verify(_signed_of_batch(certified, count, root), signature)
+        except BadSignatureError as error:
+            raise ForgedError("forged", "the signature does not fit what was sent") from error
+        batch = self._batches[named] = _Batch(certificate, root)
+        self._open.append(batch)
+        if len(self._open) > BATCHES_OPEN:
+            self._open.popleft().nodes = None
+        if len(self._batches) > BATCHES_KEPT:
+            self._batches.popitem(last=False)
+        return batch
+
+    def _name(self, kind: str, site: str) -> bytes:
+        """Return what a leaf says of whose and what it is."""
+        name = self._names.get((kind, site))
+        if name is None:
+            if len(self._names) >= _NAMES_KEPT:
+                self._names.clear()
+            name = self._names[kind, site] = _text(self._tenant) + _text(kind) + _text(site)
+        return name
 
     def _trusted(self, certified: bytes) -> Certificate:
         known = self._certificates.get(certified)
@@ -270,18 +317,24 @@ class Verifier:
             self._certificates.popitem(last=False)
         return certificate
 
-    def _check_batch(self, certificate: Certificate, signed: bytes, signature: bytes) -> None:
-        key = signature + signed
-        if key in self._batches:
-            self._batches.move_to_end(key)
-            return
-        try:
-            VerifyKey(certificate.public_key).verify(signed, signature)
-        except BadSignatureError as error:
-            raise ForgedError("forged", "the signature does not fit what was sent") from error
-        self._batches[key] = None
-        if len(self._batches) > BATCHES_KEPT:
-            self._batches.popitem(last=False)
+
+def payload_of(frame: bytes) -> bytes:
+    """Return what a message says without checking who says it, for a device that was given no root key; plain ones as they are.
+
+    Raises:
+        ForgedError: with reason ``malformed``.
+    """
+    if not frame or frame[0] != VERSION:
+        return frame
+    if len(frame) < _HEAD.size:
+        raise ForgedError("malformed", f"no frame of version {VERSION}")
+    _, index, count, certificate_bytes, _ = _HEAD.unpack_from(frame)
+    if index >= count or count > MOST_MESSAGES:
+        raise ForgedError("malformed", "the place in the batch does not fit the frame")
+    payload_at = _HEAD.size + certificate_bytes + _HASH_BYTES * len(_turns(index, count))
+    if len(frame) < payload_at:
+        raise ForgedError("malformed", "the place in the batch does not fit the frame")
+    return frame[payload_at:]
 
 
 def _programs_of(kind: str, payload: bytes) -> Iterator[str]:
@@ -300,10 +353,6 @@ def _programs_of(kind: str, payload: bytes) -> Iterator[str]:
         raise ForgedError("malformed", f"{kind}: {error}") from error
 
 
-def _holds(names: Collection[str], name: str) -> bool:
-    return ANY in names or name in names
-
-
 def _check_key(field: str, key: bytes) -> None:
     if len(key) != _KEY_BYTES:
         raise InvalidInputError(field=field, value=f"{len(key)} bytes", fix=f"give {_KEY_BYTES} bytes")
@@ -314,11 +363,6 @@ def _text(text: str) -> bytes:
     if len(coded) > _MOST_TEXT_BYTES:
         raise InvalidInputError(field="name", value=text[:32], fix=f"at most {_MOST_TEXT_BYTES} bytes")
     return bytes((len(coded),)) + coded
-
-
-def _leaf(index: int, names: bytes, payload: bytes) -> bytes:
-    # The place is part of it: otherwise two equal messages could swap theirs.
-    return sha256(_LEAF + index.to_bytes(4, "big") + names + payload).digest()
 
 
 def _signed_of_batch(certified: bytes, count: int, root: bytes) -> bytes:
@@ -336,19 +380,63 @@ def _tree(leaves: list[bytes]) -> list[list[bytes]]:
     return levels
 
 
-def _siblings(levels: list[list[bytes]], index: int) -> Iterator[bytes]:
-    for level in levels[:-1]:
-        if (index ^ 1) < len(level):
-            yield level[index ^ 1]
-        index >>= 1
+def _paths(levels: list[list[bytes]]) -> list[bytes]:
+    """Return for each leaf the hashes of its neighbours on the way up."""
+    above = [b""]
+    for level in reversed(levels[:-1]):
+        width = len(level)
+        above = [
+            level[index ^ 1] + above[index >> 1] if (index ^ 1) < width else above[index >> 1]
+            for index in range(width)
+        ]
+    return above
 
 
-def _turns(index: int, count: int) -> list[int]:
-    """Return for each level whether the neighbour is on the right (1), on the left (-1), or missing (0)."""
+@lru_cache(maxsize=_PLACES_KEPT)
+def _turns(index: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Return where a leaf has neighbours on its way up: pairs of level and its own place there, even when it is the left."""
     turns = []
-    width = count
+    width, level = count, 0
     while width > 1:
-        turns.append(-1 if index & 1 else 1 if index + 1 < width else 0)
+        if (index ^ 1) < width:
+            turns.append((level, index))
         index >>= 1
+        level += 1
         width = (width + 1) >> 1
-    return turns
+    return tuple(turns)
+
+
+def _root_of(node: bytes, path: bytes, turns: tuple[tuple[int, int], ...]) -> bytes:
+    at = 0
+    for _, index in turns:
+        beside = path[at : at + _HASH_BYTES]
+        at += _HASH_BYTES
+        node = sha256(_NODE + (beside + node if index & 1 else node + beside)).digest()
+    return node
+
+
+def _climb(batch: _Batch, node: bytes, path: bytes, turns: tuple[tuple[int, int], ...]) -> None:
+    """Go from a leaf up until something known to be right is met, and remember what was met on the way.
+
+    Raises:
+        ForgedError: with reason ``forged`` when the leaf or its path is not of this batch.
+    """
+    nodes, passed, at = batch.nodes, [], 0
+    if nodes is None:
+        nodes = {}
+    for level, index in turns:
+        rest = path[at:]
+        known = nodes.get(level << _INDEX_BITS | index)
+        if known is not None:
+            if known != (node, rest):
+                raise ForgedError("forged", "it is not what was signed at its place in the batch")
+            break
+        beside, rest_above = rest[:_HASH_BYTES], rest[_HASH_BYTES:]
+        passed.append((level << _INDEX_BITS | index, (node, rest)))
+        passed.append((level << _INDEX_BITS | index ^ 1, (beside, node + rest_above)))
+        node = sha256(_NODE + (beside + node if index & 1 else node + beside)).digest()
+        at += _HASH_BYTES
+    else:
+        if node != batch.root:
+            raise ForgedError("forged", "the signature does not fit what was sent")
+    nodes.update(passed)

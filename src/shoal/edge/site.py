@@ -23,7 +23,7 @@ from shoal.domain.orders import OrderReport
 from shoal.domain.outcome import Outcome, Rejected
 from shoal.edge.drivers.protocol import Driver, Measurement, Parameters, completed
 from shoal.edge.modes import Mode
-from shoal.edge.planner import PlantBattery, SitePlan, SitePlanner
+from shoal.edge.planner import KeptLevels, PlantBattery, SitePlan, SitePlanner
 from shoal.edge.planner_forecast import SiteForecast, forecast_state
 from shoal.edge.signed import Verifier
 from shoal.edge.site_config import Checked
@@ -121,6 +121,7 @@ class Site:
         self._driver_faults: dict[str, str] = {}
         self.on_report: Callable[[OrderReport], None] = lambda report: None
         self._planned_for: tuple[Any, ...] = ()
+        self._kept = KeptLevels()
         self._released = False
         self._sampled: tuple[int, float] | None = None
         self._saved_at_s = monotonic_s()
@@ -242,12 +243,15 @@ class Site:
         plan = self.plan
         # a clock that was set back makes a plan of the future
         if plan is None or not plan.made_ns <= now_ns < plan.start_ns[1] or rests_on != self._planned_for:
+            if rests_on != self._planned_for:
+                self._kept = KeptLevels()
             try:
                 plan = self.planner.plan(
                     now_ns,
                     soc_frac=soc_frac,
                     reserve_frac=reserve_frac,
                     prices=prices,
+                    kept=self._kept,
                     ev_w=float(seen.ev_w or 0),
                 )
             except InvalidInputError as error:
@@ -375,6 +379,7 @@ def _nameplate(battery: PlantBattery, reserve_frac: float) -> NDArray[Any]:
 
 def _verifier(checked: Checked) -> Verifier | None:
     if checked.root_public_key is None:
+        _log.warning("commands are not checked: plant.root_public_key is empty")
         return None
     return Verifier(checked.root_public_key, checked.config.plant.tenant)
 

@@ -46,6 +46,8 @@ class PlantSection(_Section, frozen=True, kw_only=True):
         secret_file: Where the site's secret is; the environment variable SHOAL_EDGE_SECRET goes before it.
         root_public_key: 64 hexadecimal digits; with it only signed commands are taken.
         tenant: Whose site it is, for signed commands.
+        prices: What the plant may learn of what the site would do at other prices: nothing (``off``), only the sum of a group
+            of sites (``group``), or the site by itself (``alone``).
     """
 
     host: str = ""
@@ -54,7 +56,8 @@ class PlantSection(_Section, frozen=True, kw_only=True):
     ca_file: str = ""
     secret_file: str = ""
     root_public_key: str = ""
-    tenant: str = "shoal"
+    tenant: str = "plant"
+    prices: Literal["off", "group", "alone"] = "group"
 
 
 class BatterySection(_Section, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ class SiteLink:
         store: The samples that wait.
         hear: Called with kind, message and nothing else when the plant asks something; returns what to say of it.
         regulate: Called with an arming or a broadcast of regulation; None to take part in none.
+        price: Called with a question of the search for prices; None to answer none.
         rng_seed: Seed of the site's own places in time.
         monotonic_s: A clock that is never set.
     """
@@ -68,6 +69,7 @@ class SiteLink:
         hear: Callable[[Kind, bytes], OrderReport],
         rng_seed: int,
         regulate: Callable[[Message], None] | None = None,
+        price: Callable[[Message], None] | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         settings: LinkSettings | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class SiteLink:
         self._store = store
         self._hear = hear
         self._regulate = regulate
+        self._price = price
         self._negotiation = Negotiation(1)
         self._pacing = Pacing(1, rng_seed)
         self._rng = np.random.default_rng(rng_seed)
@@ -109,6 +112,14 @@ class SiteLink:
     def reading(self, payload: bytes) -> None:
         """Say a reading; one that cannot be said now is of no use later."""
         self._links.publish_answer(_ROW, payload, kind="reading")
+
+    def parameters(self, payload: bytes) -> bool:
+        """Say what the site is set to; return whether it left."""
+        return bool(self._links.publish_answer(_ROW, payload))
+
+    def answer(self, payload: bytes) -> None:
+        """Say what the site would do at some prices; one that cannot be said now is of no use later."""
+        self._links.publish_answer(_ROW, payload, kind="answer")
 
     def send(self, now_ns: int) -> None:
         """Send what waits, as far as the plant's pace lets it."""
@@ -215,6 +226,9 @@ class SiteLink:
                 self.report(self._hear("desired", message.payload))
             elif message.kind == "orders":
                 self.report(self._hear("orders", message.payload))
+            elif message.kind == "prices":
+                if self._price is not None:
+                    self._price(message)
             elif self._regulate is not None:
                 self._regulate(message)
 

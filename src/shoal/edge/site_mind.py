@@ -26,7 +26,7 @@ from shoal.edge.drivers.protocol import Measurement
 from shoal.edge.modes import Facts, Mode, Transition, next_mode
 from shoal.edge.orders_report import report_of
 from shoal.edge.regulated import Regulated
-from shoal.edge.signed import ForgedError, Verifier
+from shoal.edge.signed import ForgedError, Verifier, payload_of
 
 _ROW: Final = 0
 Kind = Literal["desired", "orders"]
@@ -55,7 +55,7 @@ class SiteMind:
         nameplate: One record with the columns of `shoal.domain.fleet.NAMEPLATE` that `AgentColumns` takes.
         import_limit_w: Static limit of the connection; None for none.
         export_limit_w: Likewise.
-        verifier: Opens signed frames; None to take unsigned messages, and no others.
+        verifier: Opens signed frames; None to take all messages, unchecked.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SiteMind:
         """Take or refuse a set-point or a document, and return what is to be said of it."""
         version = 0
         try:
-            payload = self._opened(kind, frame, now_ns)
+            payload = self.opened(kind, frame, now_ns)
             outcome: Outcome
             if kind == "desired":
                 desired = agent.decode_desired(payload)
@@ -110,9 +110,8 @@ class SiteMind:
     def prices(self, now_ns: int) -> PriceSeries | None:
         """Return the plant's prices as long as they last and are to be followed."""
         columns = self.columns
-        follows = not (columns.halted[_ROW] or columns.independent[_ROW] or columns.off[_ROW])
         lasts = bool(columns.price_start_ns[_ROW] <= now_ns < columns.price_end_ns[_ROW])
-        return self._prices if follows and lasts else None
+        return self._prices if self.obeys and lasts else None
 
     def decide(
         self,
@@ -243,10 +242,21 @@ class SiteMind:
         self._prices = prices
         self.mode = Transition(mode=mode, reason=str(state.get("reason", "")), before=mode)
 
-    def _opened(self, kind: Kind, frame: bytes, now_ns: int) -> bytes:
+    @property
+    def obeys(self) -> bool:
+        """Whether the site follows the plant at all: neither switched off, nor halted, nor left by its owner."""
+        columns = self.columns
+        return not (columns.halted[_ROW] or columns.independent[_ROW] or columns.off[_ROW])
+
+    def opened(self, kind: str, frame: bytes, now_ns: int) -> bytes:
+        """Return what a message of the plant says.
+
+        Raises:
+            ForgedError: when the site takes signed messages only, and this is none for it.
+        """
         if self._verifier is not None:
             return self._verifier.open(self._site, kind, frame, now_ns)
-        return frame
+        return payload_of(frame)
 
     def _report(
         self, kind: Kind, version: int, outcome: Outcome, now_ns: int, reason: str = ""

@@ -29,6 +29,8 @@ from shoal.edge.page_view import Status
 from shoal.edge.site import Site
 from shoal.edge.site_config import Checked, read_private
 from shoal.edge.site_link import SiteLink
+from shoal.edge.site_parameters import SiteParameters
+from shoal.edge.site_prices import SitePrices
 from shoal.edge.site_regulation import SiteRegulation
 from shoal.edge.site_state import StateFile
 from shoal.edge.store_forward import StoreForward
@@ -74,6 +76,8 @@ class SiteService:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
         self.regulation: SiteRegulation | None = None
+        self.prices: SitePrices | None = None
+        self.parameters: SiteParameters | None = None
         self.site: Site | None = None
         self.link: SiteLink | None = None
         self.page: Page | None = None
@@ -92,6 +96,7 @@ class SiteService:
         store = StoreForward(
             folder / SAMPLES_FILE, capacity=capacity, first_seq=_first_seq(self._now_ns(), times.sample_s)
         )
+        said = await self._parameters()
         site = Site(
             checked,
             self._driver,
@@ -99,11 +104,12 @@ class SiteService:
             state=StateFile(folder / STATE_FILE),
             now_ns=self._now_ns,
             monotonic_s=self._monotonic_s,
-            parameters=await self._parameters(),
+            parameters=said,
         )
         self.site = site
         if config.plant.host:
             self.regulation = SiteRegulation(site, wake=self._wake.set)
+            self.prices = SitePrices(site, sharing=config.plant.prices)
             self.link = SiteLink(
                 site=checked.site,
                 secret=self._secret,
@@ -113,12 +119,15 @@ class SiteService:
                 store=store,
                 hear=site.hear,
                 regulate=self.regulation.hear,
+                price=self.prices.hear,
                 rng_seed=random.SystemRandom().getrandbits(32),
                 monotonic_s=self._monotonic_s,
                 settings=self._link_settings,
             )
             site.on_report = self.link.report
             self.regulation.on_reading = self.link.reading
+            self.prices.on_answer = self.link.answer
+            self.parameters = SiteParameters(site, self._driver, said, say=self.link.parameters)
         if config.page.listen:
             self.page = Page(
                 listen=config.page.listen,
@@ -155,6 +164,8 @@ class SiteService:
                 for task in tasks:
                     task.cancel()
         finally:
+            if self.prices is not None:
+                self.prices.close()
             if self.link is not None:
                 self.link.close()
             if self.page is not None:
@@ -229,6 +240,9 @@ class SiteService:
             await site.step()
             if self.regulation is not None:
                 self.regulation.say()
+            if self.parameters is not None and self.link is not None:
+                await self.parameters.look()
+                self.parameters.tell(up=self.link.up)
             tell_service_manager("WATCHDOG=1")
 
     async def _woken(self, wait_s: float) -> bool:

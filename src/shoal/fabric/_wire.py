@@ -75,6 +75,7 @@ class Wire:
         self._socket = connection
         self._tls: TlsSession | None = None
         self._outgoing = bytearray()
+        self._drained: asyncio.Future[bool] | None = None
         self._start = 0
         self._end = 0
         self._max_payload_bytes = 1 << 20
@@ -110,12 +111,40 @@ class Wire:
 
     def close(self) -> None:
         """Close the socket."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+            self._outgoing.clear()
+            _settle(drained, False)
         self._socket.close()
 
     def send(self, data: bytes) -> None:
         """Send what the socket takes now; the rest goes with the next wait."""
         self._outgoing += self._tls.seal(data) if self._tls else data
         self._flush()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits for the socket."""
+        return len(self._outgoing)
+
+    async def drain(self) -> None:
+        """Wait until the socket has taken everything; another task may wait for bytes to read meanwhile.
+
+        Raises:
+            OSError: when the connection ends before.
+        """
+        while self._outgoing:
+            if not await asyncio.shield(self.push()):
+                raise ConnectionResetError("the connection has ended")
+
+    def push(self) -> asyncio.Future[bool]:
+        """Let what waits go as the socket takes it; return when that is done, and whether it was taken."""
+        if self._drained is None:
+            loop = asyncio.get_running_loop()
+            self._drained = loop.create_future()
+            loop.add_writer(self._socket.fileno(), self._drain_later, self._drained)
+        return self._drained
 
     def receive_nowait(self) -> bool:
         """Take what has arrived into the buffer; return whether there was anything. Earlier frames end here.
@@ -176,14 +205,15 @@ class Wire:
         descriptor = self._socket.fileno()
         timer = loop.call_later(max(timeout_s, 0.0), _settle, ready, False)
         loop.add_reader(descriptor, _settle, ready, True)
-        if self._outgoing:
+        if self._outgoing and self._drained is None:
             loop.add_writer(descriptor, self._flush_later, ready)
         try:
             return await ready
         finally:
             timer.cancel()
             loop.remove_reader(descriptor)
-            loop.remove_writer(descriptor)
+            if self._drained is None:
+                loop.remove_writer(descriptor)
 
     async def request(self, subject: str, payload: bytes, *, inbox: str, timeout_s: float) -> dict[str, Any]:
         """Ask the server's API; `inbox` must be subscribed to, and nothing else may arrive meanwhile.
@@ -288,6 +318,21 @@ class Wire:
             _settle(ready, True)  # the following read reports what is wrong
         if not self._outgoing:
             asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+    def _drain_later(self, drained: asyncio.Future[bool]) -> None:
+        try:
+            self._flush()
+        except OSError:
+            self._outgoing.clear()  # the following read reports what is wrong
+            self._end_drain(drained, False)
+        if not self._outgoing:
+            self._end_drain(drained, True)
+
+    def _end_drain(self, drained: asyncio.Future[bool], value: bool) -> None:
+        if self._drained is drained:
+            self._drained = None
+            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+        _settle(drained, value)
 
 
 def _object(text: bytes) -> dict[str, Any]:

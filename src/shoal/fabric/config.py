@@ -15,6 +15,8 @@ from typing import Final
 from shoal.domain.errors import SettingsError
 from shoal.fabric.keys import Role
 from shoal.fabric.subjects import (
+    ANSWER_ALL,
+    ANSWER_BEHIND_ALL,
     ASK_ALARMS,
     ASK_ALL,
     DEVICE_MAPPING,
@@ -25,11 +27,13 @@ from shoal.fabric.subjects import (
     LIVE_GROUP,
     LIVE_HISTORY,
     LIVE_MONEY,
+    LIVE_PRICES,
     LIVE_RESOURCES,
     LIVE_RUNS,
     MOST_SHARDS,
     OWNERS_STREAM,
     PACE,
+    PRICES_ALL,
     QUARANTINE_STREAM,
     QUARANTINE_SUBJECTS,
     READING_ALL,
@@ -241,6 +245,13 @@ RIGHTS: Final[Mapping[Role, Rights]] = {
         subscribe=(SIGNAL_ALL, READING_ALL, READING_BEHIND_ALL),
     ),
     Role.SIGNAL: Rights(publish=(SIGNAL_ALL,)),
+    # Who searches asks and hears sums; what a single home would do it has no right to hear.
+    Role.PRICES: Rights(publish=(PRICES_ALL, LIVE_PRICES, _ASK_TWINS, *_READ_FLEET)),
+    Role.ADDER: Rights(
+        publish=("to.*.prices", "to.*.*.prices"),
+        subscribe=(PRICES_ALL, ANSWER_ALL, ANSWER_BEHIND_ALL),
+        answers=True,
+    ),
     Role.BIDDING: Rights(publish=(LIVE_RUNS, LIVE_MONEY, _ASK_TWINS, *_READ_FLEET), subscribe=(LIVE_ALL,)),
     Role.API: Rights(
         publish=(

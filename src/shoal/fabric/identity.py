@@ -36,6 +36,8 @@ from shoal.fabric.keys import Identity, Keys, Role
 from shoal.fabric.subjects import (
     PACE,
     REGULATION_ALL,
+    answer_subject,
+    answers_behind,
     downlink_subjects,
     hello_subject,
     journal_subject,
@@ -324,6 +326,8 @@ class AuthCallout:
                     reports_behind(site),
                     reading_subject(site),
                     readings_behind(site),
+                    answer_subject(site),
+                    answers_behind(site),
                 ],
                 "deny": ["$MQTT.>"],
             },

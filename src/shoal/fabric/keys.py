@@ -26,7 +26,8 @@ _SECRET_BITS: Final = 0o077
 
 class Role(StrEnum):
     """A part of the plant with an identity of its own; `JOURNAL` reads for `TELEMETRY` and
-    `HISTORY`, `CALLOUT` answers for the devices, `GUARD` watches them, `SIGNAL` brings what markets ask in."""
+    `HISTORY`, `CALLOUT` answers for the devices, `GUARD` watches them, `SIGNAL` brings what markets ask in, `ADDER` alone
+    hears what single homes would do at prices and tells `PRICES` the sums."""
 
     FABRIC = "fabric"
     TELEMETRY = "telemetry"
@@ -34,6 +35,8 @@ class Role(StrEnum):
     CONTROL = "control"
     REGULATION = "regulation"
     SIGNAL = "signal"
+    PRICES = "prices"
+    ADDER = "adder"
     BIDDING = "bidding"
     HISTORY = "history"
     API = "api"

@@ -45,6 +45,13 @@ REGULATION_ALL: Final = "all.regulation.*"
 READING_ALL: Final = "dev.*.reading"
 READING_BEHIND_ALL: Final = "dev.*.*.reading"
 """Readings of sites behind gateways."""
+ANSWER_ALL: Final = "dev.*.answer"
+"""What sites would do at prices that they were asked about."""
+ANSWER_BEHIND_ALL: Final = "dev.*.*.answer"
+"""Answers of sites behind gateways."""
+PRICES_ALL: Final = "homes.*.prices"
+"""Rounds of the search for prices, for those who add homes up."""
+LIVE_PRICES: Final = "live.prices"
 LIVE_ALARMS: Final = "live.alarms"
 LIVE_HISTORY: Final = "live.history"
 LIVE_ALL: Final = "live.>"
@@ -189,6 +196,30 @@ def downlink_name_of_reading_subject(subject: str) -> SiteId:
         WireFormatError: with reason ``subject`` when it is neither dev.<site>.reading nor dev.<gateway>.<unit>.reading.
     """
     return _sender_of(subject, "reading")
+
+
+def prices_subject(site: str) -> str:
+    """Return the subject on which a home is asked about prices; for one behind a gateway, give its `downlink_name`."""
+    return f"to.{site}.prices"
+
+
+def answer_subject(site: str) -> str:
+    """Return the subject on which a home says so; likewise."""
+    return f"dev.{site}.answer"
+
+
+def answers_behind(gateway: SiteId) -> str:
+    """Return the subject filter of the answers that a gateway may send for the sites behind it."""
+    return f"dev.{gateway}.*.answer"
+
+
+def downlink_name_of_answer_subject(subject: str) -> SiteId:
+    """Return under which name the sender of an answer is reached (see `downlink_name`).
+
+    Raises:
+        WireFormatError: with reason ``subject`` when it is neither dev.<site>.answer nor dev.<gateway>.<unit>.answer.
+    """
+    return _sender_of(subject, "answer")
 
 
 def _sender_of(subject: str, kind: str) -> SiteId:

@@ -12,6 +12,7 @@ from shoal.domain.interval import NS_PER_S
 from shoal.programs._ledger_kernel import (
     CYCLE_BUDGET,
     EXCLUSIVE,
+    HOURS,
     LIMIT,
     MS_PER_H,
     NO_ENERGY,
@@ -34,6 +35,7 @@ _REASONS: Final[dict[int, LossReason]] = {
     LIMIT: "limit",
     NOT_ENROLLED: "not_enrolled",
     OPTED_OUT: "opted_out",
+    HOURS: "hours",
     EXCLUSIVE: "exclusive",
     SILENT: "silent",
     CYCLE_BUDGET: "cycle_budget",
@@ -204,7 +206,7 @@ class Ledger:
             counts,
         )
         # those who are shut out first, then those who go first, then what the owner keeps
-        codes = (NOT_ENROLLED, OPTED_OUT, EXCLUSIVE, SILENT, *range(TAKEN, TAKEN + before_count))
+        codes = (NOT_ENROLLED, OPTED_OUT, HOURS, EXCLUSIVE, SILENT, *range(TAKEN, TAKEN + before_count))
         return [
             Blocked(
                 reason=_REASONS.get(code, "taken"),

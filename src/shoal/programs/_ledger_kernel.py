@@ -20,7 +20,8 @@ SILENT: Final = 4
 CYCLE_BUDGET: Final = 5
 RESERVE: Final = 6
 NO_ENERGY: Final = 7
-TAKEN: Final = 8
+HOURS: Final = 8
+TAKEN: Final = 9
 """By the claim whose number is the code less this."""
 
 Whole = NDArray[np.int64]
@@ -42,7 +43,8 @@ def shut_by(
     if enrolled_bits & bit == np.uint64(0):
         return NOT_ENROLLED
     if opted_out_bits & bit != np.uint64(0):
-        return OPTED_OUT
+        # the highest bit says that it is for the hour
+        return OPTED_OUT if opted_out_bits >> np.uint64(63) == np.uint64(0) else HOURS
     if exclusive_index >= 0 and exclusive_index != program_index and not beside:
         return EXCLUSIVE
     return -1 if known else SILENT

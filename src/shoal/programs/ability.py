@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.programs.claims import UNLIMITED_WH, SiteAbility, Whole
+from shoal.programs.claims import HOURS_BIT, UNLIMITED_WH, SiteAbility, Whole
 from shoal.programs.enrolment import exclusive_index, opt_out_mask
+from shoal.programs.hours import SiteHours, kept_programs
 from shoal.programs.program import ProgramBook
 from shoal.programs.promises import OwnerPromises
 
@@ -25,6 +26,7 @@ class SiteTerms:
         promises: What owners asked for.
         ever_enrolled_bits: The programs in which some site has been, is or will be enrolled. One from which all have
             withdrawn is among them: it has nobody, which is not the same as asking nobody.
+        hours: When owners keep their sites to themselves; None where nobody does.
     """
 
     book: ProgramBook
@@ -32,6 +34,7 @@ class SiteTerms:
     opted_out_bits: NDArray[np.uint64]
     promises: OwnerPromises
     ever_enrolled_bits: int = 0
+    hours: SiteHours | None = None
 
     def ability(
         self,
@@ -40,6 +43,7 @@ class SiteTerms:
         soc_frac: NDArray[np.floating[Any]],
         known: NDArray[np.bool_],
         discharged_wh: Whole | None = None,
+        away: NDArray[np.bool_] | None = None,
     ) -> SiteAbility:
         """Return what the sites can do now; see `ability_of`."""
         return ability_of(
@@ -51,6 +55,7 @@ class SiteTerms:
             opted_out_bits=self.opted_out_bits,
             promises=self.promises,
             discharged_wh=discharged_wh,
+            away=away,
         )
 
 
@@ -66,6 +71,7 @@ def ability_of(
     discharged_wh: Whole | None = None,
     charge_room_w: Whole | None = None,
     discharge_room_w: Whole | None = None,
+    away: NDArray[np.bool_] | None = None,
 ) -> SiteAbility:
     """Return the ability of N sites; all is rounded down, so that no promise is broken by rounding.
 
@@ -80,6 +86,7 @@ def ability_of(
         discharged_wh: What the meters counted since the day began; needed for cycle budgets, 0 when None.
         charge_room_w: Most that the site's connection lets the battery charge now; as rated when None.
         discharge_room_w: Most that it lets it discharge.
+        away: Where the owner keeps the site to itself now, by `shoal.programs.hours`; nowhere when None.
     """
     sites = len(nameplate)
     promised = promises or OwnerPromises.none(sites)
@@ -99,6 +106,9 @@ def ability_of(
     if discharge_room_w is not None:
         discharge_w = np.minimum(discharge_w, np.maximum(discharge_room_w, 0))
     left_out = np.zeros(sites, dtype=np.uint64) if opted_out_bits is None else opted_out_bits
+    left_out = left_out & opt_out_mask(book)
+    if away is not None:
+        left_out = np.where(away, left_out | kept_programs(book) | HOURS_BIT, left_out)
     return SiteAbility(
         programs=book.ids,
         charge_w=charge_w,
@@ -108,7 +118,7 @@ def ability_of(
         cycle_left_wh=np.minimum(promised.cycle_left_wh(used_wh), UNLIMITED_WH),
         kept_wh=_whole(kept_wh),
         enrolled_bits=enrolled_bits,
-        opted_out_bits=left_out & opt_out_mask(book),
+        opted_out_bits=left_out,
         exclusive_index=exclusive_index(book, enrolled_bits),
         known=sure,
         beside_bits=book.beside_bits,

@@ -19,6 +19,7 @@ Whole: TypeAlias = NDArray[np.int64]
 LossReason: TypeAlias = Literal[
     "taken",
     "opted_out",
+    "hours",
     "reserve",
     "cycle_budget",
     "exclusive",
@@ -27,13 +28,16 @@ LossReason: TypeAlias = Literal[
     "not_enrolled",
     "no_energy",
 ]
-"""``taken``: a program that goes first has it. ``reserve`` and ``cycle_budget``: what the owner keeps. ``exclusive``: the
-site is promised to another program alone. ``silent``: nobody knows what the site can do. ``limit``: more than the sites,
-or the groups they hang from, can carry. ``no_energy``: the battery is empty, or full."""
+"""``taken``: a program that goes first has it. ``hours``: the owner keeps the site now. ``reserve`` and ``cycle_budget``:
+what the owner keeps. ``exclusive``: the site is promised to another program alone. ``silent``: nobody knows what the site
+can do. ``limit``: more than the sites, or the groups they hang from, can carry. ``no_energy``: the battery is empty, or
+full."""
 
 UNLIMITED_WH: Final = np.iinfo(np.int64).max // 16
 """Stands for no cycle budget: more than any battery gives in a day."""
 MOST_PROGRAMS: Final = 63
+HOURS_BIT: Final = np.uint64(1 << MOST_PROGRAMS)
+"""The bit beyond those of programs: set where it is the owner's hours that shut programs out."""
 MOST_W: Final = 10**10
 """Of one site, in W and in Wh: beyond any battery, and small enough that no product of whole numbers overflows."""
 
@@ -52,9 +56,9 @@ class SiteAbility:
         charge_wh: Energy that still goes into the battery.
         discharge_wh: Energy that may still be drawn, above the owner's reserve.
         cycle_left_wh: What the owner's cycle budget leaves to be discharged; `UNLIMITED_WH` without one.
-        kept_wh: Energy that the owner's reserve keeps back; told in explanations only.
+        kept_wh: Energy that the owner's reserve keeps back: told in explanations, and no part of what promises are split by.
         enrolled_bits: Bit p is set where the site is enrolled in program p.
-        opted_out_bits: Bit p is set where the owner has left program p for now.
+        opted_out_bits: Bit p is set where the owner has left program p for now; with `HOURS_BIT` because of the hour.
         exclusive_index: The program that has the site for itself, -1 for none.
         beside_bits: Programs that may use a site although another one has it for itself.
         known: False for a site that is silent: it gives nothing.
@@ -202,7 +206,7 @@ class Loss:
         reason: A stable code.
         claim: Whose loss.
         program: The claim's program.
-        taken_by: The claim that goes first and has it; empty for other reasons.
+        taken_by: The claim that goes first and has it; the group whose limit is in the way; empty for other reasons.
         direction: Which way the power would have gone; ``hold`` for energy that was to stay.
         power_w: How much power; 0 for ``hold``.
         energy_wh: How much energy.

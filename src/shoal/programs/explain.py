@@ -9,6 +9,7 @@ from shoal.programs.claims import Grant, HoldClaim, Loss, LossReason
 
 _WHY: Final[dict[LossReason, tuple[str, str]]] = {
     "opted_out": ("the owners have left the program", "the owner has left the program"),
+    "hours": ("the owners keep the sites at this hour", "the owner keeps the site at this hour"),
     "reserve": ("it is the owners' reserve", "it is the owner's reserve"),
     "cycle_budget": (
         "the owners' cycle budgets of the day are used up",
@@ -44,6 +45,8 @@ def _what(loss: Loss) -> str:
 def _why(loss: Loss) -> str:
     if loss.reason == "taken":
         return f"{loss.taken_by} goes first"
+    if loss.reason == "limit" and loss.taken_by:
+        return f"{loss.taken_by} can carry no more"
     many, one = _NOT_THERE[loss.direction] if loss.reason == "no_energy" else _WHY[loss.reason]
     return one if loss.sites == 1 else many
 

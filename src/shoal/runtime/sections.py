@@ -219,7 +219,32 @@ class Control(Section):
         low=0,
         high=0.5,
     )
-    sign: bool = key(False, "sign every command; devices need keys/command_root.pub")
+    fairness: float = key(
+        0.5,
+        "how far what homes gave of late decides who gives how much of a discharge: 0 for not at all, 1 for all of it",
+        low=0,
+        high=1,
+    )
+    fairness_days: float = key(
+        7.0,
+        "how long what a home gave is remembered: after so long a third of it",
+        unit="days",
+        low=0.1,
+        high=90,
+    )
+    limit_margin_frac: float = key(
+        0.02,
+        "share of each limit of a feeder, group or connection that stays free for what changes between two rounds",
+        low=0,
+        high=0.5,
+    )
+    envelope_stale_s: float = key(
+        93_600.0,
+        "age of an operating envelope's issue from which on it is not believed, and the static limit holds; 0 for never",
+        unit="s",
+        low=0,
+    )
+    sign: bool = key(True, "sign every command; devices that check need keys/command_root.pub")
     tenant: str = key("plant", "whom the devices belong to: a command for another tenant is refused")
     may_release: str = key("", "who may release a kill switch, names with commas; empty for every operator")
     http_port: int = key(0, "port of the operations endpoint; 0 takes a free one", **_PORT)
@@ -330,6 +355,14 @@ class Api(Section):
         pattern=r"|[A-Za-z0-9._-]+:[^\s:,]{12,}(,[A-Za-z0-9._-]+:[^\s:,]{12,})*",
         form="empty, or name:token with tokens of at least 12 characters, several with commas between",
     )
+    session_hours: float = key(
+        12.0,
+        "how long somebody who signs in stays signed in; homeowners stay 30 days",
+        unit="h",
+        low=0.01,
+        high=720,
+    )
+    page_dir: str = key("", "folder of the built page; empty for the one in the package")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -367,10 +400,29 @@ class Demo(Section):
     gateway_frac: float = key(
         0.0, "share of the feeders whose sites speak through one gateway for all of them", low=0, high=1
     )
+    step_s: int = key(
+        60,
+        "plant time between two steps of a conducted run, a part of a minute: what acts every few seconds needs fewer",
+        unit="s",
+        low=1,
+        high=60,
+    )
+    drop_out_frac: float = key(0.015, "share of the time that a home is offline", low=0, high=0.9)
+    drop_out_mean_s: float = key(1_200.0, "mean length of a drop-out", unit="s", low=1)
+    loss_frac: float = key(
+        0.0, "share of regulation's messages, down and up, that the network loses", low=0, high=0.9
+    )
+    latency_s: float = key(
+        0.0, "mean latency of a regulation broadcast, exponentially distributed", unit="s", low=0, high=60
+    )
     cut_after_s: float = key(
         0.0, "plant time into the run at which every site loses the plant", unit="s", low=0
     )
     cut_s: float = key(0.0, "for how long; 0 for no cut", unit="s", low=0)
+    island_after_s: float = key(
+        0.0, "plant time into the run at which the village loses the grid", unit="s", low=0
+    )
+    island_s: float = key(0.0, "for how long; 0 for no village in the fleet", unit="s", low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -33,7 +33,7 @@ from shoal.runtime.sections import (
     Registry,
     Telemetry,
 )
-from shoal.runtime.service_sections import Regulation
+from shoal.runtime.service_sections import Prices, Regulation
 
 DEFAULT_FILE: Final = "shoal.toml"
 _PREFIX: Final = "SHOAL_"
@@ -63,6 +63,7 @@ class Settings(Section):
     history: History = field(default_factory=History)
     control: Control = field(default_factory=Control)
     regulation: Regulation = field(default_factory=Regulation)
+    prices: Prices = field(default_factory=Prices)
     bidding: Bidding = field(default_factory=Bidding)
     feeds: Feeds = field(default_factory=Feeds)
     api: Api = field(default_factory=Api)
@@ -321,6 +322,10 @@ def _check_together(settings: Settings) -> None:
             field="fabric.replicas",
             value=fabric.replicas,
             fix="an engine that stands alone keeps one copy; name the cluster (fabric.cluster_name)",
+        )
+    if settings.prices.step_s % 900:
+        raise SettingsError(
+            field="prices.step_s", value=settings.prices.step_s, fix="give a multiple of 900 s, as homes plan"
         )
     if bool(fabric.tls_cert) != bool(fabric.tls_key):
         missing = "fabric.tls_key" if fabric.tls_cert else "fabric.tls_cert"

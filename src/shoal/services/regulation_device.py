@@ -10,11 +10,10 @@ import math
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 
 from shoal.domain.desired import DesiredState
 from shoal.services.regulation import RegulationSignal
-from shoal.services.regulation_shares import answer_w
+from shoal.services.regulation_shares import answer_of_one_w
 
 
 class RegulationArming(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,10 +109,9 @@ def lease_of(
     fence: int,
 ) -> DesiredState:
     """Return the set-point that a broadcast value means for an armed home, as a lease that ends with either of the two."""
-    base, up, down = (np.array([watts]) for watts in (arming.base_w, arming.up_w, arming.down_w))
     return DesiredState(
         version=version,
-        battery_w=int(answer_w(value_frac, base_w=base, up_w=up, down_w=down)[0]),
+        battery_w=answer_of_one_w(value_frac, base_w=arming.base_w, up_w=arming.up_w, down_w=arming.down_w),
         start_ns=start_ns,
         end_ns=min(end_ns, arming.end_ns),
         issuer=issuer,

@@ -7,6 +7,7 @@ power brings the fleet back to where it can answer in both directions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,12 @@ def answer_w(value_frac: Floats | float, *, base_w: Watts, up_w: Watts, down_w: 
     moved_w = np.where(value > 0.0, -value * up_w, -value * down_w)
     answer: Watts = np.asarray(base_w + np.rint(moved_w).astype(np.int64))
     return answer
+
+
+def answer_of_one_w(value_frac: float, *, base_w: int, up_w: int, down_w: int) -> int:
+    """Return what `answer_w` returns for one home, without the cost of columns."""
+    value = min(max(value_frac, -1.0), 1.0) if math.isfinite(value_frac) else 0.0
+    return base_w + round(-value * (up_w if value > 0.0 else down_w))
 
 
 def recentring_w(ability: RegulationAbility, *, target_frac: float, duration_h: float, limit_w: int) -> int:

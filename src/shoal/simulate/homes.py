@@ -14,6 +14,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -29,14 +30,20 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.edge import agent
 from shoal.edge.agent_orders import decode_orders, receive_orders
 from shoal.edge.audit import Referee
+from shoal.edge.charger import most_charge_w
 from shoal.edge.downlink import Message
 from shoal.edge.link import Links
 from shoal.edge.orders_report import encode_report, report_of
-from shoal.edge.signed import ForgedError, Verifier
+from shoal.edge.signed import ForgedError, Verifier, payload_of
 from shoal.simulate.books import Books
+from shoal.simulate.chargers import WaitingCars
+from shoal.simulate.home_parameters import HomeParameters
+from shoal.simulate.island import Island
+from shoal.simulate.islanding import Islanding
 from shoal.simulate.network import FaultModel
 from shoal.simulate.owners import OwnerAct, Owners
 from shoal.simulate.physics import STANDBY_FRAC_PER_H, HomeWorld
+from shoal.simulate.priced_homes import PricedHomes
 from shoal.simulate.regulated_homes import RegulatedHomes
 from shoal.simulate.reports import SAMPLE_NS, Reports
 
@@ -45,6 +52,8 @@ SUBSTEP_NS: Final = 60 * NS_PER_S
 PUMP_S: Final = 0.05
 CATCH_UP_NS: Final = NS_PER_S // 10
 """What comes between two samples is acted on at an instant at most so far in the past."""
+READ_EVERY_NS: Final = 4 * NS_PER_S
+"""On a conducted clock a home in regulation says so often what its meter shows: at every second broadcast."""
 PATIENCE_S: Final = 0.002
 QUIET_S: Final = 1.0
 """Wall time without anything coming in after which messages are taken for lost."""
@@ -84,9 +93,11 @@ class Homes:
         clock: The world's clock.
         report_steps: For each site, how many minutes of samples go into one report.
         rng_seed: Seed of what each device draws for itself.
-        verifier: Opens signed commands, and then no other ones are taken; None to take them plain.
+        verifier: Opens signed commands, and then no other ones are taken; None to take all, unchecked.
         frequency_hz: The grid's frequency at an instant, as every site measures it; None where nobody does.
         owner_acts: What owners do by themselves, and when.
+        island: The site that loses the grid, and when; None for none.
+        step_s: How often they act on a conducted clock; they sample every minute all the same.
         jitter: Whether reports really leave at their own places within a minute; on a conducted clock, where a
             minute is an instant, they only leave in that order.
     """
@@ -105,6 +116,8 @@ class Homes:
         verifier: Verifier | None = None,
         frequency_hz: Callable[[int], float] | None = None,
         owner_acts: Sequence[OwnerAct] = (),
+        step_s: float = REPORT_S,
+        island: Island | None = None,
     ) -> None:
         sites = len(fleet.site_ids)
         self._site_ids = fleet.site_ids
@@ -114,6 +127,8 @@ class Homes:
         self._links = links
         self._clock = clock
         self._agents = agent.AgentColumns(fleet.nameplate, site_ids=fleet.site_ids)
+        self._parameters = HomeParameters(self._agents)
+        self._cars = WaitingCars(np.floor(fleet.nameplate["ev_limit_kw"] * 1e3).astype(np.int64))
         self._mode = np.zeros(sites, dtype=np.uint8)
         self._reports = Reports(
             fleet=fleet,
@@ -130,6 +145,9 @@ class Homes:
         self._books = Books(fleet, world)
         self._records = TELEMETRY.empty(sites)
         self._jitter = jitter
+        self._step_s = step_s
+        self._devices = len(links.up)
+        self._island = None if island is None else Islanding(island, self._agents, self._referee)
         self._regulation = RegulatedHomes(
             agents=self._agents,
             site_ids=fleet.site_ids,
@@ -138,8 +156,11 @@ class Homes:
             reports=self._reports,
             links=links,
             catch_up=self._catch_up,
+            faults=faults,
             verifier=verifier,
+            read_every_ns=0 if jitter else READ_EVERY_NS,
         )
+        self._priced = PricedHomes(self._agents, fleet.nameplate, world.profiles)
         self._sampled_ns = world.now_ns
         self._span_ns = 0
         self._count: Counter[str] = Counter()
@@ -158,7 +179,7 @@ class Homes:
         """Act on the clock's ticks until it stops; connections are kept alive meanwhile."""
         pump = asyncio.create_task(self._keep_pumping())
         try:
-            async for tick in self._clock.ticks(Stage.WORLD, REPORT_S):
+            async for tick in self._clock.ticks(Stage.WORLD, self._step_s):
                 await self._act(tick)
         finally:
             pump.cancel()
@@ -180,13 +201,23 @@ class Homes:
 
     async def _act(self, tick: Tick) -> None:
         self._expected += tick.facts.get("downlink_sent", 0)
+        # one broadcast comes to every device
+        self._expected += tick.facts.get("broadcasts_sent", 0) * self._devices
         await self._wait_for_downlink()
         if tick.facts.get("draining"):
             self._faults.clear()
             self._reports.draining = True
+        before_ns = self._world.now_ns
+        if tick.t_ns > before_ns and not tick.replay:
+            self._live_until(tick.t_ns)
+            if self._step_s < REPORT_S:
+                self._regulation.note(before_ns, tick.t_ns)
+        if tick.t_ns % SAMPLE_NS:
+            await self._wait_for_uplink()
+            self._clock.report({"readings_sent": self._regulation.readings_sent})
+            return
         if tick.t_ns > self._sampled_ns and not tick.replay:
             self._span_ns, self._sampled_ns = tick.t_ns - self._sampled_ns, tick.t_ns
-            self._live_until(tick.t_ns)
             self._world.sample(self._records)
             self._reports.outbox.add(self._records)
             self._count["created"] += len(self._records)
@@ -196,7 +227,9 @@ class Homes:
         self._reports.resend()
         self._reports.report(tick.t_ns, span_ns=self._span_ns)
         await self._wait_for_uplink()
-        self._clock.report({"samples_released": self._reports.released})
+        self._clock.report(
+            {"samples_released": self._reports.released, "readings_sent": self._regulation.readings_sent}
+        )
         if tick.facts.get("closing"):
             self._clock.account(self._account())
 
@@ -215,8 +248,12 @@ class Homes:
             now_ns = world.now_ns
             for row in self._owners.act(now_ns):
                 self._say(row, "orders", int(self._agents.orders_version[row]), Accepted(), reason="owner")
+            self._regulation.deliver(now_ns)
             until_ns = min(t_ns, now_ns + SUBSTEP_NS, agent.next_change_ns(self._agents, now_ns))
-            until_ns = self._owners.next_ns(until_ns)
+            until_ns = self._regulation.next_ns(self._owners.next_ns(until_ns))
+            if self._island is not None:
+                until_ns = self._island.next_ns(now_ns, until_ns)
+                self._say_of_grid(self._island, now_ns)
             hz = None
             if self._frequency_hz is not None:
                 hz = np.full(len(self._records), self._frequency_hz(now_ns))
@@ -230,9 +267,17 @@ class Homes:
                 solar_w=solar_w,
                 ev_w=ev_w,
                 frequency_hz=hz,
+                plan_w=self._priced.plan_w(now_ns, world.stored_kwh),
             )
             before_kwh = world.stored_kwh.copy()
-            done_w = world.advance(until_ns, decision.battery_w)
+            most_w = most_charge_w(
+                self._agents, now_ns, others_w=load_w + solar_w, battery_w=decision.battery_w
+            )
+            charging = partial(self._cars.drawn_w, most_w=most_w, now_ns=now_ns, until_ns=until_ns)
+            done_w = world.advance(until_ns, decision.battery_w, charging=charging)
+            if self._island is not None:
+                # a battery that makes the grid does not follow what was: it carries what is
+                load_w, solar_w, ev_w = self._island.seen(world, now_ns, load_w, solar_w, ev_w)
             self._referee.observe(
                 start_ns=now_ns,
                 end_ns=until_ns,
@@ -248,6 +293,13 @@ class Homes:
             self._records["command_version"] = decision.following_version
             self._mode = decision.mode
 
+    def _say_of_grid(self, island: Islanding, now_ns: int) -> None:
+        """Let the site that has lost the grid, or has it again, say so at once, and again as long as that is so."""
+        reason = island.step(now_ns, online=self._reports.online)
+        if reason:
+            row = island.row
+            self._say(row, "orders", int(self._agents.orders_version[row]), Accepted(), reason=reason)
+
     def _pump(self, wait_s: float = 0.0) -> None:
         """Take in what has come, and let sites that were cut off say again what may have been lost."""
         for message in self._links.poll(wait_s):
@@ -255,14 +307,32 @@ class Homes:
                 self._received += 1
                 self._take_for_site(message)
             elif message.kind in ("regulation", "broadcast"):
+                self._received += 1
                 self._regulation.take(message)
+            elif message.kind == "prices":
+                self._take_question(message)
             elif message.kind == "pace":
                 now_ns = self._clock.now_ns() if self._jitter else self._world.now_ns
                 self._reports.take_pace(message, now_ns)
             else:
                 self._reports.take_schema(message)
+        for row, payload in self._priced.answers(self._world.stored_kwh):
+            device, unit = self._reports.address_of(row)
+            self._links.publish_answer(device, payload, unit=unit, kind="answer")
         self._reports.came_up(self._links.went_up())
         self._reports.resend()
+
+    def _take_question(self, message: Message) -> None:
+        """Let a site hear what it is asked of the search for prices."""
+        row = self._reports.row_of(message)
+        if row < 0 or not self._reports.online[row]:
+            return
+        try:
+            payload = self._opened(row, "prices", message.payload, self._world.now_ns)
+        except ForgedError:
+            self._count["forged"] += 1
+            return
+        self._priced.hear(row, payload, self._world.now_ns)
 
     def _take_for_site(self, message: Message) -> None:
         row = self._reports.row_of(message)
@@ -281,6 +351,15 @@ class Homes:
         version, outcome = self._outcome(row, kind, message.payload, now_ns)
         self._count[f"{kind}_rejected"] += isinstance(outcome, Rejected)
         self._say(row, kind, version, outcome)
+        if kind == "orders" and not isinstance(outcome, Rejected):
+            self._say_parameters(row)
+
+    def _say_parameters(self, row: int) -> None:
+        """Let a site say what it is set to, when a document has changed that."""
+        said = self._parameters.changed(row, self._world.now_ns) if self._reports.online[row] else None
+        if said is not None:
+            device, unit = self._reports.address_of(row)
+            self._links.publish_answer(device, said, unit=unit)
 
     def _say(
         self,
@@ -304,6 +383,8 @@ class Homes:
             mode=agent.MODE_NAMES[agent.Mode(int(self._mode[row]))],
             reason=reason,
         )
+        if self._island is not None:
+            report = self._island.with_reason(row, report)
         device, unit = self._reports.address_of(row)
         self._count["answered"] += self._links.publish_answer(device, encode_report(report), unit=unit)
 
@@ -312,20 +393,30 @@ class Homes:
     ) -> tuple[int, Outcome]:
         """Return the version of a command, 0 when it cannot be read, and what the agent makes of it."""
         try:
-            if self._verifier is not None:
-                payload = self._verifier.open(self._site_ids[row], kind, payload, now_ns)
+            payload = self._opened(row, kind, payload, now_ns)
             if kind == "desired":
                 self._referee.heard(row, payload, received_ns=now_ns)
                 desired = agent.decode_desired(payload)
-                return desired.version, agent.receive(self._agents, row, desired, now_ns)
+                outcome = agent.receive(self._agents, row, desired, now_ns)
+                if not isinstance(outcome, Rejected):
+                    self._regulation.commanded(row)
+                return desired.version, outcome
             self._referee.heard_orders(row, payload, received_ns=now_ns)
             orders = decode_orders(payload)
-            return orders.version, receive_orders(self._agents, row, orders, now_ns)
+            taken = receive_orders(self._agents, row, orders, now_ns)
+            if not isinstance(taken, Rejected):
+                self._priced.take(row, None if orders.halted else orders.prices)
+            return orders.version, taken
         except ForgedError as error:
             self._count["forged"] += 1
             return 0, Rejected(reason=error.reason, detail=error.detail)
         except WireFormatError as error:
             return 0, Rejected(reason=error.reason, detail=error.detail)
+
+    def _opened(self, row: int, kind: str, frame: bytes, now_ns: int) -> bytes:
+        if self._verifier is None:
+            return payload_of(frame)
+        return self._verifier.open(self._site_ids[row], kind, frame, now_ns)
 
     async def _wait_for_downlink(self) -> None:
         """Wait until what the plant has sent since the last tick is here, or taken for lost."""
@@ -356,13 +447,20 @@ class Homes:
             "released": self._reports.released,
             "lost_by_overflow": int(self._reports.outbox.lost_by_overflow.sum()),
             **self._books.account(),
+            **self._cars.account(),
             "lease_violations": audit.lease_violations,
             "reserve_violations": audit.reserve_violations,
             "limit_violations": audit.limit_violations,
             "examples": [str(example) for example in self._referee.examples],
             "audit": msgspec.to_builtins(audit),
             "statistics": msgspec.to_builtins(self.statistics()),
+            "regulation": self._regulation.account(),
+            "island": None if self._island is None else self._island.account(),
         }
+
+    def priced(self) -> dict[str, int]:
+        """Return what came of questions about prices, by name."""
+        return dict(self._priced.count)
 
     def regulation(self) -> dict[str, int]:
         """Return what came of regulation, by name."""

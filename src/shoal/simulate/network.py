@@ -34,6 +34,8 @@ class FaultModel:
         late_max_s: The longest delay.
         duplicate_frac: Share of messages that arrive twice.
         report_interval_s: How often a site reports; `send_offset_s` lies within it.
+        loss_frac: Share of the messages without any memory (regulation's) that are lost, each way, each by itself.
+        latency_s: Mean time that such a message takes on its way down, exponentially distributed.
         never_offline: Sites without drop-outs, e.g. a plant with two lines.
         cuts: Spans in which no site reaches the fabric, with or without two lines.
     """
@@ -49,6 +51,8 @@ class FaultModel:
         late_max_s: float = 300.0,
         duplicate_frac: float = 0.01,
         report_interval_s: float = 60.0,
+        loss_frac: float = 0.0,
+        latency_s: float = 0.0,
         never_offline: Collection[SiteId] = (),
         cuts: Collection[Interval] = (),
     ) -> None:
@@ -56,6 +60,7 @@ class FaultModel:
             ("drop_out_frac", drop_out_frac),
             ("late_frac", late_frac),
             ("duplicate_frac", duplicate_frac),
+            ("loss_frac", loss_frac),
         ):
             if not 0.0 <= value < 1.0:
                 raise InvalidInputError(field=field, value=value, fix="give a share from 0 to below 1")
@@ -70,6 +75,9 @@ class FaultModel:
         self._delay = draws.keys(sites, seed, "late")
         self._repeat = draws.keys(sites, seed, "duplicate")
         self._phase = draws.keys(sites, seed, "send-offset")
+        self._loss = [draws.keys(sites, seed, f"lost-{way}") for way in ("down", "up")]
+        self._latency = draws.keys(sites, seed, "latency")
+        self._loss_frac, self._latency_s = loss_frac, latency_s
         self._may_drop = np.array([site not in never_offline for site in sites], dtype=np.bool_)
         self._cuts = tuple(cuts)
         self._mean_ns = drop_out_mean_s * NS_PER_S
@@ -104,6 +112,22 @@ class FaultModel:
         repeated: NDArray[np.bool_] = draws.uniform(self._repeat, t_ns) < self._duplicate_frac
         return repeated
 
+    def lost(self, t_ns: int, *, up: bool = False) -> NDArray[np.bool_]:
+        """Return whose message without memory, sent at the instant, is lost on its way down or up, N."""
+        if not self._loss_frac:
+            return np.zeros(len(self._may_drop), dtype=np.bool_)
+        lost: NDArray[np.bool_] = draws.uniform(self._loss[up], t_ns) < self._loss_frac
+        return lost
+
+    def latency_ns(self, t_ns: int) -> NDArray[np.int64]:
+        """Return how long a message without memory, sent at the instant, is on its way down, N."""
+        if not self._latency_s:
+            return np.zeros(len(self._may_drop), dtype=np.int64)
+        latency: NDArray[np.int64] = (
+            draws.exponential(self._latency, t_ns) * self._latency_s * NS_PER_S
+        ).astype(np.int64)
+        return latency
+
     def send_offset_s(self, t_ns: int) -> NDArray[np.float64]:
         """Return when, after the instant, each site reports, N, 0 to below the report interval.
 
@@ -119,6 +143,7 @@ class FaultModel:
         self._cycle_ns = 0
         self._late_frac = 0.0
         self._duplicate_frac = 0.0
+        self._loss_frac = self._latency_s = 0.0
 
 
 def _cycle_per_mean(drop_out_frac: float) -> float:

@@ -7,8 +7,8 @@ as integers, ``import - export = load + ev - solar + charge - discharge``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,38 @@ _COLUMNS: Final = (
 )
 
 
+class Alone(Protocol):
+    """What sites without a grid do over a span, by physics; both change rows of their own in place, N each, in watts."""
+
+    def carried(
+        self,
+        now_ns: int,
+        until_ns: int,
+        *,
+        load_w: NDArray[np.int64],
+        solar_w: NDArray[np.int64],
+        ev_w: NDArray[np.int64],
+        battery_w: NDArray[np.int64],
+        stored_kwh: NDArray[np.float64],
+    ) -> None:
+        """Put in what generators and batteries are to do."""
+        ...
+
+    def balance(
+        self,
+        now_ns: int,
+        until_ns: int,
+        *,
+        load_w: NDArray[np.int64],
+        solar_w: NDArray[np.int64],
+        ev_w: NDArray[np.int64],
+        battery_w: NDArray[np.int64],
+        stored_kwh: NDArray[np.float64],
+    ) -> None:
+        """Take back what batteries could not do, so that nothing goes through a connection that is not there."""
+        ...
+
+
 class HomeWorld:
     """N sites at one instant.
 
@@ -70,8 +102,12 @@ class HomeWorld:
     solar_w: NDArray[np.int64]
     ev_w: NDArray[np.int64]
 
-    def __init__(self, fleet: Fleet, profiles: Profiles, *, start_ns: int, seed: int) -> None:
+    def __init__(
+        self, fleet: Fleet, profiles: Profiles, *, start_ns: int, seed: int, alone: Alone | None = None
+    ) -> None:
+        """Begin at an instant with batteries filled as drawn; `alone` says what sites without a grid do."""
         nameplate = fleet.nameplate
+        self._alone = alone
         self.now_ns = start_ns
         self._profiles = profiles
         self._capacity_kwh = nameplate["energy_capacity_kwh"].astype(np.float64)
@@ -86,7 +122,18 @@ class HomeWorld:
         drawn = draws.uniform(draws.keys(fleet.site_ids, seed, "initial-charge"), 0)
         self.stored_kwh = self._capacity_kwh * (reserve + (0.9 - reserve) * drawn).clip(0.0, 1.0)
 
-    def advance(self, until_ns: int, battery_w: NDArray[np.int64]) -> NDArray[np.int64]:
+    @property
+    def profiles(self) -> Profiles:
+        """What the sites use and generate."""
+        return self._profiles
+
+    def advance(
+        self,
+        until_ns: int,
+        battery_w: NDArray[np.int64],
+        *,
+        charging: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None,
+    ) -> NDArray[np.int64]:
         """Move to `until_ns` with the battery powers asked for; return the real ones.
 
         Both are N whole watts, charging positive. The real power is the mean over the span after the limits
@@ -101,7 +148,19 @@ class HomeWorld:
             )
         span_us = until_ns // _NS_PER_US - self.now_ns // _NS_PER_US
         self.load_w, self.solar_w, self.ev_w = self._profiles.power_w(self.now_ns, until_ns)
+        if charging is not None:
+            self.ev_w = charging(self.ev_w)
+        powers_w = {"load_w": self.load_w, "solar_w": self.solar_w, "ev_w": self.ev_w}
+        if self._alone is not None:
+            battery_w = battery_w.copy()
+            self._alone.carried(
+                self.now_ns, until_ns, **powers_w, battery_w=battery_w, stored_kwh=self.stored_kwh
+            )
         self.battery_w = self._run_batteries(battery_w, span_us)
+        if self._alone is not None:
+            self._alone.balance(
+                self.now_ns, until_ns, **powers_w, battery_w=self.battery_w, stored_kwh=self.stored_kwh
+            )
         self._run_meters(span_us)
         self.now_ns = until_ns
         return self.battery_w

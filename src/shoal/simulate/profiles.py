@@ -69,7 +69,15 @@ class _SlotPower(NamedTuple):
 class Profiles:
     """Load, solar and EV power of a fleet's sites at any time."""
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    def __init__(self, fleet: Fleet, seed: int, *, annual_kwh: NDArray[np.float64] | None = None) -> None:
+        """Draw the sites' households.
+
+        Args:
+            fleet: Whose.
+            seed: Everything is drawn from it.
+            annual_kwh: What sites of several households use in a year (N), as all classes together do; not a number for a
+                site of one, of which it is drawn.
+        """
         names = fleet.site_ids
         nameplate = fleet.nameplate
         self._drawing = draws.keys(names, seed, "household")
@@ -87,9 +95,19 @@ class Profiles:
         self._solar_row = np.array([position[name] for name in self.households.solar_class], dtype=np.int64)
         self._ev_row = np.array([position[name] for name in self.households.ev_class], dtype=np.int64)
         self._ev_shift = SLOTS_PER_DAY * 7 * (1 + (52 * draws.uniform(self._drawing, 6)).astype(np.int64))
+        if annual_kwh is not None:
+            classes = np.array([position[name] for name in _LOAD_WEIGHTS])
+            weight = np.array(list(_LOAD_WEIGHTS.values()))
+            each = self._shape[classes] / self._shape[classes].mean(axis=1, keepdims=True)
+            mixed = (weight / weight.sum()) @ each
+            self._shape = np.vstack([self._shape, mixed / mixed.max()])
+            self._load_row = np.where(np.isnan(annual_kwh), self._load_row, len(self._shape) - 1)
         year_h = SLOTS_PER_YEAR / 4
         mean_per_unit = self._shape.mean(axis=1)[self._load_row]
-        self._load_scale_w = self.households.annual_kwh * 1_000.0 / (year_h * mean_per_unit)
+        used_kwh = self.households.annual_kwh
+        if annual_kwh is not None:
+            used_kwh = np.where(np.isnan(annual_kwh), used_kwh, annual_kwh)
+        self._load_scale_w = used_kwh * 1_000.0 / (year_h * mean_per_unit)
         self._solar_scale_w = nameplate["solar_limit_kw"] * 1_000.0
         self._ev_scale_w = nameplate["ev_limit_kw"] * 1_000.0
         self._cache: dict[int, _SlotPower] = {}

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete
 
 from shoal.domain.ids import SiteId
 from shoal.store.database import bulk_insert, column_parts
-from shoal.store.schema import ENROLMENT, MEMBERSHIP, OPT_OUT, OWNER_PROMISE
+from shoal.store.schema import ENROLMENT, MEMBERSHIP, OPT_OUT, OWNER_HOURS, OWNER_PROMISE
 
 Value: TypeAlias = tuple[Any, ...]
 _FEW: Final = 500
@@ -42,6 +42,7 @@ ENROLMENTS: Final = EffectiveTable(
 )
 OPT_OUTS: Final = EffectiveTable(table=OPT_OUT, scope="program_id", values=("said_by", "said_ns"))
 PROMISES: Final = EffectiveTable(table=OWNER_PROMISE, scope="kind", values=("amount", "said_by", "said_ns"))
+HOURS: Final = EffectiveTable(table=OWNER_HOURS, scope="kind", values=("said", "said_by", "said_ns"))
 
 
 def any_value(_held: Value, _wanted: Value) -> bool:

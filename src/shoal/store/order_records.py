@@ -70,10 +70,17 @@ class PriceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
 
 class EnvelopeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="envelope"):
-    """Limits at each site's connection point, never negative."""
+    """Limits at each site's connection point, never negative.
+
+    Attributes:
+        import_limit_w: Most that it may take.
+        export_limit_w: Most that it may feed in.
+        chargers_only: Only at sites that are chargers and nothing else.
+    """
 
     import_limit_w: int
     export_limit_w: int
+    chargers_only: bool = False
 
 
 class DroopSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="droop"):

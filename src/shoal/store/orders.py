@@ -7,6 +7,7 @@ changed since it last looked. A change names the revision that it replaces, so t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from shoal.store.order_records import (
     EventSpec,
     Order,
     OrderState,
+    PriceSpec,
     Scope,
     Stop,
     Trial,
@@ -36,6 +38,7 @@ _ORDER: Final = msgspec.json.Decoder(Order)
 _STOP: Final = msgspec.json.Decoder(Stop)
 _TRIAL: Final = msgspec.json.Decoder(Trial)
 _LONGEST_ID: Final = 60
+_LONGEST_WORDS: Final = 1_000
 _REASON_CHARACTERS: Final = 200
 _MOST_SPREAD_S: Final = 3_600.0
 
@@ -353,7 +356,12 @@ def _note(connection: Connection, *entries: AuditEntry) -> None:
 
 
 def _words(order: Order) -> str:
-    return f"revision {order.revision} of {order.program}: {_text(order.spec)}"
+    said = _text(order.spec)
+    if isinstance(order.spec, PriceSpec) and len(said) > _LONGEST_WORDS:
+        # new ones come every few minutes, and the audit is kept for ever
+        prices, digest = order.spec.prices, sha256(said.encode()).hexdigest()
+        said = f"{len(prices.import_per_kwh)} prices from {prices.start_ns}, {len(prices.rows)} rows, sha256 {digest}"
+    return f"revision {order.revision} of {order.program}: {said}"
 
 
 def _text(record: msgspec.Struct) -> str:

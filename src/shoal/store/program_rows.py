@@ -26,12 +26,21 @@ from shoal.domain.errors import InvalidInputError
 from shoal.programs.ability import SiteTerms
 from shoal.programs.claims import UNLIMITED_WH
 from shoal.programs.enrolment import FOREVER_NS, Participation, Spans
+from shoal.programs.hours import OwnerHours, SiteHours, read_said
 from shoal.programs.program import Program, ProgramBook, default_book
 from shoal.programs.promises import OwnerPromises
 from shoal.store.database import column_parts, insert_into
 from shoal.store.effective import valid_at
 from shoal.store.program_records import PromiseKind
-from shoal.store.schema import ENROLMENT, OPT_OUT, OWNER_PROMISE, PROGRAM, REGISTRY_VERSION, SITE
+from shoal.store.schema import (
+    ENROLMENT,
+    OPT_OUT,
+    OWNER_HOURS,
+    OWNER_PROMISE,
+    PROGRAM,
+    REGISTRY_VERSION,
+    SITE,
+)
 
 VERSION_NAME: Final = "programs"
 _PRIORITY_STEP: Final = 10
@@ -132,6 +141,7 @@ def read_terms(connection: Connection, t_ns: int) -> SiteTerms:
         opted_out_bits=_read_bits(connection, OPT_OUT, book, t_ns, sites),
         promises=_read_promises(connection, t_ns, sites),
         ever_enrolled_bits=sum(1 << book.position(name) for name in ever if name in book.ids),
+        hours=read_hours(connection, t_ns, sites),
     )
 
 
@@ -189,6 +199,22 @@ def _amounts(
     )
     for numbers, amounts in column_parts(connection, query, batch=_PART_ROWS):
         yield np.array(numbers, dtype=np.int64), np.array(amounts, dtype=np.float64)
+
+
+def read_hours(connection: Connection, t_ns: int, sites: int) -> SiteHours:
+    """Return the hours that owners keep, as on record at an instant."""
+    table = OWNER_HOURS
+    query = (
+        select(SITE.c.site_no, table.c.said)
+        .join_from(table, SITE, table.c.site_id == SITE.c.site_id)
+        .where(valid_at(table, t_ns, by_index=False))
+    )
+    patterns: dict[str, int] = {}
+    index = np.full(sites, -1, dtype=np.int32)
+    for numbers, lines in column_parts(connection, query, batch=_PART_ROWS):
+        index[np.array(numbers, dtype=np.int64)] = [patterns.setdefault(one, len(patterns)) for one in lines]
+    known: tuple[OwnerHours, ...] = tuple(read_said(line) for line in patterns)
+    return SiteHours(patterns=known, pattern_index=index)
 
 
 def read_participation(connection: Connection, start_ns: int, end_ns: int) -> Participation:

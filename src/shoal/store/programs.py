@@ -17,11 +17,13 @@ from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.ids import SiteId
 from shoal.programs.ability import SiteTerms
 from shoal.programs.enrolment import Enrolment, Participation, check_exclusive
+from shoal.programs.hours import OwnerHours, read_said, said
 from shoal.programs.program import Program, ProgramBook
 from shoal.store import program_rows
 from shoal.store.database import reading, writing
 from shoal.store.effective import (
     ENROLMENTS,
+    HOURS,
     OPT_OUTS,
     PROMISES,
     EffectiveTable,
@@ -30,12 +32,13 @@ from shoal.store.effective import (
     put_between,
     valid_at,
 )
-from shoal.store.program_records import PROMISE_KINDS, OptOut, Promise, PromiseKind
+from shoal.store.program_records import PROMISE_KINDS, Hours, OptOut, Promise, PromiseKind
 from shoal.store.required import require_sites
-from shoal.store.schema import ENROLMENT, OPT_OUT, OWNER_PROMISE
+from shoal.store.schema import ENROLMENT, OPT_OUT, OWNER_HOURS, OWNER_PROMISE
 
 BATCH_ROWS: Final = 20_000
 LOCK: Final = "registry"
+NOT_AVAILABLE: Final = "not_available"
 _PART_SITES: Final = 500
 _MOST_WH: Final = 10**10
 
@@ -76,7 +79,7 @@ class ProgramStore:
         """Return the first instant after `after_ns` at which something on record begins or ends, None for never."""
         found: list[int] = []
         with reading(self._engine) as connection:
-            for table in (ENROLMENT, OPT_OUT, OWNER_PROMISE):
+            for table in (ENROLMENT, OPT_OUT, OWNER_PROMISE, OWNER_HOURS):
                 for column in (table.c.valid_from_ns, table.c.valid_until_ns):
                     first = connection.execute(select(func.min(column)).where(column > after_ns)).scalar_one()
                     found += [] if first is None else [int(first)]
@@ -227,7 +230,49 @@ class ProgramStore:
         with writing(self._engine, lock=LOCK) as connection:
             return _put(connection, PROMISES, kind, wanted, at_ns, until_ns, same=_same_amount)
 
+    def keep_hours(
+        self,
+        site_ids: Sequence[SiteId],
+        hours: OwnerHours | None,
+        *,
+        at_ns: int,
+        until_ns: int | None = None,
+        by: str,
+        said_ns: int,
+    ) -> int:
+        """Promise owners hours in which no program uses their sites, over a span; None takes the promise back.
+
+        Returns:
+            How many sites changed.
+
+        Raises:
+            UnknownIdError: when there is no such site.
+            InvalidInputError: when the span is empty.
+        """
+        _check_span(at_ns, until_ns)
+        wanted = dict.fromkeys(site_ids, None if hours is None else (said(hours), by, said_ns))
+        with writing(self._engine, lock=LOCK) as connection:
+            return _put(connection, HOURS, NOT_AVAILABLE, wanted, at_ns, until_ns, same=_same_amount)
+
     # -- of one site
+
+    def hours(self, site_id: SiteId, *, at_ns: int | None = None) -> list[Hours]:
+        """Return the hours that a site's owner keeps, all of them or those at an instant, the earliest first.
+
+        Raises:
+            UnknownIdError: when there is no such site.
+        """
+        return [
+            Hours(
+                site_id=row.site_id,
+                hours=read_said(row.said),
+                start_ns=row.valid_from_ns,
+                end_ns=row.valid_until_ns,
+                said_by=row.said_by,
+                said_ns=row.said_ns,
+            )
+            for row in self._rows(OWNER_HOURS, site_id, at_ns)
+        ]
 
     def enrolments(self, site_id: SiteId, *, at_ns: int | None = None) -> list[Enrolment]:
         """Return the enrolments of a site, all of them or those at an instant, the earliest first.

@@ -183,6 +183,20 @@ OWNER_PROMISE: Final = Table(
     sqlite_with_rowid=False,
 )
 
+# When an owner keeps a site to itself, by the clock of a zone; `said` as `shoal.programs.hours` writes it.
+OWNER_HOURS: Final = Table(
+    "owner_hours",
+    METADATA,
+    Column("site_id", _ID, ForeignKey("site.site_id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("said", String(1_000), nullable=False),
+    *_effective_dates(),
+    Column("said_by", _NAME, nullable=False),
+    Column("said_ns", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('not_available')", name="kind"),
+    sqlite_with_rowid=False,
+)
+
 RESOURCE: Final = Table(
     "resource",
     METADATA,

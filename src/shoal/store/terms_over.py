@@ -7,7 +7,8 @@ enrolled in asks for no enrolment, as in `shoal.control.taking_part`.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -17,12 +18,13 @@ from sqlalchemy import Connection, Engine, func, select
 from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.programs.claims import UNLIMITED_WH
 from shoal.programs.enrolment import FOREVER_NS, Participation, Spans
+from shoal.programs.hours import OwnerHours, kept_programs, read_said
 from shoal.programs.program import ProgramBook, default_book
 from shoal.programs.promises import OwnerPromises
 from shoal.store import program_rows
 from shoal.store.database import column_parts, reading
 from shoal.store.program_records import PROMISE_KINDS
-from shoal.store.schema import ENROLMENT, OWNER_PROMISE, SITE
+from shoal.store.schema import ENROLMENT, OWNER_HOURS, OWNER_PROMISE, SITE
 
 DAY_NS: Final = 24 * NS_PER_HOUR
 DAYS_AHEAD: Final = 2
@@ -42,12 +44,16 @@ class TermsOver:
         ever_enrolled: The programs in which some site has been, is or will be enrolled.
         promised: When what was promised; its `program_index` is the place in `PROMISE_KINDS`.
         amounts: What was promised, in the unit that its kind names.
+        kept: When whose hours were on record; its `program_index` is the place in `patterns`.
+        patterns: The hours that owners keep.
     """
 
     participation: Participation
     ever_enrolled: frozenset[str]
     promised: Spans
     amounts: NDArray[np.float64]
+    kept: Spans = field(default_factory=Spans.none)
+    patterns: tuple[OwnerHours, ...] = ()
 
     @property
     def book(self) -> ProgramBook:
@@ -68,13 +74,37 @@ class TermsOver:
         return not self.book.program(program).exclusive and program not in self.ever_enrolled
 
     def left(self, program: str, span: Interval, *, throughout: bool = False) -> Mask:
-        """Return which owners have left a program at some instant of a span, or throughout."""
+        """Return which owners have left a program at some instant of a span, or throughout.
+
+        Who keeps the site at some hour of the span has left it then.
+        """
         sites = self.participation.sites
         number = self.book.position(program)
+        away = np.zeros(sites, dtype=np.bool_)
+        if not throughout and int(kept_programs(self.book)) >> number & 1:
+            away = self.away(span)
         if not self.book.programs[number].may_opt_out:
-            return np.zeros(sites, dtype=np.bool_)
+            return away
         covered_ns = _covered_ns(self.participation.opted_out, number, span, sites)
-        return covered_ns >= (span.end_ns - span.start_ns if throughout else 1)
+        return away | (covered_ns >= (span.end_ns - span.start_ns if throughout else 1))
+
+    def away(self, span: Interval) -> Mask:
+        """Return which owners keep their sites to themselves at some instant of a span."""
+        found = np.zeros(self.participation.sites, dtype=np.bool_)
+        for number, pattern in enumerate(self.patterns):
+            mine = np.flatnonzero(self.kept.program_index == number)
+            start_ns, end_ns = self.kept.start_ns[mine], self.kept.end_ns[mine]
+            for one in pattern.spans(span.start_ns, span.end_ns) if len(mine) else ():
+                holds = (start_ns < one.end_ns) & (end_ns > one.start_ns)
+                found[self.kept.rows[mine[holds]]] = True
+        return found
+
+    def available(self, spans: Sequence[Interval]) -> Mask:
+        """Return which sites their owners leave free throughout each of K spans (N, K)."""
+        free = np.ones((self.participation.sites, len(spans)), dtype=np.bool_)
+        for number, span in enumerate(spans):
+            free[:, number] = ~self.away(span)
+        return free
 
     def another_has(self, program: str, span: Interval) -> Mask:
         """Return which sites another program has for itself at some instant of a span."""
@@ -174,6 +204,7 @@ def read_terms_over(connection: Connection, start_ns: int, end_ns: int) -> Terms
             ends.append(np.array(part[3], dtype=np.int64))
             kinds.append(np.full(len(part[0]), place, dtype=np.int16))
     none = np.empty(0, dtype=np.int64)
+    kept, patterns = _read_kept(connection, start_ns, end_ns)
     return TermsOver(
         participation=participation,
         ever_enrolled=frozenset(str(name) for name in ever),
@@ -184,4 +215,34 @@ def read_terms_over(connection: Connection, start_ns: int, end_ns: int) -> Terms
             end_ns=np.concatenate([none, *ends]),
         ),
         amounts=np.concatenate([np.empty(0), *amounts]),
+        kept=kept,
+        patterns=patterns,
     )
+
+
+def _read_kept(connection: Connection, start_ns: int, end_ns: int) -> tuple[Spans, tuple[OwnerHours, ...]]:
+    """Return whose hours are on record within `[start_ns, end_ns)`, and the patterns that they name."""
+    table = OWNER_HOURS
+    query = (
+        select(
+            SITE.c.site_no,
+            table.c.said,
+            table.c.valid_from_ns,
+            func.coalesce(table.c.valid_until_ns, FOREVER_NS),
+        )
+        .join_from(table, SITE, table.c.site_id == SITE.c.site_id)
+        .where(program_rows.overlapping(table, start_ns, end_ns))
+    )
+    patterns: dict[str, int] = {}
+    found: list[tuple[int, int, int, int]] = []
+    for numbers, lines, starts, ends in column_parts(connection, query, batch=_PART_ROWS):
+        places = [patterns.setdefault(line, len(patterns)) for line in lines]
+        found += zip(numbers, places, starts, ends, strict=True)
+    columns = np.array(found, dtype=np.int64).reshape(-1, 4)
+    spans = Spans(
+        rows=columns[:, 0],
+        program_index=columns[:, 1].astype(np.int16),
+        start_ns=columns[:, 2],
+        end_ns=columns[:, 3],
+    )
+    return spans, tuple(read_said(line) for line in patterns)

@@ -1,6 +1,7 @@
 """Weather alerts on disk: the latest word of each issuer, kept until some time after it ends.
 
-An alert that is taken again replaces itself, so issuers may repeat and correct what they say.
+An alert that is taken again replaces itself, so issuers may repeat and correct what they say. As long as it stands it keeps
+the instant at which it was taken first: what rests on that does not begin anew with every repetition.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, case, delete, select
 
 from shoal.domain.alert import WeatherAlert
-from shoal.domain.errors import CorruptStateError
+from shoal.domain.errors import CorruptStateError, InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.store.database import insert_into, reading, writing
 from shoal.store.schema import WEATHER_ALERT
@@ -33,7 +34,7 @@ class KeptAlert:
 
     Attributes:
         key: Short name; the same for what the issuer calls the same.
-        taken_ns: When it was taken.
+        taken_ns: When it was taken first.
         taken_by: By whom.
         until_ns: When it ends.
         alert: What the issuer says.
@@ -75,7 +76,11 @@ class WeatherAlertLog:
             connection.execute(delete(WEATHER_ALERT).where(WEATHER_ALERT.c.until_ns < now_ns - KEPT_NS))
             if rows:
                 upsert = insert_into(connection, WEATHER_ALERT)
-                changes = {column.name: upsert.excluded[column.name] for column in WEATHER_ALERT.columns}
+                changes: dict[str, Any] = {
+                    column.name: upsert.excluded[column.name] for column in WEATHER_ALERT.columns
+                }
+                stands = WEATHER_ALERT.c.until_ns > now_ns
+                changes["taken_ns"] = case((stands, WEATHER_ALERT.c.taken_ns), else_=upsert.excluded.taken_ns)
                 connection.execute(
                     upsert.on_conflict_do_update(index_elements=["key"], set_=changes), list(rows.values())
                 )
@@ -92,12 +97,28 @@ class WeatherAlertLog:
             UnavailableError: when the database cannot be reached.
             CorruptStateError: when one cannot be read.
         """
+        return [_kept(row) for row in self._rows(now_ns)]
+
+    def readable(self, now_ns: int) -> tuple[list[KeptAlert], dict[str, str]]:
+        """Return the same without those that cannot be read, and why these cannot, by key.
+
+        Raises:
+            UnavailableError: when the database cannot be reached.
+        """
+        found, broken = [], {}
+        for row in self._rows(now_ns):
+            key = str(row["key"])
+            try:
+                found.append(_kept(row))
+            except CorruptStateError as error:
+                broken[key] = error.why
+        return found, broken
+
+    def _rows(self, now_ns: int) -> list[dict[str, Any]]:
         query = select(WEATHER_ALERT).where(WEATHER_ALERT.c.until_ns > now_ns)
+        query = query.order_by(WEATHER_ALERT.c.until_ns, WEATHER_ALERT.c.key)
         with reading(self._engine) as connection:
-            rows = connection.execute(
-                query.order_by(WEATHER_ALERT.c.until_ns, WEATHER_ALERT.c.key)
-            ).mappings()
-            return [_kept(dict(row)) for row in rows]
+            return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _row(kept: KeptAlert) -> dict[str, Any]:
@@ -113,6 +134,6 @@ def _row(kept: KeptAlert) -> dict[str, Any]:
 def _kept(row: dict[str, Any]) -> KeptAlert:
     try:
         alert = _ALERT.decode(row.pop("alert"))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, InvalidInputError) as error:  # an area is checked when it is made
         raise CorruptStateError(f"weather alert {row['key']}", str(error)) from error
     return KeptAlert(**row, alert=alert)

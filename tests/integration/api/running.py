@@ -113,6 +113,9 @@ class Follower:
         self.seq = -1
         self.state: dict[str, Any] = {}
         self.watched: dict[str, Any] = {}
+        self.feeds: dict[str, Any] = {}
+        self.slow: list[bool] = []
+        self.epoch = ""
         self.messages = 0
 
     async def step(self) -> dict[str, Any]:
@@ -121,17 +124,26 @@ class Follower:
         self.messages += 1
         if message["kind"] == "snapshot":
             assert self.seq == -1, "a second snapshot"
-            self.state = message["state"]
+            self.state, self.feeds = message["state"], message["feeds"]
+            self.epoch = message["epoch"]
         elif message["kind"] == "groups":
             self.watched = {group["group_id"]: group for group in message["groups"]}
             return message  # outside of the sequence
+        elif message["kind"] == "slow":
+            self.slow.append(message["slow"])
+            return message
         else:
-            assert message["seq"] == self.seq + 1, "a gap"
+            assert message["from"] == self.seq, "a gap"
             self.state.update(message["set"])
+            self.feeds.update(message.get("feeds", {}))
             for name, column in message["append"].get("fleet_series", {}).items():
                 self.state["fleet_series"][name] += column
         self.seq = message["seq"]
         return message
+
+    async def follow(self, *topics: str) -> None:
+        """Say what to send from now on."""
+        await self._socket.send(json.dumps({"topics": topics}))
 
     async def watch(self, *group_ids: str) -> None:
         """Say which groups to send the figures of."""

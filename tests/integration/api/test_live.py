@@ -12,8 +12,11 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from shoal.api import routes_plant
+from shoal.api.access import SESSION_COOKIE
+from shoal.api.feeds import Feed, FeedSaid
 from shoal.api.live import DELTA_EVERY_S
-from shoal.domain.errors import UnavailableError
+from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.live import QuarantineState
 from shoal.fabric.subjects import LIVE_AGGREGATES, LIVE_MONEY, LIVE_QUARANTINE, LIVE_RESOURCES, LIVE_RUNS
@@ -160,7 +163,7 @@ def test_news_that_makes_no_sense_is_counted_and_left(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_slow_client_is_let_go_and_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_slow_client_holds_up_nobody_misses_nothing_and_is_told(tmp_path: Path) -> None:
     def big(total: int) -> bytes:
         state = QuarantineState(t_ns=T0_NS, total=total, by_reason={"x" * 1_000_000: total}, recent=[])
         return msgspec.json.encode(state)
@@ -173,26 +176,145 @@ def test_a_slow_client_is_let_go_and_holds_up_nobody(tmp_path: Path) -> None:
         return made
 
     async def scenario() -> None:
-        async with running(tmp_path, queue_messages=3) as run, run.socket() as quick_socket:
+        async with running(tmp_path) as run, run.socket() as quick_socket:
             quick = Follower(quick_socket)
             await quick.step()
             slow_options: dict[str, Any] = {"sock": await connected(run), "max_queue": 1}
-            async with run.socket(**slow_options) as slow:
-                await receive(slow)
-                total = 0
-                while run.plant.hub.statistics().dropped_total == 0:
-                    total += 1
+            async with run.socket(**slow_options) as slow_socket:
+                slow = Follower(slow_socket)
+                await slow.step()
+                for total in range(1, 13):
                     await run.telemetry.publish(LIVE_QUARANTINE, big(total))
+                    await publish_minutes(run, total, 1)
                     while quick.state["quarantine"]["total"] != total:
                         await quick.step()
-                assert run.plant.hub.statistics().clients == 1
+                await quick.until(lambda state: len(state["fleet_series"]["t_ms"]) == 12)
+                assert slow.state["quarantine"]["total"] == 0
+                await slow.until(lambda state: bool(state["quarantine"]["total"] == 12))
+                await slow.until(lambda state: len(state["fleet_series"]["t_ms"]) == 12)
+                assert slow.messages < quick.messages
+                assert slow.state["fleet_series"] == quick.state["fleet_series"]
+                while slow.slow != [True, False]:
+                    await publish_minutes(run, 20 + slow.messages, 1)
+                    await slow.step()
+                assert run.plant.hub.statistics().clients == 2
+
+    asyncio.run(scenario())
+
+
+def test_client_gets_the_topics_that_it_follows_and_no_others(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as run, run.socket("?topics=alarms,nonsense") as socket:
+            follower = Follower(socket)
+            await follower.step()
+            assert follower.state.keys() == {"now_ms", "zone", "speed", "run", "alarms", "alerts"}
+            await publish_minutes(run, 0, 3)
+            await follower.until(lambda state: state["now_ms"] > 0)
+            assert "fleet" not in follower.state
+            await follower.follow("fleet")
+            await follower.follow("fleet", "market")
+            await follower.follow("fleet", "market", "series")
+            await follower.until(lambda state: {"fleet", "bids", "fleet_series"} <= state.keys())
+            last_ms = await publish_minutes(run, 3, 3)
+            await follower.until(lambda state: bool(state["fleet_series"]["t_ms"][-1:] == [last_ms]))
+            assert len(follower.state["fleet_series"]["t_ms"]) == 6
+
+    asyncio.run(scenario())
+
+
+def test_client_that_comes_back_gets_what_it_missed_and_nothing_twice(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as run, run.socket() as other:
+            watching = Follower(other)
+            async with run.socket("?topics=series,alarms") as socket:
+                follower = Follower(socket)
+                await follower.step()
+                last_ms = await publish_minutes(run, 0, 4)
+                await follower.until(lambda state: bool(state["fleet_series"]["t_ms"][-1:] == [last_ms]))
+            last_ms = await publish_minutes(run, 4, 4)
+            await watching.until_now(last_ms)
+            again = f"?topics=series,alarms&epoch={follower.epoch}&seq={follower.seq}"
+            async with run.socket(again) as socket:
+                follower._socket = socket
+                message = await follower.step()
+                assert message["kind"] == "delta"
+                assert len(message["append"]["fleet_series"]["t_ms"]) == 4
+                assert follower.state["fleet_series"] == watching.state["fleet_series"]
+            for strange in (
+                f"?epoch=another&seq={follower.seq}",
+                f"?epoch={follower.epoch}&seq=99999",
+                "?seq=-1",
+            ):
+                async with run.socket(strange) as socket:
+                    assert (await receive(socket))["kind"] == "snapshot"
+            assert run.plant.hub.statistics().resumed_total == 1
+
+    asyncio.run(scenario())
+
+
+def test_feed_is_read_while_somebody_follows_it_and_says_what_is_wrong(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def read(key: str) -> FeedSaid:
+        calls.append(key)
+        if key == "nobody":
+            raise UnknownIdError("site", key)
+        return FeedSaid(as_of_ms=len(calls), value={"n": len(calls)})
+
+    async def scenario() -> None:
+        async with running(tmp_path) as run:
+            run.plant.hub.feeds.add(Feed(name="test", every_s=0.05, read=read))
+            topics = "?topics=test/a,test/nobody,missing/x"
+            async with run.socket(topics) as one, run.socket("?topics=test/a") as other:
+                first, second = Follower(one), Follower(other)
+                while not (first.feeds.get("test/a") and "test/nobody" in first.feeds):
+                    await first.step()
+                assert first.feeds["test/nobody"]["fault"] == "there is no site 'nobody'"
+                assert "missing/x" not in first.feeds
+                while not second.feeds.get("test/a"):
+                    await second.step()
+                held = second.feeds["test/a"]["value"]["n"]
+                while second.feeds["test/a"]["value"]["n"] == held:
+                    await second.step()
+                assert run.plant.hub.statistics().feeds == 2
+                await first.follow("now")
+                await wait_until(lambda: run.plant.hub.statistics().feeds == 1)
+            await wait_until(lambda: run.plant.hub.statistics().feeds == 0)
+            seen = len(calls)
+            await publish_minutes(run, 0, 1)
+            await wait_until(lambda: run.plant.hub.statistics().messages_total == 1)
+            assert len(calls) <= seen + 1
+
+    asyncio.run(scenario())
+
+
+def test_session_that_ends_ends_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_plant, "GUARD_EVERY_S", 0.05)
+
+    async def scenario() -> None:
+        async with running(tmp_path) as run:
+            doorman = run.plant.doorman
+            words = "four plain words here"
+            doorman.users.put(
+                "mia", roles=["homeowner"], sites=["home-0"], password=words, by="test", at_ns=1
+            )
+            doorman.forget()
+            caller = await doorman.sign_in("mia", words, address="")
+            headers = {"Cookie": f"{SESSION_COOKIE}={caller.secret}"}
+            query = "?topics=fleet,home/home-0,home/home-1"
+            async with run.socket(query, additional_headers=headers) as socket:
+                follower = Follower(socket)
+                await follower.step()
+                assert follower.state.keys() == {"now_ms", "zone", "speed", "run"}
+                while "home/home-0" not in follower.feeds:
+                    await follower.step()
+                assert "home/home-1" not in follower.feeds
+                await doorman.sign_out(caller)
                 with pytest.raises(ConnectionClosed) as closed:
                     while True:
-                        await receive(slow)
+                        await receive(socket)
                 assert closed.value.rcvd is not None
-                assert closed.value.rcvd.code == 1013
-            async with run.socket() as again:
-                assert (await receive(again))["kind"] == "snapshot"
+                assert closed.value.rcvd.code == 4401
 
     asyncio.run(scenario())
 

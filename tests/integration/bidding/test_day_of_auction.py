@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.bidding.awarded import Awarded
+from shoal.bidding.awarded import Ahead, Awarded
 from shoal.bidding.cycle.keeper import LAST_CALL_SHARE
 from shoal.bidding.cycle.known import gate_ref
 from shoal.bidding.measure import TwinMeasuring, bidders_of
@@ -155,9 +155,17 @@ def test_each_gate_has_one_bid_and_its_award_is_followed(tmp_path: Path) -> None
         assert (account.gates_valid, account.gates_missed, account.bids_accepted) == (2, 0, 2)
         out_ns = GATE.publishes_ns
         assert out_ns is not None
-        plant.live(out_ns - STEP_NS, out_ns + STEP_NS)
         awarded = Awarded(cycles=plant.desk.cycles, market=market_module)
-        for resource in FLEET.resources:
+        bids = [awarded.ahead(resource, GATE.closes_ns) for resource in FLEET.resources]
+        plant.live(out_ns - STEP_NS, out_ns + STEP_NS)
+        for resource, bid in zip(FLEET.resources, bids, strict=True):
+            ahead = awarded.ahead(resource, out_ns + STEP_NS)
+            assert ahead != Ahead(), "what is awarded is still to be delivered"
+            for name in ("most_charge_w", "most_discharge_w", "charge_wh", "discharge_wh"):
+                assert getattr(ahead, name) <= getattr(bid, name), (
+                    "no more than what was bid, of which it comes"
+                )
+            assert awarded.ahead(resource, GATE.covers.end_ns) == Ahead()
             (award,) = awarded.days(resource, GATE.covers.start_ns, GATE.covers.end_ns)
             assert len(award.intervals) == 24
             (own,) = plant.book.awards(resource.resource_id, DAY.isoformat(), now_ns=plant.clock.t_ns)
@@ -314,7 +322,9 @@ def test_measuring_takes_silent_energy_out(missing: str) -> None:
     clock.t_ns += NS_PER_MINUTE
     less = measure(RESOURCES[0], gate, clock.t_ns)
     assert less.silent_frac == pytest.approx(1.0 if missing == "fresh" else 1 / 300)
-    assert less.storage.energy_capacity_kwh == whole.storage.energy_capacity_kwh
+    # who is silent stands at his reserve: room is there as ever, but for what cannot always be split
+    capacity_kwh = whole.storage.energy_capacity_kwh
+    assert less.storage.energy_capacity_kwh == pytest.approx(capacity_kwh, rel=0.02)
     assert less.storage.initial_energy_kwh < whole.storage.initial_energy_kwh
     if missing == "fresh":
         assert less.storage.initial_energy_kwh == 0.0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
-from shoal.cli.roles.control import ISSUER, LedgerMemory, take_reports
+from shoal.cli.roles.control import ISSUER, LedgerMemory, commands_link, reports_to
 from shoal.control.desired_book import DesiredBook
 from shoal.control.dispatch import DispatchOptions
 from shoal.control.issuing import issuer_of
@@ -26,6 +26,7 @@ from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S
 from shoal.domain.live import ResourceState
 from shoal.domain.twins import FleetView
 from shoal.edge.signed import Issuer, Verifier
+from shoal.fabric.bulk_link import BulkLink
 from shoal.fabric.command_keys import CommandKeys
 from shoal.fabric.keys import Role
 from shoal.store.database import migrate, open_database
@@ -56,9 +57,7 @@ class Watch:
 class Controller:
     """One control process: its own token, book and connection, on the shared database."""
 
-    def __init__(
-        self, url: str, client: Client, devices: Devices, clock: Watch, issuer: Issuer | None = None
-    ) -> None:
+    def __init__(self, url: str, client: Client, devices: Devices, clock: Watch) -> None:
         engine = open_database(url)
         ledger = Ledger(engine)
         self.orders = Orders(engine)
@@ -84,11 +83,21 @@ class Controller:
             memory=LedgerMemory(
                 ledger, resources=FLEET.resources, issuer=ISSUER, fence=self.fence, now_ns=clock.now_ns
             ),
-            sender=FabricSender(FLEET, publish=client.publish, flush=client.flush, issuer=issuer),
+            sender=FabricSender(FLEET, publish=client.publish, flush=client.flush),
             publish_states=publish_states,
             desk=self.desk,
             leases=leases,
             beat=True,
+        )
+
+    def speak_by(self, link: BulkLink, issuer: Issuer | None) -> None:
+        """Send commands as the control role does."""
+        self.service._sender = FabricSender(
+            FLEET,
+            publish=self.client.publish,
+            flush=link.flush,
+            issuer=issuer,
+            publish_many=link.publish_many,
         )
 
     async def cycle(self, minutes: int = 1) -> int:
@@ -112,8 +121,16 @@ async def running(
 
         async def start() -> Controller:
             client = await stack.enter_async_context(plant.client(Role.CONTROL))
-            controller = Controller(url, client, devices, clock, issuer)
-            await take_reports(client, FLEET, controller.desk, clock.now_ns)
+            controller = Controller(url, client, devices, clock)
+            link = await stack.enter_async_context(
+                commands_link(
+                    plant.server.url,
+                    seed=plant.keys.seed(Role.CONTROL),
+                    name="commands",
+                    take=reports_to(FLEET, controller.desk, clock.now_ns),
+                )
+            )
+            controller.speak_by(link, issuer)
             return controller
 
         yield devices, start

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from nats.aio.client import Client
 
-from shoal.cli.roles.control import ISSUER, LedgerMemory, take_reports
+from shoal.cli.roles.control import ISSUER, LedgerMemory, commands_link, reports_to
 from shoal.control.desired_book import DesiredBook
 from shoal.control.dispatch import DispatchOptions
 from shoal.control.event_calls import STATE, left_of, make_call
@@ -176,7 +176,14 @@ async def stage(plant: Plant, directory: Path) -> AsyncIterator[Stage]:
         async def start() -> Controller:
             client = await stack.enter_async_context(plant.client(Role.CONTROL))
             controller = Controller(url, client, devices, clock)
-            await take_reports(client, FLEET, controller.desk, clock.now_ns, controller.events)
+            await stack.enter_async_context(
+                commands_link(
+                    plant.server.url,
+                    seed=plant.keys.seed(Role.CONTROL),
+                    name="commands",
+                    take=reports_to(FLEET, controller.desk, clock.now_ns, controller.events),
+                )
+            )
             return controller
 
         yield Stage(url, devices, start)

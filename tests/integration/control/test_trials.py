@@ -101,6 +101,9 @@ def orders(template: Path, tmp_path: Path) -> Iterator[Orders]:
 
 
 class NoMemory:
+    def ahead(self, resource_id: str, t_ns: int) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
+
     def award_at(self, resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
         return None
 

@@ -271,6 +271,16 @@ def test_sign_in_expires_when_told_to(plant: Plant) -> None:
             ["to.s.regulation", "to.g.1.regulation", "all.regulation.r", "ask.twin.0"],
             ["to.s.desired", "to.s.orders", "signal.r", "dev.s.reading", "all.pace", "live.runs"],
         ),
+        (
+            Role.PRICES,
+            ["homes.north.prices", "live.prices", "ask.twin.0"],
+            ["to.s.prices", "to.s.orders", "dev.s.answer", "live.runs"],
+        ),
+        (
+            Role.ADDER,
+            ["to.s.prices", "to.g.1.prices"],
+            ["to.s.orders", "to.s.desired", "homes.north.prices", "dev.s.answer", "live.prices"],
+        ),
         (Role.SIGNAL, ["signal.r"], ["all.regulation.r", "to.s.regulation", "live.aggregates", "ask.twin.0"]),
         (Role.BIDDING, ["live.runs", "live.money"], ["to.s.desired", "live.aggregates", "tele.1.s"]),
         (
@@ -310,6 +320,46 @@ def test_role_may_not_read_telemetry_or_commands_off_the_wire(plant: Plant, role
                 await client.subscribe(subject)
             await client.flush()
             await wait_until(lambda: counter.statistics().get("error", 0) == len(subjects))
+
+    run(body)
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role not in (Role.CALLOUT, Role.ADDER)])
+def test_only_the_adder_hears_what_single_homes_would_do(plant: Plant, role: Role) -> None:
+    async def body() -> None:
+        counter = EventCounter()
+        async with plant.client(role, counter) as client, plant.client(Role.ADDER) as adder:
+            for subject in ("dev.*.answer", "dev.s.answer", "dev.*.*.answer"):
+                await client.subscribe(subject)
+            await client.flush()
+            await wait_until(lambda: counter.statistics().get("error", 0) == 3)
+            await adder.subscribe("dev.*.answer")
+            await adder.flush()
+
+    run(body)
+
+
+def test_home_answers_for_itself_alone(plant: Plant) -> None:
+    async def body() -> None:
+        async with plant.callout(right_secret), plant.client(Role.ADDER) as adder:
+            heard: list[str] = []
+
+            async def take(message: Msg) -> None:
+                heard.append(message.subject)
+
+            await adder.subscribe("dev.*.answer", cb=take)
+            await adder.subscribe("dev.*.*.answer", cb=take)
+            await adder.flush()
+
+            def speak() -> None:
+                with Device.signing_in(plant, "a1", "secret-of-a1") as (device, accepted):
+                    assert accepted
+                    for topic in ("dev/b1/answer", "dev/b1/7/answer", "dev/a1/7/answer", "dev/a1/answer"):
+                        device.publish(topic, b"x", qos=0)
+
+            await asyncio.to_thread(speak)
+            await wait_until(lambda: "dev.a1.answer" in heard)
+            assert sorted(heard) == ["dev.a1.7.answer", "dev.a1.answer"]
 
     run(body)
 

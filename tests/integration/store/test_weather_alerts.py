@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Engine, text
 
@@ -46,7 +48,11 @@ def test_the_latest_word_of_an_issuer_counts(log: WeatherAlertLog) -> None:
     assert [one.alert.event for one in log.standing(5)] == ["Flood"]
     corrected = kept(make_alert("a", event="Gale", until_h=9), taken_ns=6)
     log.record([corrected], now_ns=6)
-    assert log.standing(6) == [corrected]
+    assert log.standing(6) == [replace(corrected, taken_ns=5)], "it stands since it was taken first"
+    again_ns = 10 * NS_PER_HOUR
+    again = kept(make_alert("a", event="Gale", until_h=12), taken_ns=again_ns)
+    log.record([again], now_ns=again_ns)
+    assert log.standing(again_ns) == [again], "one that was over begins anew"
 
 
 def test_alerts_are_withdrawn_and_let_go_of(log: WeatherAlertLog, engine: Engine) -> None:
@@ -67,3 +73,8 @@ def test_one_that_cannot_be_read_is_told(log: WeatherAlertLog, engine: Engine) -
         connection.execute(text("UPDATE weather_alert SET alert = '{}'"))
     with pytest.raises(CorruptStateError, match=alert.key):
         log.standing(5)
+    good = kept(make_alert("b"))
+    log.record([good], now_ns=5)
+    found, broken = log.readable(5)
+    assert found == [good]
+    assert list(broken) == [alert.key]

@@ -22,6 +22,7 @@ from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
 from shoal.api.app import create_app
 from shoal.api.books import read_books
+from shoal.api.doorman import Doorman
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
@@ -50,9 +51,11 @@ from shoal.store.facts import FactStore
 from shoal.store.history import History
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders as OrderBook
+from shoal.store.passwords import Cost
 from shoal.store.programs import ProgramStore
 from shoal.store.records import Statement
 from shoal.store.registry import Registry
+from shoal.store.users import Users
 from shoal.store.weather_alerts import WeatherAlertLog
 from shoal.twin.aggregate import Timeouts
 from tests.unit.api.plants import BESS, T0_NS, make_fleet, run_record
@@ -61,6 +64,8 @@ from tests.unit.store.history_cases import write_history as write_samples
 DAY = "2021-02-10"
 DAY_DATE = date.fromisoformat(DAY)
 MARKET = market("ercot-da")
+CHEAP = Cost(n=16, r=1, p=1)
+"""A password's cost where nothing is secret."""
 
 
 def answering(records: NDArray[Any] | None) -> AskSites:
@@ -116,6 +121,7 @@ def make_plant(
     *,
     records: NDArray[Any] | None = None,
     acknowledge: Acknowledge = no_desk,
+    doorman: Doorman | None = None,
     **hub_options: Any,
 ) -> Plant:
     """Return a plant with a fresh, migrated database."""
@@ -160,6 +166,9 @@ def make_plant(
         kept_event=partial(kept_of, ledger),
         now_ns=now_ns,
         metrics=metrics,
+        doorman=doorman or Doorman(Users(engine, cost=CHEAP)),
+        database=engine,
+        registry=engine,
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api.access import LOCAL_OPERATOR, operators_of
+from shoal.api.access import operators_of
 from shoal.api.plant import Plant
+from shoal.api.rights import LOCAL_NAME
 from shoal.domain.alarms import (
     AcknowledgeAlarm,
     AcknowledgeAnswer,
@@ -157,7 +158,7 @@ def test_page_is_told_under_which_name_it_may_act(plant: Plant) -> None:
     def session(**options: Any) -> Any:
         return ask(plant, "GET", "/api/session", **options).json()["operator"]
 
-    assert session() == LOCAL_OPERATOR
+    assert session() == LOCAL_NAME
     assert session(operators=OPERATORS) is None
     reader = {"Authorization": f"Bearer {TOKEN}"}
     assert session(token=TOKEN, operators=OPERATORS, headers=reader) is None

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shoal.bidding.offered import Hold, HoldReason, Left, Offering, most_discharged_kwh
+from shoal.bidding.cycle_budgets import most_discharged_kwh
+from shoal.bidding.offered import Hold, HoldReason, Left, Offering
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import NAMEPLATE
 from shoal.domain.interval import NS_PER_HOUR, Interval

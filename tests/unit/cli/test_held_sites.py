@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
+from shoal.bidding.offered import Hold
 from shoal.cli.roles.held_sites import LOOK_AGAIN_NS, HeldSites
+from shoal.control.event_calls import STATE
 from shoal.domain.alert import Area, WeatherAlert
 from shoal.domain.errors import UnavailableError
+from shoal.domain.ids import ResourceId
 from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.store.database import migrate, open_database
+from shoal.store.ledger import Ledger
 from shoal.store.order_records import (
     CallSpec,
     DroopSpec,
@@ -148,3 +153,28 @@ def test_what_was_read_last_counts_while_the_store_is_away(engine: Engine) -> No
     assert len(held(NOW_NS)) == 1
     store.away = True
     assert len(held(NOW_NS)) == 1
+
+
+def test_sites_without_a_grid_are_held_for_as_long_as_nobody_knows_better(engine: Engine) -> None:
+    ledger, orders = Ledger(engine), Orders(engine)
+    fence = ledger.next_fence("control")
+    held = HeldSites(FLEET, orders, WeatherAlertLog(engine), states=ledger)
+    assert held(NOW_NS) == []
+
+    def kept(islands: dict[str, int], at_ns: int) -> list[Hold]:
+        state = msgspec.json.encode({"storm": {}, "events": {}, "islands": islands})
+        ledger.save_state(ResourceId(STATE), state, issuer="control", fence=fence, saved_ns=at_ns)
+        return held(at_ns)
+
+    (hold,) = kept({"3": 5, "7": 6}, NOW_NS + LOOK_AGAIN_NS)
+    assert (hold.reason, hold.program, hold.rows.tolist()) == ("islanded", "", [3, 7])
+    assert hold.start_ns == NOW_NS + LOOK_AGAIN_NS
+    assert kept({}, NOW_NS + 2 * LOOK_AGAIN_NS) == []
+
+
+def test_sites_of_a_resource_in_regulation_are_held_by_that_program(engine: Engine) -> None:
+    resource = FLEET.resources[0].resource_id
+    held = HeldSites(FLEET, Orders(engine), WeatherAlertLog(engine), regulation=str(resource))
+    (hold,) = held(NOW_NS)
+    assert (hold.reason, hold.program) == ("regulation", "regulation")
+    assert hold.rows.tolist() == FLEET.battery_rows_in(FLEET.resources[0].group_id).tolist()

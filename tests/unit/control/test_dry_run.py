@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shoal.control.arbiter import EventNow
 from shoal.control.dry_run import Experience, Preview, each_of, preview, silent_of
+from shoal.control.grid_limits import GridLimits
 from shoal.control.schedule import rows_of_order
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.live import Aggregates
@@ -18,6 +19,7 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.programs.program import default_book
 from shoal.store.order_records import EventSpec, Order, Scope, SetPointSpec
 from tests.integration.store.fleets import make_fleet
+from tests.unit.control.grids import Source, envelope, limit
 from tests.unit.control.plants import START_NS
 
 FLEET = make_fleet(12)
@@ -142,3 +144,27 @@ def test_silent_part_of_a_group_is_the_plants_own_figure() -> None:
     assert silent_of(aggregates, FLEET, Scope(sites=("site-00001",))) is None
     assert silent_of(aggregates, FLEET, Scope(groups=("gone",))) is None
     assert silent_of(aggregates, FLEET, Scope(fleet=True)) is None, "two hierarchies have two roots"
+
+
+def test_limit_of_a_feeder_is_told_with_what_it_keeps_back() -> None:
+    grid = GridLimits(FLEET, Source(limit("feeder-1", None, 4_000)))
+    grid.refresh(START_NS)
+    seen = look(order(-12_000), records(), grid=grid)
+    assert seen.asked_kw == -12.0
+    assert seen.expected_kw == seen.sustained_kw == -4.0
+    assert [(one.limit, one.sites, one.power_w) for one in seen.binding if "carry" in one.limit] == [
+        ("what feeder-1 can carry", 6, 8_000)
+    ]
+    assert any(one.reason == "limit" and "feeder-1 can carry no more" in one.told for one in seen.losses)
+    wide = GridLimits(FLEET, Source(limit("feeder-1", None, 40_000)))
+    wide.refresh(START_NS)
+    assert look(order(-12_000), records(), grid=wide) == look(order(-12_000), records())
+
+
+def test_envelope_that_ends_within_the_order_counts_with_what_follows() -> None:
+    span = (START_NS - 1, START_NS + NS_PER_HOUR // 2)
+    source = Source(limit("feeder-1", None, 4_000), envelopes=(envelope("feeder-1", span, 0, 90_000),))
+    grid = GridLimits(FLEET, source)
+    grid.refresh(START_NS)
+    assert look(order(-12_000), records(), grid=grid).expected_kw == -4.0
+    assert look(order(-12_000, hours=0.4), records(), grid=grid).expected_kw == -12.0

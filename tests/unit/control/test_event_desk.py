@@ -67,8 +67,8 @@ class Alerts:
     def __init__(self) -> None:
         self.held: list[KeptAlert] = []
 
-    def standing(self, now_ns: int) -> list[KeptAlert]:
-        return [one for one in self.held if one.until_ns > now_ns]
+    def readable(self, now_ns: int) -> tuple[list[KeptAlert], dict[str, str]]:
+        return [one for one in self.held if one.until_ns > now_ns], {}
 
 
 class Memory:
@@ -381,6 +381,14 @@ def test_islanded_site_is_out_of_events_and_of_what_sites_can_do() -> None:
     ability = rig.desk.connected_only(rig.owners.ability)(rig.t_ns, latest, np.ones(SITES, dtype=np.bool_))
     assert np.flatnonzero(ability.discharge_w == 0).tolist() == [6]
     assert rig.desk.statistics().islanded_sites == 1
+    rig.started()
+    assert np.flatnonzero(rig.desk.islanded).tolist() == [6], "whoever takes over knows of it"
+    rig.desk.heard(
+        6, OrderReport(kind="orders", version=1, outcome="applied", t_ns=rig.t_ns + 1, reason="back")
+    )
+    rig.look()
+    rig.started()
+    assert not rig.desk.islanded.any()
 
 
 def test_controller_that_was_replaced_tells_nothing_new() -> None:

@@ -34,6 +34,9 @@ class Memory:
         self.states: dict[str, str] = {}
         self.saved: list[tuple[str, int]] = []
 
+    def ahead(self, resource_id: str, t_ns: int) -> tuple[int, int, int, int]:
+        return 0, 0, 0, 0
+
     def award_at(self, resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
         self.asked.append((resource_id, (t_ns - START_NS) // NS_PER_MINUTE))
         for start_ns, end_ns, energy_wh in self.awards.get(resource_id, []):

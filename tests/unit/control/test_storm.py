@@ -133,3 +133,41 @@ def test_the_market_gets_nothing_of_what_a_storm_holds() -> None:
     done = arbitrate(book.ordered([market, claim]), ability, interval=interval)
     assert done.grant("award").discharge_w.tolist() == [0, 0, 5_000]
     assert storm_claims(standing(), SITES, Interval(start_ns=40 * HOUR, end_ns=41 * HOUR)) == ()
+
+
+def test_no_alert_is_followed_for_ever() -> None:
+    (one,) = standing(
+        replace(ALERT, effective=Interval(start_ns=20 * HOUR, end_ns=9_000 * HOUR)), until_ns=9_000 * HOUR
+    )
+    assert one.hold == Interval(start_ns=8 * HOUR, end_ns=(20 + 5 * 24) * HOUR)
+
+
+def test_homes_end_one_after_another_and_not_with_the_alert() -> None:
+    state, step = step_storm(
+        StormState(), [], t_ns=29 * HOUR, standing=standing(), sites=SITES, policy=POLICY
+    )
+    told = step.entries
+    state, step = step_storm(state, [], t_ns=30 * HOUR, standing=standing(), sites=SITES, policy=POLICY)
+    assert [entry.item for entry in step.entries] == [entry.item for entry in told], (
+        "documents stay as they are: each home ends at its own place"
+    )
+    assert not step.held.any()
+    assert len(step.changes) == 2
+    _, step = step_storm(
+        state, [], t_ns=30 * HOUR + SPREAD_NS, standing=standing(), sites=SITES, policy=POLICY
+    )
+    assert step.entries == ()
+
+
+def test_the_worst_of_many_alerts_is_not_the_one_too_many() -> None:
+    many = [replace(standing()[0], key=f"k{number}", soc_frac=0.8) for number in range(12)]
+    later = Interval(start_ns=9 * HOUR, end_ns=40 * HOUR)
+    worst = replace(standing()[0], key="z", soc_frac=1.0, hold=later, rows=np.array([1]))
+    _, step = step_storm(
+        StormState(), [], t_ns=10 * HOUR, standing=[*many, worst], sites=SITES, policy=POLICY
+    )
+    told = {entry.key: entry.rows.tolist() for entry in step.entries}
+    at_one = [key for key, rows in told.items() if 1 in rows]
+    assert "storm-z" in at_one
+    assert len(at_one) == 2, "of equal ones a single one, beside the worst, which begins later"
+    assert step.held.tolist() == [True, True, False]

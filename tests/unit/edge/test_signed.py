@@ -272,3 +272,49 @@ def test_certificate_that_makes_no_sense_is_not_made(values: dict[str, object]) 
 def test_name_that_is_too_long_is_not_signed() -> None:
     with pytest.raises(InvalidInputError):
         issuer().sign_batch([("s" * 256, "desired", b"{}")])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 33])
+def test_frames_open_in_any_order_and_only_as_they_were_signed(count: int) -> None:
+    messages = batch(count)
+    frames = issuer().sign_batch(messages)
+    for step in (1, count - 1 or 1, 5):
+        trusts = verifier()
+        for turn in range(2 * count):
+            place = turn * step % count
+            site, kind, payload = messages[place]
+            frame = frames[place]
+            assert trusts.open(site, kind, frame, T0) == payload
+            assert signed.payload_of(frame) == payload
+            # what others of the batch proved must not let through what differs in one bit, wherever it is
+            at = (turn * 31 + 5) % len(frame)
+            spoilt = bytearray(frame)
+            spoilt[at] ^= 1
+            with pytest.raises(ForgedError):
+                trusts.open(site, kind, bytes(spoilt), T0)
+            with pytest.raises(ForgedError):
+                trusts.open("somebody-else", kind, frame, T0)
+
+
+def test_more_batches_at_once_than_are_kept_in_full_still_open() -> None:
+    signs, trusts = issuer(), verifier()
+    made = [
+        signs.sign_batch([(f"site-{n}", "desired", f"{number}-{n}".encode()) for n in range(4)])
+        for number in range(signed.BATCHES_OPEN + 5)
+    ]
+    for n in range(4):
+        for number, frames in enumerate(made):
+            assert trusts.open(f"site-{n}", "desired", frames[n], T0) == f"{number}-{n}".encode()
+            with pytest.raises(ForgedError):
+                trusts.open(f"site-{n}", "desired", frames[n] + b"x", T0)
+    assert sum(len(one.nodes or ()) for one in trusts._batches.values()) <= signed.BATCHES_OPEN * 8
+
+
+def test_device_without_a_root_key_reads_what_is_signed_and_what_is_not() -> None:
+    (frame,) = issuer().sign_batch([("site-1", "desired", b'{"version":1}')])
+    assert signed.payload_of(frame) == b'{"version":1}'
+    assert signed.payload_of(b'{"version":1}') == b'{"version":1}'
+    assert signed.payload_of(b"") == b""
+    for size in (1, 20, 100):
+        with pytest.raises(ForgedError):
+            signed.payload_of(frame[:size])

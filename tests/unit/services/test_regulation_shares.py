@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.domain.errors import InvalidInputError
-from shoal.services.regulation_shares import RegulationAbility, answer_w, recentring_w, share_out
+from shoal.services.regulation_shares import (
+    RegulationAbility,
+    answer_of_one_w,
+    answer_w,
+    recentring_w,
+    share_out,
+)
 
 
 def make(sites: int = 4, *, soc_frac: float = 0.5) -> RegulationAbility:
@@ -71,6 +77,7 @@ def test_answer_is_the_base_less_the_share_upward() -> None:
     base, up, down = (np.array([value]) for value in (300, 2_000, 1_000))
     for value, power in ((0.0, 300), (1.0, -1_700), (-1.0, 1_300), (0.5, -700), (5.0, -1_700), (np.nan, 300)):
         assert answer_w(value, base_w=base, up_w=up, down_w=down).tolist() == [power]
+        assert answer_of_one_w(value, base_w=int(base[0]), up_w=int(up[0]), down_w=int(down[0])) == power
 
 
 @settings(max_examples=200, deadline=None)

@@ -19,6 +19,7 @@ from shoal.domain.orders import OrderReport, SiteOrders
 from shoal.domain.wire import decode
 from shoal.edge.downlink import Message
 from shoal.edge.link import LinkStatistics
+from shoal.edge.parameters_report import ParametersReport, decode_parameters, is_parameters
 from shoal.edge.signed import Verifier
 from shoal.services.regulation_device import RegulationReading
 from shoal.simulate.fleet import devices_of, plan_fleet
@@ -45,6 +46,7 @@ class Wires:
         self.inbox: list[Message] = []
         self.hellos: list[int] = []
         self.answers: list[tuple[int, int, OrderReport]] = []
+        self.parameters: list[tuple[int, int, ParametersReport]] = []
         self.readings: list[tuple[int, int, RegulationReading]] = []
         self.spread_s = 0.0
         self.closed = False
@@ -81,6 +83,9 @@ class Wires:
     def publish_answer(self, row: int, payload: bytes, *, unit: int = 0, kind: str = "report") -> bool:
         if kind == "reading":
             self.readings.append((row, unit, msgspec.json.decode(payload, type=RegulationReading)))
+            return True
+        if is_parameters(payload):
+            self.parameters.append((row, unit, decode_parameters(payload)))
             return True
         self.answers.append((row, unit, msgspec.json.decode(payload, type=OrderReport)))
         return True

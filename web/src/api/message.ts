@@ -2,9 +2,9 @@
  * The border: text from the socket becomes a typed message, or a `MalformedMessageError`.
  *
  * Only the frame is checked here. What is inside is the server's contract; a panel that meets a breach of it fails
- * alone, behind its own error boundary. A key that an older server does not send yet reads as empty.
+ * alone, behind its own error boundary. A part that was not sent is not there: a panel that needs it is loading.
  */
-import type { DeltaMessage, FleetSeries, Group, LiveMessage, LiveState } from "./types";
+import type { DeltaMessage, FeedMessage, FleetSeries, Group, LiveMessage, LiveState } from "./types";
 
 export class MalformedMessageError extends Error {
   override readonly name = "MalformedMessageError";
@@ -22,32 +22,31 @@ export const EMPTY_SERIES: FleetSeries = {
   coverage_kw_frac: [],
 };
 
-const EMPTY_STATE: Omit<LiveState, "now_ms" | "zone"> = {
-  speed: null,
-  run: null,
-  fleet: null,
-  fleet_series: EMPTY_SERIES,
-  twins: null,
-  resources: [],
-  groups: [],
-  prices: [],
-  next_gate: null,
-  bids: [],
-  delivery: [],
-  money: { currency: "USD", revenue: null, perfect_foresight: null, by_day: [] },
-  runs: [],
-  quarantine: { total: 0, by_reason: {}, recent: [] },
-  alarms: { active_count: 0, active: [] },
-  alerts: [],
-  health: [],
-};
+type Frame = Record<string, unknown>;
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+function isRecord(value: unknown): value is Frame {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function isStateCore(value: Record<string, unknown>): value is Record<string, unknown> & LiveState {
-  return typeof value["now_ms"] === "number" && typeof value["zone"] === "string";
+function recordAt(frame: Frame, key: string): Frame {
+  const value = frame[key];
+  return isRecord(value) ? value : {};
+}
+
+function numberAt(frame: Frame, key: string, otherwise: number): number {
+  const value = frame[key];
+  return typeof value === "number" ? value : otherwise;
+}
+
+function readDelta(frame: Frame, seq: number): DeltaMessage {
+  return {
+    kind: "delta",
+    from: numberAt(frame, "from", seq - 1),
+    seq,
+    set: recordAt(frame, "set") as DeltaMessage["set"],
+    append: recordAt(frame, "append") as DeltaMessage["append"],
+    feeds: recordAt(frame, "feeds") as Record<string, FeedMessage>,
+  };
 }
 
 /** Read one message. Throws `MalformedMessageError` when it is not a snapshot, a delta or figures of groups. */
@@ -58,23 +57,20 @@ export function parseMessage(text: string): LiveMessage {
   } catch (cause) {
     throw new MalformedMessageError("not JSON", { cause });
   }
-  if (isRecord(value) && value["kind"] === "groups") {
+  if (!isRecord(value)) throw new MalformedMessageError("not an object");
+  if (value["kind"] === "groups") {
     if (typeof value["as_of_ms"] !== "number" || !Array.isArray(value["groups"])) throw new MalformedMessageError("groups without figures");
     return { kind: "groups", as_of_ms: value["as_of_ms"], groups: value["groups"] as Group[] };
   }
-  if (!isRecord(value) || typeof value["seq"] !== "number") {
-    throw new MalformedMessageError("no sequence number");
-  }
+  if (value["kind"] === "slow") return { kind: "slow", slow: value["slow"] === true };
   const { kind, seq } = value;
-  if (kind === "snapshot") {
-    const state = value["state"];
-    if (!isRecord(state) || !isStateCore(state)) throw new MalformedMessageError("a snapshot without time and zone");
-    return { kind, seq, state: { ...EMPTY_STATE, ...state } };
+  if (typeof seq !== "number") throw new MalformedMessageError("no sequence number");
+  if (kind === "delta") return readDelta(value, seq);
+  if (kind !== "snapshot") throw new MalformedMessageError(`unknown kind ${String(kind)}`);
+  const state = value["state"];
+  if (!isRecord(state) || typeof state["now_ms"] !== "number" || typeof state["zone"] !== "string") {
+    throw new MalformedMessageError("a snapshot without time and zone");
   }
-  if (kind === "delta") {
-    const set = isRecord(value["set"]) ? (value["set"] as DeltaMessage["set"]) : {};
-    const append = isRecord(value["append"]) ? (value["append"] as DeltaMessage["append"]) : {};
-    return { kind, seq, set, append };
-  }
-  throw new MalformedMessageError(`unknown kind ${String(kind)}`);
+  const epoch = typeof value["epoch"] === "string" ? value["epoch"] : null;
+  return { kind, seq, epoch, state: state as Partial<LiveState>, feeds: recordAt(value, "feeds") as Record<string, FeedMessage> };
 }

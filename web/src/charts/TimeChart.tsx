@@ -9,7 +9,8 @@ import "uplot/dist/uPlot.min.css";
 import type { Nullable } from "../api/types";
 import { dayHour, timeTick } from "../format/time";
 import { strings } from "../strings";
-import { tokenValue, useDark, type Token } from "../ui/tokens";
+import { useDark } from "../app/theme";
+import { tokenValue, type Token } from "../ui/tokens";
 import classes from "./TimeChart.module.css";
 
 export interface ChartSeries {
@@ -25,6 +26,23 @@ export interface ChartSeries {
   readonly read?: (index: number) => string | null;
 }
 
+/** What lies between two series, filled. Several of them make a fan. */
+export interface Band {
+  readonly upper: string;
+  readonly lower: string;
+  readonly color: Token;
+  /** From 0 to 1; 0.2 when left out. */
+  readonly strength?: number;
+}
+
+/** A stretch of time with a word, such as an event. */
+export interface ChartSpan {
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly label: string;
+  readonly color: Token;
+}
+
 export interface ChartMark {
   readonly atMs: number;
   readonly label: string;
@@ -35,7 +53,8 @@ export interface TimeChartProps {
   readonly testId: string;
   readonly t: number[];
   readonly series: readonly ChartSeries[];
-  readonly band?: { readonly upper: string; readonly lower: string; readonly color: Token };
+  readonly bands?: readonly Band[];
+  readonly spans?: readonly ChartSpan[];
   readonly marks?: readonly ChartMark[];
   readonly zone: string;
   readonly tick: (value: number, span: number) => string;
@@ -47,6 +66,25 @@ export interface TimeChartProps {
   readonly readTime?: (index: number) => string;
   /** How far an arrow key moves. */
   readonly stride?: number;
+  /** Whether nothing is always in view, as it must be for power; true when left out. Prices and scores need not. */
+  readonly anchorZero?: boolean;
+}
+
+/** A colour of `#rrggbb` with so much of it, from 0 to 1. */
+export function faded(color: string, strength: number): string {
+  const alpha = Math.round(Math.min(Math.max(strength, 0), 1) * 255);
+  return `${color}${alpha.toString(16).padStart(2, "0")}`;
+}
+
+/** The range of the value axis: a little room beyond the values, and zero where it is to be in view. */
+export function valueRange(low: number | null, high: number | null, anchorZero: boolean): [number, number] {
+  if (!anchorZero && low !== null && high !== null) {
+    const room = (high - low || Math.abs(high) || 1) * 0.06;
+    return [low - room, high + room];
+  }
+  const [from, to] = [Math.min(low ?? 0, 0), Math.max(high ?? 0, 0)];
+  const room = (to - from || 1) * 0.06;
+  return [from < 0 ? from - room : 0, to > 0 ? to + room : from < 0 ? 0 : 1];
 }
 
 function optionsFor(
@@ -69,11 +107,7 @@ function optionsFor(
     cursor: { drag: { x: false, y: false }, y: false, points: { size: 7 } },
     scales: {
       y: {
-        range: (_, low, high) => {
-          const [from, to] = [Math.min(low ?? 0, 0), Math.max(high ?? 0, 0)];
-          const room = (to - from || 1) * 0.06;
-          return [from < 0 ? from - room : 0, to > 0 ? to + room : from < 0 ? 0 : 1];
-        },
+        range: (_, low, high) => valueRange(low, high, props.anchorZero ?? true),
       },
     },
     axes: [
@@ -104,18 +138,34 @@ function optionsFor(
         };
       }),
     ],
-    ...(props.band
-      ? {
-          bands: [
-            { series: [indexOf(props.band.upper), indexOf(props.band.lower)], fill: `${tokenValue(props.band.color)}33` },
-          ],
-        }
-      : {}),
+    bands: (props.bands ?? []).map((band) => ({
+      series: [indexOf(band.upper), indexOf(band.lower)],
+      fill: faded(tokenValue(band.color), band.strength ?? 0.2),
+    })),
     hooks: {
       setCursor: [(plot) => onIndex(plot.cursor.idx ?? null)],
+      drawClear: [(plot) => drawSpans(plot, latest.current.spans ?? [], ink)],
       draw: [(plot) => drawMarks(plot, latest.current.marks ?? [], ink)],
     },
   };
+}
+
+/** Stretches of time behind everything else, each with its word. */
+function drawSpans(plot: uPlot, spans: readonly ChartSpan[], ink: string): void {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textBaseline = "top";
+  for (const { fromMs, toMs, label, color } of spans) {
+    const left = Math.max(plot.valToPos(fromMs, "x", true), bbox.left);
+    const right = Math.min(plot.valToPos(toMs, "x", true), bbox.left + bbox.width);
+    if (!(right > left)) continue;
+    ctx.fillStyle = faded(tokenValue(color), 0.13);
+    ctx.fillRect(left, bbox.top, right - left, bbox.height);
+    ctx.fillStyle = ink;
+    ctx.fillText(label, left + 4 * devicePixelRatio, bbox.top + 3 * devicePixelRatio, right - left);
+  }
+  ctx.restore();
 }
 
 /** The zero line, and instants such as now and the gate as dashed lines with a word. */
@@ -126,10 +176,12 @@ function drawMarks(plot: uPlot, marks: readonly ChartMark[], ink: string): void 
   ctx.fillStyle = ink;
   ctx.lineWidth = devicePixelRatio;
   const zero = Math.round(plot.valToPos(0, "y", true)) + 0.5;
-  ctx.beginPath();
-  ctx.moveTo(bbox.left, zero);
-  ctx.lineTo(bbox.left + bbox.width, zero);
-  ctx.stroke();
+  if (zero >= bbox.top && zero <= bbox.top + bbox.height) {
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, zero);
+    ctx.lineTo(bbox.left + bbox.width, zero);
+    ctx.stroke();
+  }
   ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textBaseline = "bottom";
   ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
@@ -157,7 +209,8 @@ export function TimeChart(props: TimeChartProps): ReactElement {
   latest.current = props;
   const dark = useDark();
   const [pointed, setPointed] = useState<number | null>(null);
-  const makeUp = `${series.map((one) => `${one.key}${one.kind}`).join()}|${zone}|${dark}|${props.height ?? 0}`;
+  const bandsKey = (props.bands ?? []).map((band) => `${band.upper}${band.lower}`).join();
+  const makeUp = `${series.map((one) => `${one.key}${one.kind}${one.color}`).join()}|${bandsKey}|${zone}|${dark}|${props.height ?? 0}`;
 
   useEffect(() => {
     const element = holder.current;
@@ -184,7 +237,7 @@ export function TimeChart(props: TimeChartProps): ReactElement {
     plot.current?.setData([t, ...series.map((one) => one.values)]);
   }, [t, series]);
 
-  const instants = (props.marks ?? []).map((mark) => mark.atMs).join();
+  const instants = [...(props.marks ?? []).map((mark) => mark.atMs), ...(props.spans ?? []).flatMap((span) => [span.fromMs, span.toMs])].join();
   useEffect(() => plot.current?.redraw(false, false), [instants]);
 
   const index = Math.min(pointed ?? restIndex, t.length - 1);

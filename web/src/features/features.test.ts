@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { parseMessage } from "../api/message";
 import type { AlertNow, Bid, Group, LiveState, Resource } from "../api/types";
+import { CALM } from "../testing/states";
 import { placesOf } from "../ui/IntervalBar";
 import { awardTotals, limitWords, orderHours, ordersSummary } from "./bids/orders";
 import { AT_THE_TOP, canShowMore, newest, queryOf } from "./groups/rows";
@@ -11,9 +11,7 @@ import { inside, title } from "./weather/weather";
 const HOUR = 3_600_000;
 
 function state(part: Partial<LiveState>): LiveState {
-  const message = parseMessage(JSON.stringify({ kind: "snapshot", seq: 1, state: { now_ms: 0, zone: "UTC", ...part } }));
-  if (message.kind !== "snapshot") throw new Error("not a snapshot");
-  return message.state;
+  return { ...CALM, ...part };
 }
 
 function resource(part: Partial<Resource>): Resource {

@@ -3,9 +3,10 @@ import { EMPTY_SERIES, MalformedMessageError, parseMessage } from "../api/messag
 import type { DeltaMessage, FleetSeries, Group, LiveState } from "../api/types";
 import { BACKOFF_CAP_MS, backoffMs } from "./backoff";
 import { CARRY_MS, carriedNow, presenceOf } from "./now";
-import { NO_GROUPS, reduce, type LiveModel } from "./reducer";
+import { keepOnly, NO_FEEDS, NO_GROUPS, reduce, type LiveModel } from "./reducer";
 import { appendSeries, trimSeries } from "./series";
-import { LiveSocket, SILENCE_MS, type Link, type SocketLike } from "./socket";
+import { LiveSocket, SESSION_OVER, SILENCE_MS, type Link, type SocketLike, type Wish } from "./socket";
+import { LINGER_MS, partsOf, topicOf, TOPICS, Wanted } from "./topics";
 
 function points(...t: number[]): FleetSeries {
   const values = t.map((at) => at / 10);
@@ -23,16 +24,16 @@ function first(seq = 1, extra: Partial<LiveState> = {}): LiveModel {
 }
 
 function delta(seq: number, set: DeltaMessage["set"], append: DeltaMessage["append"] = {}): DeltaMessage {
-  return { kind: "delta", seq, set, append };
+  return { kind: "delta", from: seq - 1, seq, set, append, feeds: {} };
 }
 
 describe("parseMessage", () => {
-  it("fills what an older server leaves out with emptiness, not with zeros", () => {
+  it("does not make up what was not sent", () => {
     const message = parseMessage(snapshotText(3));
     if (message.kind !== "snapshot") throw new Error("not a snapshot");
-    expect(message.state.fleet).toBeNull();
-    expect(message.state.money.revenue).toBeNull();
-    expect(message.state.groups).toEqual([]);
+    expect(message.state.fleet).toBeUndefined();
+    expect(message.epoch).toBeNull();
+    expect(message.feeds).toEqual({});
   });
 
   it.each(["nonsense", "[]", "{}", '{"kind":"other","seq":1}', '{"kind":"snapshot","seq":1}', '{"kind":"snapshot","seq":1,"state":{"zone":"UTC"}}'])(
@@ -51,14 +52,14 @@ describe("reduce", () => {
     if (step.kind !== "next") return;
     expect(step.model.seq).toBe(8);
     expect(step.model.state.now_ms).toBe(2000);
-    expect(step.model.state.quarantine.by_reason).toEqual({ late: 1 });
+    expect(step.model.state.quarantine?.by_reason).toEqual({ late: 1 });
     expect(step.model.state.groups).toBe(held.state.groups);
     expect(held.state.now_ms).toBe(1000);
   });
 
   it("appends to the series", () => {
     const step = reduce(first(1, { fleet_series: points(10, 20) }), delta(2, {}, { fleet_series: points(30) }));
-    expect(step.kind === "next" && step.model.state.fleet_series.t_ms).toEqual([10, 20, 30]);
+    expect(step.kind === "next" && step.model.state.fleet_series?.t_ms).toEqual([10, 20, 30]);
   });
 
   it("asks for a new snapshot on a gap, a repeat, and a delta before any snapshot", () => {
@@ -136,7 +137,7 @@ describe("clock", () => {
 
   it("tells live, stale, finished and reconnecting apart", () => {
     const state = first().state;
-    const view = { state, watched: NO_GROUPS, receivedMs: 0, link: "live" as const, fault: null };
+    const view = { state, feeds: NO_FEEDS, watched: NO_GROUPS, receivedMs: 0, link: "live" as const, fault: null, slow: false };
     expect(presenceOf(view, 1000)).toBe("live");
     expect(presenceOf(view, 60_000)).toBe("stale");
     expect(presenceOf({ ...view, link: "reconnecting" }, 1000)).toBe("reconnecting");
@@ -148,7 +149,7 @@ describe("clock", () => {
 class FakeSocket implements SocketLike {
   onopen: (() => void) | null = null;
   onmessage: ((event: { data: unknown }) => void) | null = null;
-  onclose: (() => void) | null = null;
+  onclose: ((event?: { code?: number }) => void) | null = null;
   onerror: (() => void) | null = null;
   closed = false;
   readonly sent: string[] = [];
@@ -162,13 +163,16 @@ class FakeSocket implements SocketLike {
 
 function bench() {
   const sockets: FakeSocket[] = [];
+  const wishes: Wish[] = [];
+  const over: true[] = [];
   const links: Link[] = [];
   const models: LiveModel[] = [];
   const faults: string[] = [];
   let waiting: { ms: number; task: () => void }[] = [];
   const live = new LiveSocket(
     {
-      openSocket: () => {
+      openSocket: (wish) => {
+        wishes.push(wish);
         const socket = new FakeSocket();
         sockets.push(socket);
         return socket;
@@ -183,7 +187,7 @@ function bench() {
       nowMs: () => 0,
       random: () => 1,
     },
-    { onModel: (model) => models.push(model), onLink: (link) => links.push(link), onFault: (text) => faults.push(text) },
+    { onModel: (model) => models.push(model), onLink: (link) => links.push(link), onFault: (text) => faults.push(text), onSessionOver: () => over.push(true) },
   );
   const fire = (which: (ms: number) => boolean): void => {
     const entry = waiting.find((one) => which(one.ms));
@@ -192,7 +196,7 @@ function bench() {
     entry.task();
   };
   const say = (text: unknown): void => sockets.at(-1)?.onmessage?.({ data: text });
-  return { live, sockets, links, models, faults, fire, say, waits: () => waiting.map((one) => one.ms) };
+  return { live, sockets, wishes, over, links, models, faults, fire, say, waits: () => waiting.map((one) => one.ms) };
 }
 
 describe("LiveSocket", () => {
@@ -262,6 +266,46 @@ describe("LiveSocket", () => {
     expect(b.sockets[1]?.sent).toEqual(['{"watch":["texas"]}', '{"watch":[]}']);
   });
 
+  it("connects again from where it was, and from the beginning after a gap", () => {
+    const b = bench();
+    b.live.start();
+    b.say(JSON.stringify({ kind: "snapshot", seq: 7, epoch: "e", state: { now_ms: 1, zone: "UTC", alarms: { active_count: 1, active: [] } } }));
+    b.live.want(["alarms", "now"]);
+    expect(b.sockets[0]?.sent).toEqual(['{"topics":["alarms","now"]}']);
+    b.sockets.at(-1)?.onclose?.({ code: 1006 });
+    b.fire(isRetry);
+    expect(b.wishes[1]).toEqual({ topics: ["alarms", "now"], epoch: "e", seq: 7 });
+    b.say(JSON.stringify({ kind: "delta", from: 7, seq: 19, set: { now_ms: 5 }, append: {} }));
+    expect(b.models.at(-1)).toMatchObject({ seq: 19, slow: false });
+    b.say(JSON.stringify({ kind: "slow", slow: true }));
+    expect(b.models.at(-1)).toMatchObject({ seq: 19, slow: true });
+    b.say(JSON.stringify({ kind: "delta", from: 20, seq: 21, set: {}, append: {} }));
+    b.fire(isRetry);
+    expect(b.wishes[2]).toEqual({ topics: ["alarms", "now"], epoch: null, seq: null });
+  });
+
+  it("lets go of what is no longer sent, and asks for what was wished meanwhile", () => {
+    const b = bench();
+    b.live.start();
+    b.live.want(["now", "system"]);
+    b.say(snapshotText(1, { health: [] }));
+    expect(b.sockets[0]?.sent).toEqual(['{"topics":["now","system"]}']);
+    expect(b.models.at(-1)?.state.health).toEqual([]);
+    b.live.want(["now"]);
+    expect(b.models.at(-1)?.state).toEqual({ now_ms: 1000, zone: "UTC" });
+  });
+
+  it("tells when the session is over, and connects at once after signing in", () => {
+    const b = bench();
+    b.live.start();
+    b.say(snapshotText(1));
+    b.sockets.at(-1)?.onclose?.({ code: SESSION_OVER });
+    expect(b.over).toHaveLength(1);
+    b.live.hurry();
+    expect(b.sockets).toHaveLength(2);
+    expect(b.waits()).toEqual([SILENCE_MS]);
+  });
+
   it("is silent once stopped", () => {
     const b = bench();
     b.live.start();
@@ -269,5 +313,48 @@ describe("LiveSocket", () => {
     b.live.stop();
     expect(b.sockets[0]?.closed).toBe(true);
     expect(b.waits()).toEqual([]);
+  });
+});
+
+describe("topics", () => {
+  it("has every part in one topic", () => {
+    const all = Object.values(TOPICS).flat();
+    expect(new Set(all).size).toBe(all.length);
+    expect(topicOf("alarms")).toBe("alarms");
+    expect(partsOf("site/home-1")).toEqual([]);
+  });
+
+  it("keeps a feed only while it is wanted", () => {
+    const model = { ...first(), feeds: new Map([["site/a", { as_of_ms: 1, value: 1, fault: null }]]) };
+    expect(keepOnly(model, ["now", "site/a"]).feeds.size).toBe(1);
+    expect(keepOnly(model, ["now"]).feeds.size).toBe(0);
+  });
+
+  it("wants a topic as long as somebody shows it, and a while longer", () => {
+    let waiting: { ms: number; task: () => void }[] = [];
+    const told: string[][] = [];
+    const wanted = new Wanted(
+      (ms, task) => {
+        const entry = { ms, task };
+        waiting.push(entry);
+        return () => {
+          waiting = waiting.filter((one) => one !== entry);
+        };
+      },
+      (topics) => told.push([...topics]),
+    );
+    const one = wanted.hold("alarms");
+    const other = wanted.hold("alarms");
+    expect(told).toEqual([["alarms", "now"]]);
+    one();
+    one();
+    expect(waiting).toEqual([]);
+    other();
+    expect(waiting.map((entry) => entry.ms)).toEqual([LINGER_MS]);
+    const again = wanted.hold("alarms");
+    expect(waiting).toEqual([]);
+    again();
+    waiting[0]?.task();
+    expect(told.at(-1)).toEqual(["now"]);
   });
 });

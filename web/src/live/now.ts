@@ -31,9 +31,10 @@ export function useHeartbeat(everyMs: number): number {
 export function useNowMs(): number | null {
   const beat = useHeartbeat(250);
   const view = useLive((now) => now);
-  if (view.state === null) return null;
+  const nowMs = view.state?.now_ms;
+  if (nowMs === undefined) return null;
   const silentMs = isRunning(view) ? beat - view.receivedMs : 0;
-  return carriedNow({ nowMs: view.state.now_ms, speed: view.state.speed, silentMs });
+  return carriedNow({ nowMs, speed: view.state?.speed ?? null, silentMs });
 }
 
 function isFinished(view: LiveView): boolean {

@@ -35,7 +35,7 @@ from shoal.bidding.cycle.decision import (
     register,
 )
 from shoal.bidding.cycle.known import Known, Question, Situation
-from shoal.bidding.cycle.projection import projected
+from shoal.bidding.cycle.projection import budgets_of, projected
 from shoal.bidding.cycle.reserves_backing import held_back
 from shoal.bidding.offer import Offer, make_offer
 from shoal.domain.errors import InvalidInputError
@@ -223,6 +223,7 @@ def _decision(
         intervals=intervals,
         expected_price_per_mwh=expected,
         storage=storage,
+        budgets=budgets_of(situation, intervals[0], len(expected)),
     )
     fixed = [Interval(start_ns=one.start_ns, end_ns=one.end_ns) for one in situation.fixed]
     orders = tuple(
@@ -370,5 +371,6 @@ DAY_AHEAD: Final = register(
             RungOf(name="idle", decide=idle, share=1.0, light=True),
         ),
         leaves=leaves,
+        counts_cycles=True,
     )
 )

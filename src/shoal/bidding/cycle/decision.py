@@ -117,6 +117,7 @@ class GateStrategy:
         rungs: The best first; `STANDING` comes below them by itself.
         leaves: Facts that a decision leaves for later ones, such as its forecast.
         declines: Why there is nothing to decide in a situation; empty when there is.
+        counts_cycles: Whether it keeps the situation's budgets of days.
     """
 
     name: str
@@ -126,6 +127,7 @@ class GateStrategy:
     rungs: tuple[RungOf, ...]
     leaves: Callable[[Situation, Decision], tuple[Facts, ...]] = lambda _situation, _decision: ()
     declines: Callable[[Situation], str] = lambda _situation: ""
+    counts_cycles: bool = False
 
     def rung(self, name: str) -> RungOf:
         """Return a rung by name.

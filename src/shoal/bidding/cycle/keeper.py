@@ -257,7 +257,9 @@ class Keeper:
             why = "an award was corrected" if corrected else "newer data arrived"
             self._give(bidder, handled, "late", why, now_ns)
             return
-        measured = self._plant.measure(bidder.resource_id, handled.gate, now_ns)
+        measured = self._plant.measure(bidder.resource_id, handled.gate, now_ns).for_plan(
+            counts_cycles=strategy(bidder.strategy).counts_cycles
+        )
         silent, less = measured.silent_frac, measured.offered or Offered()
         if abs(silent - handled.silent_frac) >= SILENCE_STEP_FRAC:
             self._give(bidder, handled, "coverage", f"{silent:.0%} of the capacity does not report", now_ns)

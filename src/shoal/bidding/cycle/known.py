@@ -121,6 +121,20 @@ class Offered(msgspec.Struct, frozen=True, kw_only=True):
     service_limit_kw: dict[str, float] = {}
 
 
+class DayBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may be discharged in a day of UTC, whoever was promised it: so that every owner's cycle budget is kept.
+
+    Attributes:
+        start_ns: Where the day begins.
+        end_ns: Where it ends, exclusive.
+        discharge_kwh: At the terminals, from the instant of the decision on.
+    """
+
+    start_ns: int
+    end_ns: int
+    discharge_kwh: float
+
+
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """All that a decision depends on beside facts.
 
@@ -139,6 +153,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         strategy_version: Its version; a replay with another one is refused.
         settings: What the strategy was set to.
         offered: What is not offered of the resource and why; unset, so that it is in no digest, when all of it is.
+        budgets: How much may be discharged in each day; unset where nothing limits it, or `storage` is so small that it holds.
     """
 
     resource_id: str
@@ -155,6 +170,12 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     strategy_version: str
     settings: dict[str, float] = {}
     offered: Offered | msgspec.UnsetType = msgspec.UNSET
+    budgets: tuple[DayBudget, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def day_budgets(self) -> tuple[DayBudget, ...]:
+        """How much may be discharged in each day; none when unset."""
+        return () if self.budgets is msgspec.UNSET else self.budgets
 
     @property
     def less(self) -> Offered:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from shoal.bidding.cycle.known import GateRef, Offered, Slice
+from shoal.bidding.cycle.known import DayBudget, GateRef, Offered, Slice
 from shoal.domain.facts import Facts, SeriesId
 from shoal.market.awards import MarketAward, MarketReceipt
 from shoal.market.bids import MarketBid
@@ -70,6 +70,21 @@ class FactKeeper(FactReader, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A resource for a plan that gives no more in a day than it may.
+
+    Attributes:
+        storage: What of it may be offered, as one storage.
+        budgets: What it may give in each day.
+        offered: What is not offered and why; None when all of it is.
+    """
+
+    storage: Storage
+    budgets: tuple[DayBudget, ...]
+    offered: Offered | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A resource as it stands.
 
@@ -77,11 +92,19 @@ class Measured:
         storage: What of it may be offered, as one storage.
         silent_frac: The share of the capacity that does not report.
         offered: What is not offered and why; None when all of it is.
+        counted: What a plan that counts cycles may have instead; None where no owner limits them.
     """
 
     storage: Storage
     silent_frac: float
     offered: Offered | None = None
+    counted: Counted | None = None
+
+    def for_plan(self, *, counts_cycles: bool) -> Measured:
+        """Return the resource as a plan that counts cycles, or one that does not, may have it."""
+        if not counts_cycles or self.counted is None:
+            return self
+        return replace(self, storage=self.counted.storage, offered=self.counted.offered)
 
 
 class Measuring(Protocol):

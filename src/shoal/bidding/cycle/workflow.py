@@ -197,7 +197,9 @@ def situation_of(plant: Plant, order: Order, *, shadow: str) -> Situation:
     bidder = plant.bidders[order.resource_id]
     chosen = strategy(shadow or bidder.strategy)
     as_of_ns = plant.now_ns()
-    measured = plant.measure(order.resource_id, order.gate, as_of_ns)
+    measured = plant.measure(order.resource_id, order.gate, as_of_ns).for_plan(
+        counts_cycles=chosen.counts_cycles
+    )
     manual = manual_bids(plant, order, as_of_ns=as_of_ns)
     return Situation(
         resource_id=order.resource_id,
@@ -214,6 +216,7 @@ def situation_of(plant: Plant, order: Order, *, shadow: str) -> Situation:
         strategy_version=chosen.version,
         settings=dict(bidder.settings or {}),
         offered=msgspec.UNSET if measured.offered is None else measured.offered,
+        budgets=measured.counted.budgets if chosen.counts_cycles and measured.counted else msgspec.UNSET,
     )
 
 

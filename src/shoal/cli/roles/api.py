@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import date
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,9 +16,11 @@ from shoal.api.access import check_exposure, operators_of
 from shoal.api.alerts import AlertDesk
 from shoal.api.app import create_app
 from shoal.api.books import known_resources, read_books
+from shoal.api.doorman import Doorman
 from shoal.api.health import RoleFile
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
+from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.routes_commands import CommandDoor
 from shoal.api.serve import bind, serve
@@ -41,20 +44,24 @@ from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
+from shoal.store.users import Users
 from shoal.store.weather_alerts import WeatherAlertLog
 
 
 async def api(host: Host) -> None:
     """Serve the interface and the page."""
     settings = host.settings
-    check_exposure(settings.api.host, settings.api.token)
     operators = operators_of(settings.api.operators)
+    await asyncio.to_thread(migrate, host.ledger_url())
+    database = open_database(host.ledger_url())
+    # where the registry is on another machine, the ledger stands for one that knows no site
+    registry = await asyncio.to_thread(host.registry)
+    users = Users(registry or database)
+    check_exposure(settings.api.host, settings.api.token, users=await asyncio.to_thread(users.any))
     client = await host.connect()
     feed = FleetFeed(client)
     published = await host.published_fleet(feed)
     fleet = published.fleet
-    await asyncio.to_thread(migrate, host.ledger_url())
-    database = open_database(host.ledger_url())
     ledger, facts = Ledger(database), FactStore(database)
     history = open_history(settings, fleet.site_ids)
     conducted = isinstance(host.clock, ConductedClock)
@@ -81,8 +88,6 @@ async def api(host: Host) -> None:
     def plant_now_ns() -> int:
         return host.clock.now_ns() or model.now_ns or time.time_ns()
 
-    # where the registry is on another machine, the ledger stands for one that knows no site
-    registry = await asyncio.to_thread(host.registry)
     programs = ProgramStore(registry or database)
     alerts = AlertDesk(
         fleet=fleet,
@@ -108,8 +113,12 @@ async def api(host: Host) -> None:
         kept_event=partial(kept_of, ledger),
         now_ns=plant_now_ns,
         metrics=host.ops.registry,
+        doorman=Doorman(users, session_hours=settings.api.session_hours),
+        database=database,
+        registry=registry or database,
     )
-    app = create_app(plant, token=settings.api.token, operators=operators)
+    page = PageFiles(Path(settings.api.page_dir)) if settings.api.page_dir else None
+    app = create_app(plant, token=settings.api.token, operators=operators, page=page)
     listening = bind(settings.api.host, settings.api.port)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -112,7 +112,13 @@ async def bidding(host: Host) -> None:
     if strangers:
         _log.warning("market_unknown", resources=list(strangers))
     registry = await asyncio.to_thread(registry_of, host)
-    held = HeldSites(fleet, Orders(engine), WeatherAlertLog(engine))
+    held = HeldSites(
+        fleet,
+        Orders(engine),
+        WeatherAlertLog(engine),
+        states=ledger,
+        regulation=settings.regulation.resource,
+    )
     exchange = HttpExchange(url=settings.bidding.market_url, token=settings.bidding.market_token)
     runs = RunBook(ledger, record=ledger.record_run, publish=publish_run)
     opened = await asyncio.to_thread(

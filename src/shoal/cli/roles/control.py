@@ -6,50 +6,54 @@ import asyncio
 import contextlib
 import math
 import os
+import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from shoal.bidding.awarded import Awarded
+from shoal.bidding.awarded import Ahead, Awarded
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.sharing import burden_of, day_meters, event_caps, following, grid_limits, within
+from shoal.cli.roles.signing import signer_of
 from shoal.cli.roles.twins import ask_twins
 from shoal.control.desired_book import DesiredBook
 from shoal.control.dispatch import DispatchOptions
 from shoal.control.event_desk import EventDesk
-from shoal.control.issuing import issuer_of
 from shoal.control.leases import LeaseBook
 from shoal.control.order_desk import OrderDesk
+from shoal.control.parameter_intake import ParameterIntake
 from shoal.control.schedule import everybody
 from shoal.control.sender import FabricSender
 from shoal.control.service import BEAT, Control
+from shoal.control.standing import StandingDesk
 from shoal.control.taking_part import TakingPart
-from shoal.domain.errors import UnknownIdError, WireFormatError
+from shoal.domain.errors import UnknownIdError
 from shoal.domain.fleet import Fleet, Resource
 from shoal.domain.ids import ResourceId
 from shoal.domain.live import ResourceState
-from shoal.edge.signed import Issuer
-from shoal.fabric.command_keys import CommandKeys
+from shoal.edge.parameters_report import is_parameters
+from shoal.fabric.bulk_link import BulkLink, Take
 from shoal.fabric.fleet_feed import FleetFeed
 from shoal.fabric.subjects import (
     LIVE_RESOURCES,
     REPORT_ALL,
     REPORT_BEHIND_ALL,
     downlink_name,
-    downlink_name_of_report_subject,
+    report_subject,
 )
 from shoal.market.registry import market_module
 from shoal.runtime.clock import ConductedClock
 from shoal.store.database import migrate, open_database
+from shoal.store.device_parameters import DeviceParameterStore
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
+from shoal.store.standing import StandingServices
 from shoal.store.weather_alerts import WeatherAlertLog
 
 ISSUER: Final = "control"
@@ -59,6 +63,7 @@ LOOK_S: Final = 1.0
 """Between two looks for new orders, of wall time: a kill switch does not wait for the next cycle."""
 FENCE_EVERY: Final = 5
 """Every so many looks it is asked whether another controller has taken over."""
+CONNECT_TIMEOUT_S: Final = 30.0
 BEATS_MISSED: Final = 5
 """A controller that stood down takes over again when the other's sign of life is this many cycles old."""
 
@@ -100,6 +105,14 @@ class LedgerMemory:
             return None  # nobody bids in a market that is not known
         return None if found is None else (found.start_ns, found.end_ns, found.energy_wh)
 
+    def ahead(self, resource_id: str, t_ns: int) -> tuple[int, int, int, int]:
+        """Return the most still to be taken and given in any interval, in W, and what in all of them, in Wh; all >= 0."""
+        try:
+            ahead = self._awarded.ahead(self._resources[resource_id], t_ns)
+        except UnknownIdError:
+            ahead = Ahead()
+        return ahead.most_charge_w, ahead.most_discharge_w, ahead.charge_wh, ahead.discharge_wh
+
     def save_state(self, key: str, state: dict[str, Any]) -> None:
         """Keep a controller's state.
 
@@ -120,26 +133,61 @@ class LedgerMemory:
         return None if kept is None else msgspec.json.decode(kept.state, type=dict[str, Any])
 
 
-async def take_reports(
-    client: Client,
+def reports_to(
     fleet: Fleet,
     desk: OrderDesk,
     now_ns: Callable[[], int],
     events: EventDesk | None = None,
-) -> None:
-    """Let the desks hear what devices say of what they were sent."""
-    row_of = {str(downlink_name(fleet, row)): row for row in range(len(fleet.site_ids))}
+    parameters: ParameterIntake | None = None,
+) -> Take:
+    """Return what lets the desks hear what devices say of what they were sent, and are set to; others are passed over."""
+    row_of = {report_subject(downlink_name(fleet, row)).encode(): row for row in range(len(fleet.site_ids))}
 
-    async def heard(message: Msg) -> None:
-        with contextlib.suppress(WireFormatError):
-            row = row_of.get(downlink_name_of_report_subject(message.subject))
-            report = None if row is None else desk.take_report(row, message.data, now_ns())
-            if row is not None and report is not None and events is not None:
+    def take(subjects: list[bytes], payloads: list[bytes]) -> None:
+        rows = [row_of.get(subject, -1) for subject in subjects]
+        if -1 in rows:
+            known = [place for place, row in enumerate(rows) if row >= 0]
+            rows, payloads = [rows[place] for place in known], [payloads[place] for place in known]
+        if any(map(is_parameters, payloads)):
+            rows, payloads = take_parameters(fleet, rows, payloads, now_ns(), parameters)
+        for row, report in desk.take_reports(rows, payloads, now_ns()):
+            if events is not None:
                 events.heard(row, report)
 
-    for subject in (REPORT_ALL, REPORT_BEHIND_ALL):
-        await client.subscribe(subject, cb=heard)
-    await client.flush()
+    return take
+
+
+def take_parameters(
+    fleet: Fleet, rows: list[int], payloads: list[bytes], t_ns: int, parameters: ParameterIntake | None
+) -> tuple[list[int], list[bytes]]:
+    """Take the reports of parameters among others, and return the others."""
+    left: list[tuple[int, bytes]] = []
+    for row, payload in zip(rows, payloads, strict=True):
+        if not is_parameters(payload):
+            left.append((row, payload))
+        elif parameters is not None:
+            parameters.take(str(fleet.site_ids[row]), payload, t_ns)
+    return [row for row, _ in left], [payload for _, payload in left]
+
+
+@contextlib.asynccontextmanager
+async def commands_link(
+    url: str, *, seed: str, name: str, take: Take, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[BulkLink]:
+    """Hold the connection of commands and reports, apart from what else the role does: no bulk waits for another.
+
+    Raises:
+        UnavailableError: when the fabric cannot be reached.
+    """
+    link = BulkLink(url, seed=seed, name=name, subjects=(REPORT_ALL, REPORT_BEHIND_ALL), take=take, tls=tls)
+    task = asyncio.create_task(link.follow())
+    try:
+        await link.wait_connected(CONNECT_TIMEOUT_S)
+        yield link
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def go_first(niceness: int = FIRST) -> None:
@@ -164,10 +212,10 @@ async def control(host: Host) -> None:
     ledger, orders = Ledger(engine), Orders(engine)
     fence = ledger.next_fence(ISSUER)
     leases = LeaseBook(len(fleet.site_ids))
-    taking_part = await asyncio.to_thread(_taking_part, host, fleet)
     memory = LedgerMemory(
         ledger, resources=fleet.resources, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns
     )
+    taking_part = await asyncio.to_thread(_taking_part, host, fleet, memory)
     events = EventDesk(
         fleet,
         orders,
@@ -176,15 +224,47 @@ async def control(host: Host) -> None:
         alerts=None if taking_part is None else WeatherAlertLog(engine),
         owners=taking_part,
     )
+    standing = StandingDesk(
+        fleet,
+        StandingServices(engine),
+        memory,
+        tenant=settings.control.tenant,
+        fresh_s=settings.telemetry.fresh_timeout_s,
+        step_s=settings.control.step_s,
+        enrolled=everybody if taking_part is None else taking_part.enrolled,
+        reserve_frac=None if taking_part is None else taking_part.reserve_frac,
+    )
+    grid = grid_limits(settings, fleet, engine)
+    caps = event_caps(fleet, grid, leases, taking_part)
     desk = OrderDesk(
         fleet,
         orders,
         book=DesiredBook(len(fleet.site_ids)),
         leases=leases,
         enrolled=everybody if taking_part is None else taking_part.enrolled,
-        sources=(events.entries,),
+        sources=(events.entries, grid.entries),
+        steering=standing.setpoints,
+        within=within(taking_part, caps),
     )
-    sender = FabricSender(fleet, publish=client.publish, flush=client.flush, issuer=_issuer(host, conducted))
+    registry = await asyncio.to_thread(host.registry)
+    parameters = None if registry is None else ParameterIntake(DeviceParameterStore(registry))
+    stack = contextlib.AsyncExitStack()
+    link = await stack.enter_async_context(
+        commands_link(
+            host.fabric_url(),
+            seed=host.keys().seed(host.role),
+            name=f"{host.role}-commands",
+            take=reports_to(fleet, desk, host.clock.now_ns, events, parameters),
+            tls=host.tls(),
+        )
+    )
+    sender = FabricSender(
+        fleet,
+        publish=client.publish,
+        flush=link.flush,
+        issuer=signer_of(host, ISSUER),
+        publish_many=link.publish_many,
+    )
 
     async def publish_states(states: list[ResourceState]) -> None:
         await client.publish(LIVE_RESOURCES, msgspec.json.encode(states))
@@ -210,15 +290,24 @@ async def control(host: Host) -> None:
         leases=leases,
         taking_part=taking_part,
         events=events,
+        standing=standing,
+        grid=grid,
+        caps=caps,
+        burden=burden_of(settings, fleet, memory),
+        also=following(host, fleet, everybody if taking_part is None else taking_part.enrolled),
         beat=not conducted,
     )
-    await take_reports(client, fleet, desk, host.clock.now_ns, events)
     host.ops.register("dispatch", service.statistics)
     host.ops.register("events", events.statistics)
+    host.ops.register("standing", standing.statistics)
     host.ops.register("orders", desk.statistics)
     host.ops.register("sender", sender.statistics)
+    host.ops.register("commands_link", link.statistics)
     host.ready()
     tasks = [asyncio.create_task(host.end_on_change(feed, published))]
+    if parameters is not None:
+        host.ops.register("parameters", parameters.statistics)
+        tasks.append(asyncio.create_task(parameters.run()))
     if not conducted:
         tasks.append(asyncio.create_task(_look_between(host, service, desk, orders, ledger, fence)))
     try:
@@ -226,6 +315,7 @@ async def control(host: Host) -> None:
     finally:
         for task in tasks:
             task.cancel()
+        await stack.aclose()
         await client.close()
 
 
@@ -260,20 +350,12 @@ async def _look_between(
     host.end()
 
 
-def _taking_part(host: Host, fleet: Fleet) -> TakingPart | None:
+def _taking_part(host: Host, fleet: Fleet, memory: LedgerMemory) -> TakingPart | None:
     """Return who takes part in what, None where the registry is on another machine and its URL is not set."""
     registry = host.registry()
     if registry is None:
         _log.warning("enrolments are not known here; set registry.database_url")
         return None
     now_ns = host.clock.now_ns() or time.time_ns()
-    return TakingPart(ProgramStore(registry), fleet.nameplate, t_ns=now_ns)
-
-
-def _issuer(host: Host, conducted: bool) -> Issuer | None:
-    """Return what signs commands, None in a plant that does not sign."""
-    keys = CommandKeys.create_or_load(host.settings.data_dir / "keys")
-    if not host.settings.control.sign:
-        return None
-    tenant = host.settings.control.tenant
-    return issuer_of(keys, name=ISSUER, tenant=tenant, now_ns=None if conducted else host.clock.now_ns())
+    day = day_meters(fleet, memory)
+    return TakingPart(ProgramStore(registry), fleet.nameplate, t_ns=now_ns, day=day)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import threading
 from typing import Final, Protocol
 
+import msgspec
 import numpy as np
 import structlog
 
 from shoal.bidding.offered import Hold, HoldReason
+from shoal.control.event_calls import STATE
 from shoal.control.kill import rows_of_stop
+from shoal.control.regulation_sites import PROGRAM as REGULATION
+from shoal.control.regulation_sites import rows_of_resource
 from shoal.control.schedule import rows_of_order
 from shoal.control.storm import PROGRAM as STORM
 from shoal.control.storm import StormPolicy, standing_alert
 from shoal.domain.errors import InvalidInputError, UnavailableError
 from shoal.domain.fleet import Fleet
+from shoal.domain.ids import ResourceId
 from shoal.domain.interval import NS_PER_S
 from shoal.programs.enrolment import FOREVER_NS
 from shoal.store.order_records import DroopSpec, EnvelopeSpec, Order, PriceSpec, Stop
+from shoal.store.records import ControllerState
 from shoal.store.weather_alerts import KeptAlert
 from shoal.twin.zones import ZoneIndex
 
@@ -40,6 +46,12 @@ class AlertStore(Protocol):
     def standing(self, now_ns: int) -> list[KeptAlert]: ...
 
 
+class StateStore(Protocol):
+    """Where control keeps what must survive it; see `shoal.store.ledger.Ledger`."""
+
+    def load_state(self, resource_id: ResourceId) -> ControllerState | None: ...
+
+
 class HeldSites:
     """Tells what of the fleet is held; threads may share it.
 
@@ -50,15 +62,27 @@ class HeldSites:
         orders: Where orders are kept.
         alerts: Where weather alerts are kept.
         storm_policy: How the plant gets ready for weather; as control does when None.
+        states: Where control keeps who has no grid; nobody is known to have none when None.
+        regulation: The resource whose sites follow a regulation signal; empty for none.
     """
 
     def __init__(
-        self, fleet: Fleet, orders: OrderStore, alerts: AlertStore, storm_policy: StormPolicy | None = None
+        self,
+        fleet: Fleet,
+        orders: OrderStore,
+        alerts: AlertStore,
+        storm_policy: StormPolicy | None = None,
+        *,
+        states: StateStore | None = None,
+        regulation: str = "",
     ) -> None:
         self._fleet = fleet
         self._orders = orders
         self._alerts = alerts
         self._policy = storm_policy or StormPolicy()
+        self._states = states
+        self._by_regulation = _hold_of_regulation(fleet, regulation)
+        self._by_grid: tuple[Hold, ...] = ()
         self._index: ZoneIndex | None = None
         self._newest = -1
         self._asked_ns: int | None = None
@@ -80,7 +104,8 @@ class HeldSites:
                     raise
                 _log.warning("orders or alerts cannot be read", why=str(error))
             of_alerts = [hold for _, hold in self._by_alert.values() if hold is not None]
-            return [hold for hold in (*self._by_order, *of_alerts) if hold.end_ns > as_of_ns]
+            held = (*self._by_order, *of_alerts, *self._by_grid, *self._by_regulation)
+            return [hold for hold in held if hold.end_ns > as_of_ns]
 
     def _read(self, as_of_ns: int) -> None:
         newest = self._orders.newest()
@@ -97,7 +122,27 @@ class HeldSites:
                 before = known.get(kept.key)
                 same = before is not None and before[0] == kept
                 self._by_alert[kept.key] = before if same and before else (kept, self._hold_of_alert(kept))
+            self._by_grid = self._held_by_grid(as_of_ns)
             self._asked_ns = as_of_ns
+
+    def _held_by_grid(self, as_of_ns: int) -> tuple[Hold, ...]:
+        """Return who has no grid now: nobody knows when it is back, so nothing of it is offered."""
+        kept = None if self._states is None else self._states.load_state(ResourceId(STATE))
+        if kept is None:
+            return ()
+        islands = msgspec.json.decode(kept.state).get("islands", {})
+        rows = np.array(sorted(int(row) for row in islands), dtype=np.int64)
+        if not len(rows):
+            return ()
+        hold = Hold(
+            reason="islanded",
+            name="grid lost",
+            program="",
+            rows=rows,
+            start_ns=as_of_ns,
+            end_ns=FOREVER_NS,
+        )
+        return (hold,)
 
     def _hold_of_alert(self, kept: KeptAlert) -> Hold | None:
         if self._index is None:
@@ -153,3 +198,18 @@ def _hold_of_stop(stop: Stop, fleet: Fleet) -> Hold:
         start_ns=stop.since_ns,
         end_ns=FOREVER_NS,
     )
+
+
+def _hold_of_regulation(fleet: Fleet, resource_id: str) -> tuple[Hold, ...]:
+    """Return what regulation holds: its sites, as long as its role is among the plant's."""
+    if not resource_id:
+        return ()
+    hold = Hold(
+        reason="regulation",
+        name=f"{REGULATION}:{resource_id}",
+        program=REGULATION,
+        rows=rows_of_resource(fleet, resource_id),
+        start_ns=0,
+        end_ns=FOREVER_NS,
+    )
+    return (hold,)

@@ -26,7 +26,9 @@ from shoal.programs.program import default_book
 from shoal.runtime.clock import ConductedClock
 from shoal.runtime.settings import Settings
 from shoal.simulate.fleet import devices_of, only_plants, plan_fleet, site_secret
+from shoal.simulate.hamlet import HAMLET, annual_kwh, microgrid, with_hamlet
 from shoal.simulate.homes import Homes
+from shoal.simulate.island import Island
 from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
 from shoal.simulate.profiles import Profiles
@@ -89,7 +91,8 @@ def planned_fleet(settings: Settings) -> Fleet:
         meter_sites_frac=demo.meter_sites_frac,
         gateway_frac=demo.gateway_frac,
     )
-    return only_plants(fleet, demo.plants)
+    fleet = only_plants(fleet, demo.plants)
+    return with_hamlet(fleet) if demo.island_s else fleet
 
 
 def run_bounds_ns(settings: Settings) -> tuple[int, int, int, int]:
@@ -109,6 +112,16 @@ def cut_of(settings: Settings) -> Interval | None:
         return None
     start_ns = run_bounds_ns(settings)[2] + int(demo.cut_after_s * NS_PER_S)
     return Interval(start_ns=start_ns, end_ns=start_ns + int(demo.cut_s * NS_PER_S))
+
+
+def island_of(settings: Settings, fleet: Fleet, profiles: Profiles) -> Island | None:
+    """Return the site of the run that loses the grid, None when there is none."""
+    demo = settings.demo
+    if demo.island_s == 0:
+        return None
+    start_ns = run_bounds_ns(settings)[2] + int(demo.island_after_s * NS_PER_S)
+    span = Interval(start_ns=start_ns, end_ns=start_ns + int(demo.island_s * NS_PER_S))
+    return Island(row=fleet.site_ids.index(HAMLET), span=span, site=microgrid(), profiles=profiles)
 
 
 def verifier_of(settings: Settings) -> Verifier | None:
@@ -148,13 +161,19 @@ async def homes(host: Host) -> None:
         settings=LinkSettings(backoff_base_s=0.2, backoff_cap_s=2.0, spread_s=spread_s),
         gateways=devices.gateways,
     )
-    world = HomeWorld(fleet, Profiles(fleet, settings.demo.seed), start_ns=begin_ns, seed=settings.demo.seed)
+    profiles = Profiles(fleet, settings.demo.seed, annual_kwh=annual_kwh(fleet))
+    island = island_of(settings, fleet, profiles) if conducted else None
+    world = HomeWorld(fleet, profiles, start_ns=begin_ns, seed=settings.demo.seed, alone=island)
     service = Homes(
         fleet=fleet,
         world=world,
         faults=FaultModel(
             fleet.site_ids,
             settings.demo.seed,
+            drop_out_frac=settings.demo.drop_out_frac,
+            drop_out_mean_s=settings.demo.drop_out_mean_s,
+            loss_frac=settings.demo.loss_frac,
+            latency_s=settings.demo.latency_s,
             never_offline={SiteId(name) for name in BIG_BATTERIES},
             cuts=[cut] if conducted and (cut := cut_of(settings)) is not None else (),
         ),
@@ -164,9 +183,12 @@ async def homes(host: Host) -> None:
         jitter=not conducted,
         rng_seed=settings.demo.seed,
         verifier=verifier_of(settings),
+        step_s=settings.demo.step_s,
+        island=island,
     )
     host.ops.register("homes", service.statistics)
     host.ops.register("regulated", lambda: {"messages_total": service.regulation()})
+    host.ops.register("priced", lambda: {"messages_total": service.priced()})
     host.ops.register("links", links.statistics)
     await service.connect(max_rate_per_s=min(SIGN_IN_RATE_PER_S, settings.fabric.sign_ins_per_s))
     host.ready()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import Final
 
 import numpy as np
@@ -18,17 +17,15 @@ from numpy.typing import NDArray
 
 from shoal.cli.roles.control import go_first
 from shoal.cli.roles.host import Host
+from shoal.cli.roles.signing import signer_of
 from shoal.cli.roles.twins import ask_twins
-from shoal.control.issuing import issuer_of
 from shoal.control.regulation import RegulationOptions, RegulationService
 from shoal.control.regulation_sites import may_follow, regulation_ability, rows_of_resource
 from shoal.control.schedule import everybody
 from shoal.control.taking_part import TakingPart
 from shoal.domain.errors import SettingsError, UnavailableError
 from shoal.domain.fleet import Fleet
-from shoal.domain.interval import NS_PER_S
-from shoal.edge.signed import Issuer
-from shoal.fabric.command_keys import CommandKeys
+from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
 from shoal.fabric.fleet_feed import FleetFeed
 from shoal.fabric.subjects import downlink_name
 from shoal.runtime.clock import ConductedClock
@@ -112,15 +109,12 @@ async def regulation(host: Host) -> None:
     """Follow the signal of the resource that the settings name until the clock stops.
 
     Raises:
-        SettingsError: when they name none, or one that the fleet does not have, or the clock is a conductor's.
+        SettingsError: when they name none, or one that the fleet does not have.
     """
     settings = host.settings
     if not settings.regulation.resource:
         raise SettingsError(field="regulation.resource", value="", fix="name a resource")
-    if isinstance(host.clock, ConductedClock):
-        raise SettingsError(
-            field="clock.source", value=settings.clock.source, fix="give a clock that runs by itself"
-        )
+    conducted = isinstance(host.clock, ConductedClock)
     go_first()
     client = await host.connect()
     feed = FleetFeed(client)
@@ -128,6 +122,13 @@ async def regulation(host: Host) -> None:
     fleet = published.fleet
     members = await asyncio.to_thread(Members, host, fleet, client)
     host.not_ready = "the twins do not answer"
+
+    async def each_minute(t_ns: int) -> None:
+        await _look(service, members, host)
+        every_ns = (RENEW_SHORT_EVERY if any(service.missing_w()) else RENEW_EVERY) * NS_PER_MINUTE
+        if t_ns % every_ns == 0:
+            service.renew(await members.ability(), t_ns)
+
     service = RegulationService(
         client=client,
         clock=host.clock,
@@ -136,15 +137,16 @@ async def regulation(host: Host) -> None:
         names=[str(downlink_name(fleet, int(row))) for row in members.rows],
         ability=await members.ability(),
         options=options_of(host),
-        issuer=await asyncio.to_thread(_issuer, host),
+        issuer=await asyncio.to_thread(signer_of, host, "regulation"),
+        conducted=conducted,
+        each_minute=each_minute,
     )
     await _look(service, members, host)
     host.ops.register("regulation", lambda: metrics_of(service))
     host.ready(sites=len(members.rows))
-    tasks = [
-        asyncio.create_task(host.end_on_change(feed, published)),
-        asyncio.create_task(_keep_looking(service, members, host)),
-    ]
+    tasks = [asyncio.create_task(host.end_on_change(feed, published))]
+    if not conducted:
+        tasks.append(asyncio.create_task(_keep_looking(service, members, host)))
     try:
         await service.run()
     finally:
@@ -206,16 +208,3 @@ async def _look(service: RegulationService, members: Members, host: Host) -> Non
     may = await asyncio.to_thread(members.may)
     if may is not None:
         await service.allow(may, host.clock.now_ns())
-
-
-def _issuer(host: Host) -> Issuer | None:
-    """Return what signs armings and broadcasts, None in a plant that does not sign."""
-    if not host.settings.control.sign:
-        return None
-    keys = CommandKeys.create_or_load(host.settings.data_dir / "keys")
-    return issuer_of(
-        keys,
-        name="regulation",
-        tenant=host.settings.control.tenant,
-        now_ns=host.clock.now_ns() or time.time_ns(),
-    )

@@ -6,13 +6,15 @@ from typing import Final
 
 from shoal.cli.stories.cut import CUT
 from shoal.cli.stories.emergency import EMERGENCY
+from shoal.cli.stories.islanded import ISLANDED
 from shoal.cli.stories.markets import BATTERY, MARKET
 from shoal.cli.stories.peak import PEAK
+from shoal.cli.stories.regulation import REGULATION
 from shoal.cli.stories.storm import STORM
 from shoal.cli.stories.story import Story
 from shoal.domain.errors import InvalidInputError
 
-STORIES: Final = (BATTERY, PEAK, MARKET, STORM, EMERGENCY, CUT)
+STORIES: Final = (BATTERY, PEAK, MARKET, REGULATION, STORM, EMERGENCY, ISLANDED, CUT)
 
 
 def story(name: str) -> Story:

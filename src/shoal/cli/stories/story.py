@@ -93,6 +93,8 @@ class Story:
         settings: Settings of the demonstration that it needs; what a person sets goes first.
         acts: What happens, made when the plant is known.
         verdicts: What must be true at the end, beside what must be true of every run.
+        fits: Settings that follow from the fleet, such as what it can offer.
+        figures: What else is told of it in the report.
     """
 
     name: str
@@ -101,6 +103,8 @@ class Story:
     settings: Mapping[str, object]
     acts: Callable[[Scene], Sequence[Act]] = lambda scene: ()
     verdicts: Callable[[Ending], Sequence[Verdict]] = lambda ending: ()
+    fits: Callable[[Fleet], Mapping[str, object]] = lambda fleet: {}
+    figures: Callable[[Ending], Mapping[str, Any]] = lambda ending: {}
 
 
 def judged(story: Story, ending: Ending) -> dict[str, Any]:
@@ -113,6 +117,7 @@ def judged(story: Story, ending: Ending) -> dict[str, Any]:
         "checks": [
             {"name": v.name, "passed": v.passed, "found": v.found, "wanted": v.wanted} for v in verdicts
         ],
+        "figures": dict(story.figures(ending)),
     }
 
 

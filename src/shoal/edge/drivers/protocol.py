@@ -47,6 +47,7 @@ class Parameters:
     energy_capacity_wh: int | None = None
     maker: str = ""
     model: str = ""
+    firmware: str = ""
 
 
 class Driver(Protocol):

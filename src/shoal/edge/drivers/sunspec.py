@@ -50,6 +50,7 @@ class SunSpecDevice:
         self._block: dict[int, list[int]] = {}
         self.maker = ""
         self.model = ""
+        self.firmware = ""
 
     @property
     def where(self) -> str:
@@ -186,8 +187,9 @@ class SunSpecDevice:
             if length == 0 or at + 2 + length > 0xFFFF:
                 raise WireFormatError("sunspec", f"{self.where}: model {model} of {length} registers at {at}")
             if model == _COMMON and length >= 32:
-                text = await self._modbus.read(at + 2, 32)
-                self.maker, self.model = _text(text[:16]), _text(text[16:])
+                text = await self._modbus.read(at + 2, 48 if length >= 48 else 32)
+                self.maker, self.model = _text(text[:16]), _text(text[16:32])
+                self.firmware = _text(text[40:48])
             if model in MODELS:
                 found.setdefault(model, (at, 2 + length))
             at += 2 + length

@@ -141,6 +141,7 @@ class SunSpecSite:
             energy_capacity_wh=first((802, "WHRtg"), (713, "WHRtg"), (120, "WHRtg")),
             maker=device.maker,
             model=device.model,
+            firmware=device.firmware,
         )
 
     async def close(self) -> None:

@@ -8,15 +8,28 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from shoal.store import cycle_schema, model_schema, order_schema, parameter_schema
+from shoal.store import (
+    cycle_schema,
+    limit_schema,
+    model_schema,
+    order_schema,
+    parameter_schema,
+    shelf_schema,
+    standing_schema,
+    user_schema,
+)
 from shoal.store.database import open_database
 from shoal.store.schema import METADATA
 
 TABLES = (
     cycle_schema.DECISION,
+    limit_schema.CONNECTION_LIMIT,
     model_schema.MODEL,
     order_schema.FLEET_ORDER,
     parameter_schema.DEVICE_PARAMETERS,
+    shelf_schema.ALARM_SHELF,
+    standing_schema.STANDING_SERVICE,
+    user_schema.PAGE_USER,
 )
 """Imported, so that the metadata know of them."""
 

@@ -1,7 +1,8 @@
 /** The alarms that stand: how bad, what, where, since when, and the button that says that somebody knows. */
-import { useEffect, useState, type ReactElement } from "react";
-import { acknowledge, readSession } from "../../api/plant";
-import type { Alarm, Severity } from "../../api/types";
+import { useState, type ReactElement } from "react";
+import { api } from "../../api/client";
+import type { Alarm } from "../../api/types";
+import { useMay } from "../../app/session";
 import { count } from "../../format/number";
 import { dayHour } from "../../format/time";
 import { useLivePart } from "../../live/store";
@@ -9,24 +10,12 @@ import { strings } from "../../strings";
 import { DataTable, Sub } from "../../ui/DataTable";
 import { Panel } from "../../ui/Panel";
 import { Pill } from "../../ui/Pill";
+import { Severity } from "../../ui/Severity";
 import ui from "../../ui/ui.module.css";
 import classes from "./AlarmsPanel.module.css";
-import { SHAPES, TONES, extent, inOrder, what } from "./alarms";
+import { extent, inOrder, what } from "./alarms";
 
 const words = strings.alarms;
-
-function SeverityMark({ severity }: { severity: Severity }): ReactElement {
-  return (
-    <Pill tone={TONES[severity]}>
-      <span className={classes["severity"]}>
-        <svg className={classes["shape"]} viewBox="0 0 12 12" aria-hidden>
-          <path d={SHAPES[severity]} />
-        </svg>
-        {words.severityWords[severity]}
-      </span>
-    </Pill>
-  );
-}
 
 type Attempt = "sending" | { readonly failed: string };
 
@@ -43,7 +32,7 @@ function Acknowledgement({ alarm, zone, mayAct }: { alarm: Alarm; zone: string; 
   if (!mayAct) return <>{words.nobody}</>;
   const send = (): void => {
     setAttempt("sending");
-    acknowledge(alarm.number).then(
+    api.post("/api/alarms/{number}/ack", { path: { number: alarm.number }, body: { note: "" } }).then(
       () => setAttempt(null),
       (error: unknown) => setAttempt({ failed: error instanceof Error ? error.message : String(error) }),
     );
@@ -66,25 +55,10 @@ function Acknowledgement({ alarm, zone, mayAct }: { alarm: Alarm; zone: string; 
   );
 }
 
-/** Whether the reader may act; null until that is known. */
-function useMayAct(): boolean | null {
-  const [mayAct, setMayAct] = useState<boolean | null>(null);
-  useEffect(() => {
-    let wanted = true;
-    void readSession().then((session) => {
-      if (wanted) setMayAct(session.operator !== null);
-    });
-    return () => {
-      wanted = false;
-    };
-  }, []);
-  return mayAct;
-}
-
 export function AlarmsPanel(): ReactElement {
   const alarms = useLivePart("alarms");
   const zone = useLivePart("zone") ?? "UTC";
-  const mayAct = useMayAct();
+  const mayAct = useMay("operate");
   const shown = inOrder(alarms?.active ?? []);
   const active = alarms?.active_count ?? 0;
   const more = active - shown.length;
@@ -105,7 +79,7 @@ export function AlarmsPanel(): ReactElement {
             rows={shown.map((alarm) => ({
               key: String(alarm.number),
               cells: [
-                <SeverityMark key="severity" severity={alarm.severity} />,
+                <Severity key="severity" value={alarm.severity} />,
                 what(alarm),
                 <div key="where">
                   {alarm.name}
@@ -115,12 +89,12 @@ export function AlarmsPanel(): ReactElement {
                   {dayHour(alarm.raised_ms, zone)}
                   {alarm.count > 1 ? <Sub>{words.times(count(alarm.count))}</Sub> : null}
                 </div>,
-                <Acknowledgement key={`noted ${alarm.count}`} alarm={alarm} zone={zone} mayAct={mayAct === true} />,
+                <Acknowledgement key={`noted ${alarm.count}`} alarm={alarm} zone={zone} mayAct={mayAct} />,
               ],
             }))}
           />
           {more > 0 ? <Sub>{words.more(count(more))}</Sub> : null}
-          {mayAct === false ? <Sub>{words.readOnly}</Sub> : null}
+          {!mayAct ? <Sub>{words.readOnly}</Sub> : null}
         </>
       )}
     </Panel>

@@ -1,10 +1,9 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
-import { RefusedError, acknowledge, problemText, readSession } from "../../api/plant";
-import { parseMessage } from "../../api/message";
+import { describe, expect, it } from "vitest";
 import type { Alarm, Severity } from "../../api/types";
 import { strings } from "../../strings";
 import { attention } from "../overview/attention";
-import { SHAPES, extent, inOrder, what } from "./alarms";
+import { SHAPES } from "../../ui/Severity";
+import { extent, inOrder, what } from "./alarms";
 
 function alarm(part: Partial<Alarm>): Alarm {
   return {
@@ -34,7 +33,7 @@ describe("alarms in words", () => {
   it("has a word and a shape of its own for each severity", () => {
     const all: Severity[] = ["notice", "warning", "major", "critical"];
     expect(new Set(all.map((one) => SHAPES[one])).size).toBe(4);
-    expect(all.map((one) => strings.alarms.severityWords[one])).toEqual(all);
+    expect(all.map((one) => strings.severity[one])).toEqual(all);
   });
 
   it("puts first what nobody knows of, then the worst, then the latest", () => {
@@ -51,47 +50,13 @@ describe("alarms in words", () => {
 describe("attention", () => {
   it("calls for a person while nobody has acknowledged a critical alarm", () => {
     const entries = (active: Alarm[]): string[] => {
-      const text = JSON.stringify({ kind: "snapshot", seq: 1, state: { now_ms: 0, zone: "UTC", alarms: { active_count: active.length, active } } });
-      const message = parseMessage(text);
-      if (message.kind !== "snapshot") throw new Error("not a snapshot");
-      return attention(message.state, 0);
+      const calm = { fleet: null, twins: null, resources: [], bids: [], health: [], next_gate: null };
+      return attention({ ...calm, alarms: { active_count: active.length, active } }, 0);
     };
     expect(entries([alarm({}), alarm({ severity: "critical", acknowledged_ms: 1 })])).toEqual([]);
     expect(entries([alarm({ severity: "critical" })])).toEqual(["A critical alarm that nobody has acknowledged"]);
     expect(entries([alarm({ severity: "critical" }), alarm({ number: 2, severity: "critical" })])).toEqual([
       "2 critical alarms that nobody has acknowledged",
     ]);
-  });
-});
-
-describe("asking the plant", () => {
-  afterEach(() => vi.unstubAllGlobals());
-
-  function answering(status: number, body: unknown): ReturnType<typeof vi.fn> {
-    const fetched = vi.fn(async () => new Response(body === null ? "" : JSON.stringify(body), { status }));
-    vi.stubGlobal("document", { baseURI: "http://plant.example/base/" });
-    vi.stubGlobal("fetch", fetched);
-    return fetched;
-  }
-
-  it("knows an operator by name, and lets nobody act when it is not told", async () => {
-    answering(200, { operator: "ada" });
-    expect(await readSession()).toEqual({ operator: "ada" });
-    answering(200, { operator: null });
-    expect(await readSession()).toEqual({ operator: null });
-    answering(404, null);
-    expect(await readSession()).toEqual({ operator: null });
-  });
-
-  it("takes note of an alarm, and says why when it is refused", async () => {
-    const fetched = answering(200, alarm({}));
-    await acknowledge(7);
-    const [url, options] = fetched.mock.calls[0] as [URL, RequestInit];
-    expect([url.href, options.method]).toEqual(["http://plant.example/base/api/alarms/7/ack", "POST"]);
-    answering(409, { detail: "ada has done so already" });
-    await expect(acknowledge(7)).rejects.toThrow(new RefusedError("ada has done so already"));
-    answering(502, null);
-    await expect(acknowledge(7)).rejects.toThrow("502");
-    expect(problemText([])).toBeNull();
   });
 });

@@ -3,19 +3,8 @@ import type { Alarm, Severity } from "../../api/types";
 import { codeWords } from "../../format/market";
 import { count, fixed } from "../../format/number";
 import { strings } from "../../strings";
-import type { Tone } from "../../ui/Pill";
 
 const words = strings.alarms;
-
-/** A shape for each severity, with more corners the worse it is, so that it is told without colour. */
-export const SHAPES: Record<Severity, string> = {
-  notice: "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9Z",
-  warning: "M6 1 11.5 11H.5Z",
-  major: "M6 .5 11.5 6 6 11.5.5 6Z",
-  critical: "M3.5.5h5l3 3v5l-3 3h-5l-3-3v-5Z",
-};
-
-export const TONES: Record<Severity, Tone> = { notice: "calm", warning: "warn", major: "warn", critical: "bad" };
 
 /** What is wrong. */
 export function what(alarm: Pick<Alarm, "kind">): string {

@@ -1,6 +1,6 @@
 /** What plant, what time it is there, how fast time runs, and whether the page shows the present. */
 import { Tooltip } from "@mantine/core";
-import type { ReactElement } from "react";
+import type { ReactElement, ReactNode } from "react";
 import { fixed, percent } from "../../format/number";
 import { clock, duration, utc } from "../../format/time";
 import { useNowMs, usePresence, type Presence } from "../../live/now";
@@ -56,7 +56,7 @@ function Clock(): ReactElement | null {
   );
 }
 
-export function Header(): ReactElement {
+export function Header({ end }: { end?: ReactNode }): ReactElement {
   const speed = useLivePart("speed");
   const run = useLivePart("run");
   const known = useLive((view) => view.state !== null);
@@ -79,6 +79,7 @@ export function Header(): ReactElement {
             <span>{strings.progress(percent(run.done_frac))}</span>
           </label>
         ) : null}
+        {end}
       </div>
     </header>
   );

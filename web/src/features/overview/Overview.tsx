@@ -8,7 +8,7 @@ import { count, percent } from "../../format/number";
 import { IDLE_KW, batteryPhrase, batteryRange, energySize, gridPhrase, gridRange, powerSize } from "../../format/power";
 import { countdown, deliveryDay, duration } from "../../format/time";
 import { useNowMs } from "../../live/now";
-import { useLive } from "../../live/store";
+import { useLiveParts } from "../../live/store";
 import { strings } from "../../strings";
 import { ErrorBoundary } from "../../ui/ErrorBoundary";
 import { IntervalBar, type IntervalBarProps } from "../../ui/IntervalBar";
@@ -18,6 +18,11 @@ import { composition, sentence } from "./sentence";
 import classes from "./Overview.module.css";
 
 const words = strings.figures;
+
+const PARTS = [
+  "now_ms", "zone", "fleet", "twins", "resources", "next_gate", "prices", "bids", "money", "health", "alarms", "alerts",
+] as const satisfies readonly (keyof LiveState)[];
+type State = Pick<LiveState, (typeof PARTS)[number]>;
 
 function Figure(props: { label: string; value: string; testId: string; hint?: string; children?: ReactNode }): ReactElement {
   const label = <div className={classes["label"]}>{props.label}</div>;
@@ -125,7 +130,7 @@ function CoverageFigure({ fleet, twins }: { fleet: FleetNow | null; twins: Twins
   );
 }
 
-function GateFigure({ state }: { state: LiveState }): ReactElement {
+function GateFigure({ state }: { state: State }): ReactElement {
   const now = useNowMs();
   const gate = state.next_gate;
   if (!gate || now === null) return <Figure label={words.gate} value={words.gateNone} testId="gate-countdown" />;
@@ -149,7 +154,7 @@ function MoneyFigure({ money }: { money: LiveState["money"] }): ReactElement {
   );
 }
 
-function Figures({ state }: { state: LiveState }): ReactElement {
+function Figures({ state }: { state: State }): ReactElement {
   const { fleet } = state;
   return (
     <div className={classes["figures"]}>
@@ -167,7 +172,7 @@ function Figures({ state }: { state: LiveState }): ReactElement {
   );
 }
 
-function Attention({ state }: { state: LiveState }): ReactElement | null {
+function Attention({ state }: { state: State }): ReactElement | null {
   const entries = attention(state, useNowMs() ?? state.now_ms);
   if (entries.length === 0) return null;
   return (
@@ -181,12 +186,12 @@ function Attention({ state }: { state: LiveState }): ReactElement | null {
   );
 }
 
-function Weather({ state }: { state: LiveState }): ReactElement | null {
+function Weather({ state }: { state: State }): ReactElement | null {
   return <WeatherLines alerts={state.alerts} nowMs={useNowMs() ?? state.now_ms} zone={state.zone} />;
 }
 
 export function Overview(): ReactElement {
-  const state = useLive((view) => view.state);
+  const state = useLiveParts(...PARTS);
   if (state === null) {
     return (
       <section aria-busy>

@@ -11,6 +11,8 @@ import { strings } from "../../strings";
 import { DataTable } from "../../ui/DataTable";
 import { Panel } from "../../ui/Panel";
 
+const BANDS = [{ upper: "upper", lower: "lower", color: "--battery" }] as const;
+
 const words = strings.power;
 const TABLE_ROWS = 96;
 const LEAST_GAP_MS = 5_000;
@@ -43,7 +45,7 @@ function PowerChart({ held, zone }: { held: FleetSeries; zone: string }): ReactE
       testId="power-chart"
       t={t}
       series={series}
-      band={{ upper: "upper", lower: "lower", color: "--battery" }}
+      bands={BANDS}
       zone={zone}
       tick={powerTick}
       restIndex={t.length - 1}

@@ -10,6 +10,8 @@ import { strings } from "../../strings";
 import { DataTable } from "../../ui/DataTable";
 import { Panel } from "../../ui/Panel";
 
+const BANDS = [{ upper: "high", lower: "low", color: "--forecast" }] as const;
+
 const words = strings.price;
 
 interface Input {
@@ -55,7 +57,7 @@ function PriceChart({ series: held, zone, currency }: Input): ReactElement {
       testId="price-chart"
       t={t}
       series={series}
-      band={{ upper: "high", lower: "low", color: "--forecast" }}
+      bands={BANDS}
       marks={marks}
       zone={zone}
       tick={(value) => priceTick(value, currency)}

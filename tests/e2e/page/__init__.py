@@ -1,0 +1,1 @@
+"""Stories of people at the page, told in a real browser against a running plant."""

@@ -1,0 +1,173 @@
+"""What a story may do to the plant behind the page: `["stop-api"]`, posted as JSON to an address of this machine.
+
+A verb and a role: `stop` kills the process and holds its successor back until `start`, `freeze` lets it stand still
+until `thaw`, `kill` leaves the rest to the supervisor. `add-user` and `remove-user` open and close the page's door.
+`reset` undoes what a story left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+
+from shoal.domain.errors import ShoalError
+from shoal.runtime.supervisor import Supervisor
+from shoal.store.users import Users
+
+WAIT_S = 15.0
+BY = "the story"
+
+
+class HookError(Exception):
+    """What was asked for cannot be done."""
+
+
+@dataclass(kw_only=True)
+class Hooks:
+    """Does things to a plant.
+
+    Args:
+        supervisor: Runs its processes.
+        open_users: Opens the people who may sign in.
+    """
+
+    supervisor: Supervisor
+    open_users: Callable[[], Users]
+    _halted: dict[str, int] = field(default_factory=dict)
+    _added: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def do(self, what: str, *rest: Any) -> dict[str, Any]:
+        """Do one thing and return what there is to say of it.
+
+        Raises:
+            HookError: when it cannot be done.
+            ShoalError: when the plant refuses.
+        """
+        with self._lock:
+            match what:
+                case "add-user":
+                    return self._add_user(*rest)
+                case "remove-user":
+                    return self._remove_user(*rest)
+                case "reset":
+                    return self._reset()
+            verb, _, role = what.partition("-")
+            acts = {
+                "kill": self._kill,
+                "stop": self._stop,
+                "start": self._go_on,
+                "freeze": self._freeze,
+                "thaw": self._go_on,
+            }
+            if verb not in acts or role not in {state.role for state in self.supervisor.states()}:
+                raise HookError(f"there is no {what}")
+            return acts[verb](role)
+
+    def release(self) -> None:
+        """Let everything go on that stands still, so that it can end."""
+        for role in list(self._halted):
+            self._go_on(role)
+
+    def _pid(self, role: str) -> int:
+        pid = self._wait(role, lambda pid: pid is not None)
+        assert pid is not None
+        return pid
+
+    def _wait(self, role: str, wanted: Callable[[int | None], bool]) -> int | None:
+        until_s = time.monotonic() + WAIT_S
+        while not wanted(pid := self.supervisor.state(role).pid):
+            if time.monotonic() > until_s:
+                raise HookError(f"{role} did not come to where it should within {WAIT_S:g} s")
+            time.sleep(0.002)
+        return pid
+
+    def _kill(self, role: str) -> dict[str, Any]:
+        pid = self._pid(role)
+        os.kill(pid, signal.SIGKILL)
+        self._wait(role, lambda now: now != pid)
+        return {"role": role, "killed": pid}
+
+    def _stop(self, role: str) -> dict[str, Any]:
+        """Kill a role; what the supervisor starts in its place stands still before it has opened anything."""
+        said = self._kill(role)
+        self._freeze(role)
+        return said
+
+    def _freeze(self, role: str) -> dict[str, Any]:
+        if role not in self._halted:
+            pid = self._pid(role)
+            os.kill(pid, signal.SIGSTOP)
+            self._halted[role] = pid
+        return {"role": role, "standing": self._halted[role]}
+
+    def _go_on(self, role: str) -> dict[str, Any]:
+        pid = self._halted.pop(role, None)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        return {"role": role, "going": pid}
+
+    def _add_user(
+        self, name: str, password: str, roles: list[str], sites: list[str] | None = None
+    ) -> dict[str, Any]:
+        self.open_users().put(
+            name, roles=roles, sites=sites or (), password=password, by=BY, at_ns=time.time_ns()
+        )
+        self._added.add(name)
+        return {"name": name}
+
+    def _remove_user(self, name: str) -> dict[str, Any]:
+        self.open_users().remove(name, by=BY, at_ns=time.time_ns())
+        self._added.discard(name)
+        return {"name": name}
+
+    def _reset(self) -> dict[str, Any]:
+        self.release()
+        for name in sorted(self._added):
+            self._remove_user(name)
+        return {}
+
+
+@contextlib.contextmanager
+def served(hooks: Hooks) -> Iterator[str]:
+    """Serve the hooks and yield their address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            try:
+                said = hooks.do(*msgspec.json.decode(body, type=list[Any]))
+            except (HookError, ShoalError, TypeError, msgspec.DecodeError) as error:
+                self._answer(400, str(error).encode())
+            else:
+                self._answer(200, msgspec.json.encode(said))
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: the story says what it did."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        hooks.release()

@@ -1,0 +1,58 @@
+/**
+ * The shell on a bad day: the interface dies, or falls silent, while somebody watches. The page says at once that what
+ * it shows is old, keeps showing it, and goes on by itself from where it was, without being loaded again.
+ */
+const presence = (wanted) => [wanted];
+const shown = ([wanted]) => document.querySelector('[data-testid="connection"]')?.getAttribute("data-presence") === wanted;
+const later = (held) => Number(document.querySelector('[data-testid="now-clock"]')?.getAttribute("data-server-ms")) > held;
+const serverMs = async (page) => Number(await page.getByTestId("now-clock").getAttribute("data-server-ms"));
+
+/** What the browser itself logs of a server that is away; anything else stays a fault of the page. */
+const AWAY = /net::ERR_|WebSocket connection to .* failed|status of 50\d/;
+function forgive(faults) {
+  const left = faults.filter((one) => !AWAY.test(one));
+  faults.splice(0, faults.length, ...left);
+}
+
+export default [
+  {
+    name: "api-dies",
+    async run({ page, open, until, plant, axe, picture, faults }) {
+      await open("/");
+      await page.getByTestId("sentence").waitFor();
+      await page.evaluate(() => {
+        window.notLoadedAgain = true;
+      });
+      await plant("stop-api");
+      await until("the page does not say that the connection is lost", shown, presence("reconnecting"));
+      const bar = page.getByTestId("alarm-bar");
+      await bar.getByText("Connection lost, trying again.").waitFor();
+      // What was known stays in view; nothing of it passes for the present.
+      await page.getByTestId("sentence").waitFor();
+      const before = await serverMs(page);
+      await axe("api-dies");
+      await picture("api-dies");
+      await plant("start-api");
+      await until("the page does not heal", shown, presence("live"));
+      await until("the plant's clock stands still after the connection is back", later, before);
+      await bar.getByText("Connection lost").waitFor({ state: "detached" });
+      if (!(await page.evaluate(() => window.notLoadedAgain === true))) throw new Error("the page was loaded again");
+      forgive(faults);
+    },
+  },
+  {
+    name: "api-silent",
+    async run({ page, open, until, plant, picture, faults }) {
+      await open("/");
+      const before = await serverMs(page);
+      await plant("freeze-api");
+      await until("the page does not say that its figures are old", shown, presence("stale"));
+      await page.getByTestId("alarm-bar").getByText("What is shown is old.").waitFor();
+      await picture("api-silent");
+      await plant("thaw-api");
+      await until("the page does not go on", shown, presence("live"));
+      await until("the plant's clock stands still", later, before);
+      forgive(faults);
+    },
+  },
+];

@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 BENCH ?= loop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench web clean
+.PHONY: help setup demo test check bench web client clean
 
 help: ## Say what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -24,7 +24,7 @@ test: check ## Run every check and every test
 ifeq ($(ARGS),)
 	$(PYTHON) -m pytest -n 2 --dist loadfile tests/unit tests/property
 	$(PYTHON) -m pytest -n 2 --dist loadfile tests/integration
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m 'not alone' tests/e2e
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m 'not alone' tests/e2e
 	$(PYTHON) -m pytest -m alone tests/e2e
 else
 	$(PYTHON) -m pytest $(ARGS)
@@ -42,6 +42,9 @@ bench: setup ## Measure: make bench BENCH=loop ARGS='--quick --json'
 
 web: $(LOCKED) ## Build the page when its sources changed
 	@$(PYTHON) hatch_build.py
+
+client: setup ## Make the page's types of the interface anew from its contract
+	@$(PYTHON) hatch_build.py client
 
 clean: ## Remove what was built; the plant's data in .shoal stays
 	rm -rf $(VENV) build dist web/node_modules src/shoal/api/static

@@ -247,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
         choices=("build", "client", "size", "test", "e2e", "node", "npm"),
         help="build: when sources changed; client: make the types of the interface anew from its contract; "
         "size: what the built page weighs; test: unit tests; e2e URL PNG: look at a running page, "
-        "e2e stories URL: run the screens' stories; "
+        "e2e stories URL: run the screens' stories, e2e measure URL: measure it in a browser; "
         "node, npm: run them from the wheel, in the present folder",
     )
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="arguments passed on")
@@ -271,8 +271,9 @@ def main(arguments: Sequence[str]) -> int:
         return node.run_node(["node_modules/vitest/vitest.mjs", "run", *parsed.rest], folder=web)
     if parsed.command == "e2e":
         install_packages(node, web / "e2e")
-        told = parsed.rest[:1] == ["stories"]
-        script, rest = ("story.mjs", parsed.rest[1:]) if told else ("check.mjs", parsed.rest)
+        scripts = {"stories": "story.mjs", "measure": "measure.mjs"}
+        told = next((name for name in parsed.rest[:1] if name in scripts), "")
+        script, rest = (scripts[told], parsed.rest[1:]) if told else ("check.mjs", parsed.rest)
         return node.run_node([str(web / "e2e" / script), *rest], folder=Path.cwd())
     return node.run_node(parsed.rest, folder=Path.cwd())
 

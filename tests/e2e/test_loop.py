@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.running import assert_zeros, kill_role, once_at, run_plant
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loop")]
 
 DECISIONS = (
     "revenue",

@@ -12,8 +12,18 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
+# The smallest plants for which each story is one: so many homes, so long.
 @pytest.mark.parametrize(
-    ("name", "options"), [("battery", ["--for", "1d"]), ("peak", ["--sites", "20", "--for", "21h"])]
+    ("name", "options"),
+    [
+        ("storm", ["--sites", "24"]),
+        ("emergency", ["--sites", "24"]),
+        ("cut", ["--sites", "40", "--for", "16h"]),
+        ("regulation", ["--sites", "24", "--for", "1h"]),
+        ("peak", ["--sites", "20", "--for", "21h"]),
+        ("battery", ["--for", "1d"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_story_ends_well(name: str, options: list[str], tmp_path: Path) -> None:
     command = [

@@ -265,6 +265,8 @@ export const strings = {
     top: "All groups",
     open: (name: string, n: string) => `Open ${name}: ${n} groups`,
     below: (n: string) => `${n} groups below`,
+    details: "Details",
+    detailsOf: (name: string) => `Details of ${name}`,
     find: "Find a group by name",
     order: "Order",
     orderWords: {

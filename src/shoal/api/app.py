@@ -11,26 +11,30 @@ from starlette.responses import HTMLResponse, Response
 
 from shoal import __version__
 from shoal.api.access import Gate
+from shoal.api.alarm_groups import AlarmCauses
 from shoal.api.answers import Alive, Ready
 from shoal.api.contract import answer, answers, describe, docs_page
 from shoal.api.feeds_site import site_feed
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.problem import handle_faults
+from shoal.api.routes_alarm_groups import alarm_group_routes, alarm_groups_feed
 from shoal.api.routes_alarms import alarm_routes
 from shoal.api.routes_alerts import alert_routes
 from shoal.api.routes_books import books_routes
 from shoal.api.routes_commands import command_routes
 from shoal.api.routes_events import event_routes
+from shoal.api.routes_fleet import fleet_routes
 from shoal.api.routes_groups import group_routes
 from shoal.api.routes_home import home_feed, home_routes
 from shoal.api.routes_limits import limit_routes
+from shoal.api.routes_nodes import node_routes
 from shoal.api.routes_plant import plant_routes
 from shoal.api.routes_programs import program_routes
 from shoal.api.routes_services import service_routes
 from shoal.api.routes_session import session_routes, user_routes
-from shoal.api.routes_site import one_site_routes
 from shoal.api.routes_settlement import settlement_routes
+from shoal.api.routes_site import one_site_routes
 from shoal.api.routes_sites import site_routes
 
 ROLE = "api"
@@ -57,10 +61,15 @@ def create_app(
     app.include_router(user_routes(plant.doorman))
     app.include_router(plant_routes(plant))
     app.include_router(group_routes(plant))
+    app.include_router(node_routes(plant))
+    app.include_router(fleet_routes(plant))  # before the sites: "search" is no site
     app.include_router(site_routes(plant))
     app.include_router(one_site_routes(plant))
     app.include_router(alert_routes(plant))
     app.include_router(books_routes(plant))
+    causes = AlarmCauses(plant)
+    app.include_router(alarm_group_routes(plant, causes))
+    plant.hub.feeds.add(alarm_groups_feed(causes))
     app.include_router(alarm_routes(plant))
     app.include_router(program_routes(plant.programs, plant.now_ns))
     app.include_router(command_routes(plant.commands))

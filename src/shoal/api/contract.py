@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from shoal.api.alarm_answers import ALARM_TYPES
 from shoal.api.answers import (
     AlarmDetail,
     AlarmPage,
@@ -37,6 +38,7 @@ from shoal.api.answers import (
 )
 from shoal.api.command_answers import COMMAND_TYPES
 from shoal.api.event_answers import EVENT_TYPES
+from shoal.api.fleet_answers import FLEET_TYPES
 from shoal.api.home_answers import HOME_TYPES
 from shoal.api.limit_answers import LIMIT_TYPES
 from shoal.api.messages import DeltaMessage, GroupsMessage, SlowMessage, SnapshotMessage, WatchRequest
@@ -74,8 +76,10 @@ TYPES: Final[tuple[Any, ...]] = (
     UserStepView,
     ProgramNow,
     SitePrograms,
+    *ALARM_TYPES,
     *COMMAND_TYPES,
     *EVENT_TYPES,
+    *FLEET_TYPES,
     *HOME_TYPES,
     *LIMIT_TYPES,
     *SERVICE_TYPES,

@@ -16,6 +16,7 @@ from shoal.api.groups import GroupQuery, GroupTree
 from shoal.api.quarantine import QuarantineTotals
 from shoal.api.series import SERIES_POINTS, Trail, point_of
 from shoal.api.state import (
+    Alarm,
     AlertNow,
     Delivery,
     FleetNow,
@@ -239,6 +240,10 @@ class LiveModel:
         if self._aggregates is None:
             return []
         return group_views(self._aggregates, self._fleet.groups, numbers, self.tree.children)
+
+    def standing_alarms(self) -> list[Alarm]:
+        """Return the alarms that stand, as many as the alarm desk lists."""
+        return alarms_view(self._alarms).active
 
     def select_groups(self, query: GroupQuery) -> list[int]:
         """Return the numbers of the groups that are asked for, in the order that is asked for.

@@ -34,6 +34,8 @@ from shoal.store.settlings import Settlings
 
 MOST_DAYS: Final = 92
 USUAL_DAYS: Final = 31
+FIRST_DAY: Final = date(1990, 1, 1)
+LAST_DAY: Final = date(2199, 12, 31)
 FORESIGHT_S: Final = 10.0
 """Who asks where the money went waits so long for those who asked before."""
 _DAY: Final = r"^\d{4}-\d{2}-\d{2}$"
@@ -173,9 +175,12 @@ def _market(plant: Plant, resource_id: str) -> Market:
 
 def _date(field: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError as error:
         raise InvalidInputError(field=field, value=text, fix="give a day of the calendar") from error
+    if not FIRST_DAY <= found <= LAST_DAY:
+        raise InvalidInputError(field=field, value=text, fix=f"stay within {FIRST_DAY} and {LAST_DAY}")
+    return found
 
 
 def _span(market: Market, now_ns: int, first: str | None, last: str | None) -> tuple[date, date]:

@@ -141,10 +141,12 @@ def history_of(
     now_ns = max(plant.now_ns(), 0 if said is None else said.t_ns)
     tier = tier_of(to_ns - from_ns)
     track = read_track(plant.history, row, from_ns, to_ns, tier)
-    seam_ns = int(track.last_ns[-1]) if len(track.last_ns) else None
+    written = len(track.first_ns)
+    heard_ns = None
     if said is not None:
         newest = track_of(np.frombuffer(said.latest, dtype=TELEMETRY.dtype))
-        ahead = newest.first_ns > (from_ns if seam_ns is None else seam_ns)
+        heard_ns = int(newest.first_ns[0]) if len(newest.first_ns) else None
+        ahead = newest.first_ns > (track.last_ns[-1] if written else from_ns)
         if len(newest.first_ns) and bool((ahead & (newest.first_ns < to_ns)).all()):
             track = joined(track, newest)
     return site_history(
@@ -156,7 +158,8 @@ def history_of(
         tier=tier,
         step_ns=step_ns_of(to_ns - from_ns, points, tier),
         fresh_ns=max(plant.timeouts.fresh_ns),
-        seam_ns=seam_ns,
+        written=written,
+        heard_ns=heard_ns,
     )
 
 

@@ -97,7 +97,8 @@ class SiteHistory(msgspec.Struct, frozen=True, kw_only=True):
 
     A point is the mean over at most `step_s`; samples under suspicion are counted and left out. `gap` says that between
     the point before and this one the site was silent for longer than `gap_after_s`, and `silences` says when. Up to
-    `seam_ms` it comes from history, after it from the twin. `following` is the newest version that the site followed.
+    `seam_ms` it comes from history, after it from the twin; a gap there is no silence: history is behind. `following` is
+    the newest version that the site followed.
     """
 
     site_id: str

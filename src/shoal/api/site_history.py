@@ -167,10 +167,11 @@ def _floats(column: Any) -> NDArray[np.float64]:
     return np.asarray(column.cast("double").to_numpy(), dtype=np.float64)
 
 
-def gap_after_ns_of(track: Track, fresh_ns: int) -> int:
+def gap_after_ns_of(track: Track, written: int, fresh_ns: int) -> int:
     """Return for how long a site may be silent before that is a gap: until the sums call it stale, or thrice as usual."""
-    steps_ns = np.diff(track.first_ns)
-    usual_ns = int(np.median(steps_ns)) if len(steps_ns) else 0
+    steps_ns = track.first_ns[1:written] - track.last_ns[: max(written - 1, 0)]
+    # a quarter of the way up: silences are among the steps, and few samples have few steps
+    usual_ns = int(np.percentile(steps_ns, 25, method="lower")) if len(steps_ns) else 0
     return max(fresh_ns, USUAL_TIMES * usual_ns)
 
 
@@ -184,7 +185,8 @@ def site_history(
     tier: SiteTier,
     step_ns: int,
     fresh_ns: int,
-    seam_ns: int | None,
+    written: int,
+    heard_ns: int | None = None,
 ) -> SiteHistory:
     """Return a track as an answer: means over at most `step_ns`, never over a silence.
 
@@ -197,11 +199,15 @@ def site_history(
         tier: Where the track is from.
         step_ns: See `step_ns_of`.
         fresh_ns: How long a sample counts in sums.
-        seam_ns: Up to where it is from history; None where nothing is.
+        written: How many of its entries are from history; between them and the twin's newest sample no line is drawn
+            when history is behind, but that is no silence.
+        heard_ns: Device time of the twin's newest sample, which may lie behind the span; None when nobody can say.
     """
-    gap_after_ns = gap_after_ns_of(track, fresh_ns)
+    gap_after_ns = gap_after_ns_of(track, written, fresh_ns)
     breaks = np.zeros(len(track.first_ns), dtype=np.bool_)
     breaks[1:] = track.first_ns[1:] - track.last_ns[:-1] > gap_after_ns
+    silent = breaks.copy()
+    silent[written : written + 1] = False
     bucket = (track.first_ns - from_ns) // step_ns
     starts = np.flatnonzero(np.concatenate(([True], (np.diff(bucket) != 0) | breaks[1:]))[: len(bucket)])
     means = _means(track.values, starts)
@@ -218,7 +224,7 @@ def site_history(
         tier=tier,
         step_s=step_ns / NS_PER_S,
         gap_after_s=gap_after_ns / NS_PER_S,
-        seam_ms=None if seam_ns is None else seam_ns // _NS_PER_MS,
+        seam_ms=int(track.last_ns[written - 1]) // _NS_PER_MS if written else None,
         t_ms=[int(at) for at in at_ms],
         battery_kw=battery,
         solar_kw=solar,
@@ -228,7 +234,7 @@ def site_history(
         soc_frac=_plain(means[-1]),
         following=[None if version < 0 else int(version) for version in newest],
         gap=[bool(value) for value in breaks[starts]],
-        silences=_silences(track, breaks, from_ns, until_ns, gap_after_ns),
+        silences=_silences(track, silent, from_ns, until_ns, gap_after_ns, heard_ns),
         samples=track.samples,
         suspect_samples=track.suspect,
     )
@@ -245,13 +251,19 @@ def _means(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np
 
 
 def _silences(
-    track: Track, breaks: NDArray[np.bool_], from_ns: int, until_ns: int, gap_after_ns: int
+    track: Track,
+    breaks: NDArray[np.bool_],
+    from_ns: int,
+    until_ns: int,
+    gap_after_ns: int,
+    heard_ns: int | None,
 ) -> list[SiteSilence]:
     found = []
     if len(track.first_ns):
         spans = [(from_ns, int(track.first_ns[0]))]
         spans += [(int(track.last_ns[i - 1]), int(track.first_ns[i])) for i in np.flatnonzero(breaks)]
-        spans.append((int(track.last_ns[-1]), until_ns))
+        if heard_ns is None or heard_ns <= int(track.last_ns[-1]):
+            spans.append((int(track.last_ns[-1]), until_ns))
     else:
         spans = [(from_ns, until_ns)]
     for begin_ns, end_ns in spans:

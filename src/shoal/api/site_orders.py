@@ -21,6 +21,7 @@ from shoal.domain.ids import SiteId
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.telemetry import DeviceType
 from shoal.programs.ability import SiteTerms
+from shoal.programs.enrolment import Enrolment
 from shoal.store.known_terms import KnownTerms
 from shoal.store.order_records import (
     CallSpec,
@@ -34,7 +35,7 @@ from shoal.store.order_records import (
     Trial,
 )
 from shoal.store.orders import EVERY_STATE, Orders
-from shoal.store.program_records import Enrolment, OptOut
+from shoal.store.program_records import OptOut
 from shoal.store.programs import ProgramStore
 
 SPLITS_KEPT: Final = 256

@@ -10,6 +10,8 @@ from shoal.cli.cycle_stores import By, parse_instant, speaker
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_json
 
 NO_LIMIT_W: Final = 10**9
+MOST_KW: Final = NO_LIMIT_W / 1e3
+MOST_MIN: Final = 14 * 24 * 60
 
 
 def charging(
@@ -40,9 +42,14 @@ def charging(
     """Let sites that are chargers and nothing else draw so much at most; `shoal command cancel` ends it early."""
     from shoal.cli.event_calls import open_door
     from shoal.control.asking import check_asked, named, scope_of
+    from shoal.domain.errors import InvalidInputError
     from shoal.domain.interval import NS_PER_MINUTE, iso
     from shoal.store.order_records import EnvelopeSpec, Order
 
+    if not most <= MOST_KW:
+        raise InvalidInputError(field="--most", value=most, fix=f"give kW from 0 to {MOST_KW:g}")
+    if not minutes <= MOST_MIN:
+        raise InvalidInputError(field="--for", value=minutes, fix=f"give at most {MOST_MIN:g} minutes")
     door = open_door(config, set_, strict=start is None)
     scope, who = scope_of(sites=site, groups=group, fleet=fleet), speaker(by)
     start_ns = door.now_ns if start is None else parse_instant("--start", start)

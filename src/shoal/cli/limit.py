@@ -26,6 +26,9 @@ app = typer.Typer(
     help="Limits of feeders, groups and connections.", no_args_is_help=True, rich_markup_mode=None
 )
 
+_MOST_KW = 1e9
+_MOST_MIN = 14 * 24 * 60
+
 Names: TypeAlias = Annotated[
     list[str] | None, typer.Argument(metavar="GROUP...", help="Groups, such as feeders and substations.")
 ]
@@ -143,6 +146,8 @@ def envelope(
     start_ns = desk.now_ns if start is None else parse_instant("--start", start)
     if (until is None) == (minutes is None):
         raise InvalidInputError(field="--until", value=until, fix="give --until or --for, one of them")
+    if minutes is not None and not minutes <= _MOST_MIN:
+        raise InvalidInputError(field="--for", value=minutes, fix=f"give at most {_MOST_MIN} minutes")
     if most_import is None or most_export is None:
         raise InvalidInputError(field="envelope", value="half", fix="give --import and --export")
     end_ns = (
@@ -316,6 +321,10 @@ def _put(desk: _Desk, envelopes: list[OperatingEnvelope], *, as_json: bool) -> N
 
 
 def _watts(power_kw: float | None) -> int | None:
+    from shoal.domain.errors import InvalidInputError
+
+    if power_kw is not None and not 0.0 <= power_kw <= _MOST_KW:
+        raise InvalidInputError(field="limit", value=power_kw, fix=f"give kW from 0 to {_MOST_KW:g}")
     return None if power_kw is None else round(power_kw * 1e3)
 
 

@@ -85,7 +85,7 @@ class Burden:
         self.used_wh[counts] += given_wh[counts]
         self._meter_wh, self._metered_ns = meter_wh, ts_ns
         self._giving = giving.copy()
-        if t_ns - self._saved_ns >= SAVE_EVERY_NS:
+        if not 0 <= t_ns - self._saved_ns < SAVE_EVERY_NS:
             self.save(t_ns)
 
     def save(self, t_ns: int) -> None:

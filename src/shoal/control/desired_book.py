@@ -140,6 +140,7 @@ class DesiredBook:
         if ended:
             # where there was no room for what comes later there is now
             self._changed |= self._covering() > MOST_EVENTS
+            self._mark(self._crowded_out([self._entries[key] for key in ended]))
         for key in ended:
             del self._entries[key]
         if ended:
@@ -157,6 +158,18 @@ class DesiredBook:
             if isinstance(entry.item, ScheduledEvent):
                 count[entry.rows] += 1
         return count
+
+    def _crowded_out(self, ended: Sequence[Entry]) -> Rows:
+        """Return who had more envelopes than a document holds, of those of whom one has ended."""
+        rows = [entry.rows for entry in ended if isinstance(entry.item, Envelope)]
+        if not rows:
+            return np.empty(0, dtype=np.int64)
+        count = np.zeros(len(self), dtype=np.int64)
+        for entry in self._entries.values():
+            if isinstance(entry.item, Envelope):
+                count[entry.rows] += 1
+        lost = np.unique(np.concatenate(rows))
+        return lost[count[lost] > MOST_ENVELOPES]
 
     def rank(self, programs: tuple[str, ...]) -> None:
         """Let the events of these programs come before others in documents, in this order: the first in force rules."""

@@ -131,7 +131,7 @@ class GridLimits:
             UnavailableError: when nothing was ever read; later the last word counts.
         """
         try:
-            if self._source.version() == self._version and t_ns - self._read_ns < READ_AGAIN_NS:
+            if self._source.version() == self._version and 0 <= t_ns - self._read_ns < READ_AGAIN_NS:
                 return False
             standing = self._source.standing(t_ns)
         except UnavailableError as error:

@@ -16,7 +16,6 @@ import structlog
 
 from shoal.domain.errors import (
     InvalidInputError,
-    ShoalError,
     UnavailableError,
     UnknownIdError,
     WireFormatError,
@@ -107,7 +106,7 @@ class ParameterIntake:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.write()
-            except ShoalError:
+            except Exception:  # noqa: BLE001 - the supervisor of the writing: what comes next must be kept
                 _log.exception("parameters were not written")
 
     def statistics(self) -> ParameterStatistics:

@@ -141,11 +141,12 @@ class HomeSums:
         others = np.flatnonzero(~self._heard)
         if not len(others):
             return
-        for place in others.tolist():
-            like = fresh[self._group_of[fresh] == self._group_of[place]]
+        for group in np.unique(self._group_of[others]).tolist():
+            like = fresh[self._group_of[fresh] == group]
             like = like if len(like) else fresh
-            self._energy_kwh[place] = self._energy_kwh[like].mean(axis=0)
-            self._cost[place] = self._cost[like].mean()
+            places = others[self._group_of[others] == group]
+            self._energy_kwh[places] = self._energy_kwh[like].mean(axis=0)
+            self._cost[places] = self._cost[like].mean()
 
     def _carried(self, prices_per_kwh: Floats) -> Floats:
         """Return what no plan of each home costs less at these prices, shape (n,)."""

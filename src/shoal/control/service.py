@@ -220,9 +220,14 @@ class Control:
     # -- the cycle
 
     async def follow(self) -> None:
-        """Run a cycle at every tick until the clock stops."""
+        """Run a cycle at every tick until the clock stops; one that finds something away is left out, and the next one comes."""
         async for tick in self._clock.ticks(Stage.ACT, self._step_s):
-            sent = await self.cycle(tick)
+            sent = 0
+            try:
+                sent = await self.cycle(tick)
+            except UnavailableError as error:
+                # whoever has not answered is told again; leases end by themselves
+                _log.error("a cycle was left out", t_ns=tick.t_ns, why=str(error))
             self._clock.report({"desired_sent": sent})
 
     async def cycle(self, tick: Tick) -> int:
@@ -243,7 +248,7 @@ class Control:
         self._seen = view
         self._spoke_ns = view.latest["ts_ns"].astype(np.int64)
         if self._beat:
-            await asyncio.to_thread(self._memory.save_state, BEAT, {"t_ns": t_ns, "cycles": self._cycles})
+            await self._give_sign(t_ns)
         if self._taking_part is not None and await asyncio.to_thread(self._taking_part.refresh, t_ns):
             self.arbiter.use(self._taking_part.book)
             if self._desk is not None:
@@ -291,6 +296,17 @@ class Control:
         self._cycles += 1
         self._commands += len(messages) - len(documents)
         return len(messages)
+
+    async def _give_sign(self, t_ns: int) -> None:
+        """Save a sign of life; while nothing can be saved nobody can take over, and what was known goes on.
+
+        Raises:
+            FencedOutError: when another controller has taken over.
+        """
+        try:
+            await asyncio.to_thread(self._memory.save_state, BEAT, {"t_ns": t_ns, "cycles": self._cycles})
+        except UnavailableError as error:
+            _log.warning("no sign of life can be saved", why=str(error))
 
     async def _keep_books(self, t_ns: int, view: FleetView, done: Arbitration) -> None:
         """Keep, once everybody was told, what each site gave and how the limits stand."""

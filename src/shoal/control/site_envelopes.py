@@ -6,7 +6,8 @@ is told only for the time that the newer one leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -34,11 +35,9 @@ def pieces_of(envelopes: Iterable[OperatingEnvelope], row_of: Mapping[str, int])
         row = row_of.get(one.target)
         if one.kind != "site" or row is None:
             continue
-        spans = taken.setdefault(row, [])
-        for start_ns, end_ns in _left((one.start_ns, one.end_ns), spans):
+        for start_ns, end_ns in _take(taken.setdefault(row, []), one.start_ns, one.end_ns):
             key = (start_ns, end_ns, one.issued_ns, one.import_limit_w, one.export_limit_w)
             found.setdefault(key, []).append(row)
-        spans.append((one.start_ns, one.end_ns))
     return found
 
 
@@ -58,14 +57,21 @@ def entries_of(pieces: Pieces, t_ns: int, *, stale_after_ns: int | None) -> list
     ]
 
 
-def _left(span: tuple[int, int], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the parts of a span that others leave."""
-    parts = [span]
-    for start_ns, end_ns in taken:
-        parts = [
-            piece
-            for first_ns, last_ns in parts
-            for piece in ((first_ns, min(last_ns, start_ns)), (max(first_ns, end_ns), last_ns))
-            if piece[0] < piece[1]
-        ]
+def _take(taken: list[tuple[int, int]], start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+    """Return the parts of a span that others leave, and let it be taken too; `taken` is ascending, nothing in it touches.
+
+    Thousands may be issued for one site, mostly one after another: only those that a span meets are looked at.
+    """
+    first = bisect_left(taken, start_ns, key=lambda one: one[1])
+    last = bisect_right(taken, end_ns, key=lambda one: one[0])
+    parts, at_ns = [], start_ns
+    for begin_ns, over_ns in taken[first:last]:
+        if at_ns < begin_ns:
+            parts.append((at_ns, begin_ns))
+        at_ns = max(at_ns, over_ns)
+    if at_ns < end_ns:
+        parts.append((at_ns, end_ns))
+    met = taken[first:last]
+    whole = (min(start_ns, met[0][0]), max(end_ns, met[-1][1])) if met else (start_ns, end_ns)
+    taken[first:last] = [whole]
     return parts

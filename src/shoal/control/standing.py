@@ -8,6 +8,7 @@ not see enough, lets its batteries go and says so; the others are not touched by
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -23,7 +24,7 @@ from shoal.control.schedule import Enrolled, everybody
 from shoal.control.standing_measure import Measured, Serving, Sight, serving_of
 from shoal.control.standing_run import Now, Runner, Wish, runner_of
 from shoal.control.standing_tally import Tally, tally_of
-from shoal.domain.errors import CorruptStateError, ShoalError, UnavailableError
+from shoal.domain.errors import CorruptStateError, InvalidInputError, ShoalError, UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId
 from shoal.domain.interval import NS_PER_MINUTE, NS_PER_S
@@ -146,13 +147,16 @@ class StandingDesk:
         """
         try:
             version = await asyncio.to_thread(self._store.version)
-            if version != self._version or t_ns - self._looked_ns >= LOOK_AGAIN_NS:
+            if version != self._version or not 0 <= t_ns - self._looked_ns < LOOK_AGAIN_NS:
                 self._take_up(await asyncio.to_thread(self._store.services), t_ns)
                 self._version, self._looked_ns = version, t_ns
         except UnavailableError as error:
             _log.warning("standing services cannot be read", why=str(error))
         for one in self._running.values():
-            self._look_at(one, t_ns, latest, halted)
+            try:
+                self._look_at(one, t_ns, latest, halted)
+            except Exception as error:  # noqa: BLE001 - the supervisor of services: one must not stop the others
+                self._note_fault(one, f"{type(error).__name__}: {error}")
             if t_ns - one.saved_ns >= SAVE_NS or t_ns < one.saved_ns:
                 await asyncio.to_thread(self._save, one, t_ns)
 
@@ -210,31 +214,36 @@ class StandingDesk:
         for service in services:
             if service.tenant not in ("", self._tenant) or service.end_ns <= t_ns:
                 continue
-            before = known.get(service.service_id)
-            rows = self._rows_of(service)
-            if before is not None and before.service == service:
-                if not np.array_equal(before.rows, rows):
-                    before.held = np.isin(rows, before.rows[before.held])
-                    before.rows = rows
-                self._running[service.service_id] = before
-                continue
-            sight = Sight(service, self._fleet, fresh_ns=self._fresh_ns)
-            rated = self._fleet.nameplate["solar_limit_kw"][sight.rows]
-            one = _Running(
-                service=service,
-                runner=runner_of(service, highest_kw=float(rated.sum())),
-                sight=sight,
-                rows=rows,
-                tally=Tally(),
-                held=np.zeros(len(rows), dtype=np.bool_),
-                wish=Wish(power_kw=None, why="free"),
-            )
-            kept = self._kept(before, service, t_ns)
-            if kept is not None:
-                self._restore(one, kept)
-            self._running[service.service_id] = one
+            try:
+                self._take_up_one(service, known.get(service.service_id), t_ns)
+            except Exception:  # noqa: BLE001 - the supervisor of services: one must not stop the others
+                _log.exception("standing service cannot be taken up", service=service.service_id)
         for name in [name for name in known if name not in self._running]:
             _log.info("standing service ends", service=name)
+
+    def _take_up_one(self, service: StandingService, before: _Running | None, t_ns: int) -> None:
+        rows = self._rows_of(service)
+        if before is not None and before.service == service:
+            if not np.array_equal(before.rows, rows):
+                before.held = np.isin(rows, before.rows[before.held])
+                before.rows = rows
+            self._running[service.service_id] = before
+            return
+        sight = Sight(service, self._fleet, fresh_ns=self._fresh_ns)
+        rated = self._fleet.nameplate["solar_limit_kw"][sight.rows]
+        one = _Running(
+            service=service,
+            runner=runner_of(service, highest_kw=float(rated.sum())),
+            sight=sight,
+            rows=rows,
+            tally=Tally(),
+            held=np.zeros(len(rows), dtype=np.bool_),
+            wish=Wish(power_kw=None, why="free"),
+        )
+        kept = self._kept(before, service, t_ns)
+        if kept is not None:
+            self._restore(one, kept)
+        self._running[service.service_id] = one
 
     def _rows_of(self, service: StandingService) -> NDArray[np.int64]:
         group = GroupId(service.group)
@@ -265,7 +274,9 @@ class StandingDesk:
 
     def _look_at(self, one: _Running, t_ns: int, latest: NDArray[Any], halted: NDArray[np.bool_]) -> None:
         service = one.service
+        # what was before the first look nobody saw
         since_s = min(max(t_ns - one.looked_ns, NS_PER_S) / NS_PER_S, LONGEST_STEP_S)
+        since_s = since_s if one.looked_ns else self._step_s
         free = one.rows[~one.held & ~halted[one.rows]]
         serving = serving_of(
             free,
@@ -283,11 +294,13 @@ class StandingDesk:
             one.wish = one.runner.step(
                 Now(t_ns=t_ns, since_s=since_s, measured=measured, serving=serving, counts=counts)
             )
+            if one.wish.power_kw is not None and not math.isfinite(one.wish.power_kw):
+                raise InvalidInputError(
+                    field="power", value=one.wish.power_kw, fix="look at what it measures"
+                )
             one.fault = ""
         except ShoalError as error:  # one service that cannot be run must not stop the others
-            if str(error) != one.fault:
-                _log.error("standing service cannot be run", service=service.service_id, why=str(error))
-            one.fault, one.wish = str(error), Wish(power_kw=None, why="fault", can_hold=False)
+            self._note_fault(one, str(error))
         if one.wish.power_kw is None:
             one.asked_kw = None
             if t_ns - one.told_ns >= LOOK_AGAIN_NS:  # who is held is known by asking alone
@@ -300,6 +313,13 @@ class StandingDesk:
             "broken": one.broken,
             "fault": one.fault,
         }
+
+    def _note_fault(self, one: _Running, why: str) -> None:
+        """Let a service's batteries go, and say why."""
+        if why != one.fault:
+            _log.error("standing service cannot be run", service=one.service.service_id, why=why)
+        one.fault, one.wish, one.asked_kw = why, Wish(power_kw=None, why="fault", can_hold=False), None
+        one.shown = None if one.shown is None else {**one.shown, "fault": why}
 
     def _tally(
         self,

@@ -17,7 +17,7 @@ from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import Interval
 from shoal.programs.ability import SiteTerms, ability_of
 from shoal.programs.claims import SiteAbility
-from shoal.programs.hours import SiteHours, kept_programs
+from shoal.programs.hours import HoursAhead, SiteHours, kept_programs
 from shoal.programs.program import ProgramBook
 from shoal.programs.promises import OwnerPromises
 
@@ -97,7 +97,8 @@ class TakingPart:
         version = self._store.version()
         terms = self._store.terms_at(t_ns)
         sites = len(self._plate)
-        self._hours = _of_sites(terms.hours, sites)
+        hours = _of_sites(terms.hours, sites)
+        self._keeps_hours, self._hours = bool(hours.patterns), HoursAhead(hours)
         self._until_ns = self._store.next_change_ns(t_ns)
         self._terms, self._version = terms, version
         bits = np.zeros(sites, dtype=np.uint64)
@@ -154,7 +155,7 @@ class TakingPart:
             opted_out_bits=self._left,
             promises=_promises_of(self._terms.promises, len(self._plate)),
             discharged_wh=self.day.discharged_wh(t_ns, latest),
-            away=self._hours.away_at(t_ns) if self._hours.patterns else None,
+            away=self._hours.away_at(t_ns) if self._keeps_hours else None,
         )
 
 

@@ -24,6 +24,9 @@ MOST_ROWS: Final = 24
 _MOST_PRICES: Final = 2_200
 """So many prices in all rows fit into a document that a small device takes."""
 MOST_PRICE_PER_KWH: Final = 100.0
+MOST_KWH: Final = 1e7
+"""Of one site in one interval: beyond any, and small enough that one that is wrong leaves the sum of a group a number."""
+MOST_COST: Final = 1e9
 LONGEST_NS: Final = 600 * NS_PER_S
 """A question that would stand for longer is none."""
 
@@ -168,12 +171,17 @@ def decode_answer(payload: bytes, steps: int) -> PriceAnswer:
         raise WireFormatError("answer", str(error)) from error
     if not all(map(math.isfinite, (answer.cost, answer.lower_bound, answer.penalty))) or answer.penalty < 0.0:
         raise WireFormatError("answer", "a cost is not finite, or a penalty below 0")
+    if max(map(abs, (answer.cost, answer.lower_bound, answer.penalty))) > MOST_COST:
+        raise WireFormatError("answer", f"a cost is further from 0 than {MOST_COST:g}")
     if answer.number == ROLL:
         least, most = numbers(answer.least, steps), numbers(answer.most, steps)
         if any(low > high for low, high in zip(least, most, strict=True)):
             raise WireFormatError("answer", "the least is above the most")
+        said = (*least, *most)
     else:
-        numbers(answer.energy, steps)
+        said = numbers(answer.energy, steps)
+    if max(map(abs, said), default=0.0) > MOST_KWH:
+        raise WireFormatError("answer", f"energy is further from 0 than {MOST_KWH:g} kWh")
     return answer
 
 

@@ -107,6 +107,9 @@ class BulkLink:
                     await self._serve(wire)
                 except (OSError, UnavailableError) as error:
                     self._down(str(error) or type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - the supervisor of the connection: the next one must come
+                    _log.exception("bulk link failed", connection=self._name)
+                    self._down(type(error).__name__)
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.5))
                 backoff_s = min(2 * backoff_s, _BACKOFF_S[1])
         finally:

@@ -88,7 +88,7 @@ class Spans:
     """
 
     rows: Whole
-    program_index: NDArray[np.int16]
+    program_index: NDArray[np.int16] | NDArray[np.int32]
     start_ns: Whole
     end_ns: Whole
 

@@ -235,6 +235,55 @@ class SiteHours:
         return mask
 
 
+class HoursAhead:
+    """The hours of N sites as time goes on, the same as `SiteHours` says, at the cost of a few array operations.
+
+    The spans of all patterns are worked out for a week ahead once a day, for fleets whose owners keep thousands of patterns.
+
+    Args:
+        hours: The hours.
+    """
+
+    def __init__(self, hours: SiteHours) -> None:
+        self._hours = hours
+        self._from_ns = self._until_ns = 0
+        self._pattern = self._start_ns = self._end_ns = np.empty(0, dtype=np.int64)
+
+    def away_at(self, t_ns: int) -> Mask:
+        """Return which owners keep their sites at an instant (N)."""
+        self._look(t_ns)
+        return self.away_in(Interval(start_ns=t_ns, end_ns=t_ns + 1))
+
+    def away_in(self, span: Interval) -> Mask:
+        """Return which owners keep their sites at some instant of a span (N)."""
+        if span.start_ns < self._from_ns or span.end_ns > self._until_ns:
+            return self._hours.away_in(span)
+        away = np.zeros(len(self._hours.patterns) + 1, dtype=np.bool_)
+        away[self._pattern[(self._start_ns < span.end_ns) & (self._end_ns > span.start_ns)]] = True
+        return away[self._hours.pattern_index]
+
+    def free_until_ns(self, t_ns: int) -> NDArray[np.int64]:
+        """Return until when each site that is free at an instant stays so; `t_ns` for others, a week on for no end."""
+        self._look(t_ns)
+        until = np.full(len(self._hours.patterns) + 1, t_ns + _AHEAD_DAYS * _DAY_NS, dtype=np.int64)
+        later = self._start_ns > t_ns
+        np.minimum.at(until, self._pattern[later], self._start_ns[later])
+        until[self._pattern[(self._start_ns <= t_ns) & (self._end_ns > t_ns)]] = t_ns
+        return until[self._hours.pattern_index]
+
+    def _look(self, t_ns: int) -> None:
+        if self._from_ns <= t_ns < self._from_ns + _DAY_NS:
+            return
+        self._from_ns, self._until_ns = t_ns, t_ns + (_AHEAD_DAYS + 1) * _DAY_NS
+        found = [
+            (place, span.start_ns, span.end_ns)
+            for place, one in enumerate(self._hours.patterns)
+            for span in one.spans(self._from_ns, self._until_ns)
+        ]
+        columns = np.array(found, dtype=np.int64).reshape(-1, 3)
+        self._pattern, self._start_ns, self._end_ns = columns[:, 0], columns[:, 1], columns[:, 2]
+
+
 def kept_programs(book: ProgramBook) -> np.uint64:
     """Return the bits of the programs that owners' hours keep out: those that ask for power or for capacity.
 

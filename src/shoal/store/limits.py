@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, delete, select
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, select
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.ids import checked_id
@@ -27,6 +27,7 @@ MOST_W: Final = 10**12
 KEPT_NS: Final = 7 * 24 * NS_PER_HOUR
 """So long an envelope that is over stays on record."""
 LONGEST_NS: Final = 14 * 24 * NS_PER_HOUR
+_BEYOND_NS: Final = 2**63
 _LOCK: Final = "limits"
 _NAME_CHARACTERS: Final = 200
 _BATCH_ROWS: Final = 1_000
@@ -157,6 +158,7 @@ class LimitStore:
             _check_static(connection, envelopes)
             old = OPERATING_ENVELOPE.c.end_ns < first.at_ns - KEPT_NS
             connection.execute(delete(OPERATING_ENVELOPE).where(old))
+            _drop_replaced(connection, rows)
             _upsert(connection, OPERATING_ENVELOPE, rows, ("kind", "target", "start_ns", "issued_ns"))
             _count_change(connection)
             _note(connection, first.at_ns, first.by, [(first.target, "", _batch_words(envelopes))])
@@ -197,6 +199,34 @@ def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
         connection.execute(statement, list(rows[first : first + _BATCH_ROWS]))
 
 
+def _drop_replaced(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Take out what has not begun and never will hold: envelopes of older issue within these.
+
+    Whoever issues a day ahead every few minutes would leave hundreds of issues of each stretch to be read again and again.
+    """
+    table = OPERATING_ENVELOPE
+    within = (
+        (table.c.kind == bindparam("b_kind"))
+        & (table.c.target == bindparam("b_target"))
+        & (table.c.start_ns >= bindparam("b_from"))
+        & (table.c.end_ns <= bindparam("b_end"))
+        & (table.c.issued_ns < bindparam("b_issued"))
+    )
+    statement = delete(table).where(within)
+    each = [
+        {
+            "b_kind": row["kind"],
+            "b_target": row["target"],
+            "b_from": max(row["start_ns"], row["said_ns"]),
+            "b_end": row["end_ns"],
+            "b_issued": row["issued_ns"],
+        }
+        for row in rows
+    ]
+    for first in range(0, len(each), _BATCH_ROWS):
+        connection.execute(statement, each[first : first + _BATCH_ROWS])
+
+
 def _check_power(name: str, power_w: int | None) -> None:
     if power_w is not None and not 0 <= power_w <= MOST_W:
         raise InvalidInputError(field=name, value=power_w, fix=f"give whole watts from 0 to {MOST_W}")
@@ -211,7 +241,7 @@ def _check_once(limits: Sequence[ConnectionLimit]) -> None:
 
 
 def _check_span(one: OperatingEnvelope) -> None:
-    if not 0 <= one.start_ns < one.end_ns:
+    if not 0 <= one.start_ns < one.end_ns < _BEYOND_NS or not 0 <= one.issued_ns < _BEYOND_NS:
         raise InvalidInputError(field="envelope", value=one.target, fix="give an end after its beginning")
     if one.end_ns - one.start_ns > LONGEST_NS:
         raise InvalidInputError(

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
@@ -26,7 +27,7 @@ from shoal.domain.errors import InvalidInputError
 from shoal.programs.ability import SiteTerms
 from shoal.programs.claims import UNLIMITED_WH
 from shoal.programs.enrolment import FOREVER_NS, Participation, Spans
-from shoal.programs.hours import OwnerHours, SiteHours, read_said
+from shoal.programs.hours import OwnerHours, SiteHours, parse_hours, read_said
 from shoal.programs.program import Program, ProgramBook, default_book
 from shoal.programs.promises import OwnerPromises
 from shoal.store.database import column_parts, insert_into
@@ -44,6 +45,8 @@ from shoal.store.schema import (
 
 VERSION_NAME: Final = "programs"
 _PRIORITY_STEP: Final = 10
+_ALWAYS: Final = parse_hours("00:00-24:00", zone="UTC")
+_log = structlog.get_logger(__name__)
 _TRUTHS: Final = ("exclusive", "beside_exclusive", "may_opt_out")
 _TERMS: Final = tuple(item.name for item in fields(Program) if item.name not in ("id", "name"))
 _PART_ROWS: Final = 5_000
@@ -213,8 +216,19 @@ def read_hours(connection: Connection, t_ns: int, sites: int) -> SiteHours:
     index = np.full(sites, -1, dtype=np.int32)
     for numbers, lines in column_parts(connection, query, batch=_PART_ROWS):
         index[np.array(numbers, dtype=np.int64)] = [patterns.setdefault(one, len(patterns)) for one in lines]
-    known: tuple[OwnerHours, ...] = tuple(read_said(line) for line in patterns)
-    return SiteHours(patterns=known, pattern_index=index)
+    return SiteHours(patterns=tuple(map(kept_hours, patterns)), pattern_index=index)
+
+
+def kept_hours(line: str) -> OwnerHours:
+    """Return the hours that a line on record holds; of one that cannot be read, all of them: a promise is kept in doubt.
+
+    One row, or a zone that this machine does not know, must not stop the terms of all others from being read.
+    """
+    try:
+        return read_said(line)
+    except InvalidInputError as error:
+        _log.error("an owner's hours cannot be read: the site is left alone", hours=line[:80], why=str(error))
+        return _ALWAYS
 
 
 def read_participation(connection: Connection, start_ns: int, end_ns: int) -> Participation:

@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, Engine, func, select
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
@@ -106,6 +107,7 @@ class StandingService(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         return not self.windows or in_windows(self.windows, t_ns, ZoneInfo(self.zone))
 
 
+_log = structlog.get_logger(__name__)
 _SERVICE: Final = msgspec.json.Decoder(StandingService)
 
 
@@ -193,12 +195,20 @@ class StandingServices:
         return held
 
     def services(self, *, stopped: bool = False) -> list[StandingService]:
-        """Return the services that stand, by their ids; with `stopped` those of the past too."""
+        """Return the services that stand, by their ids; with `stopped` those of the past too; none that cannot be read."""
         query = select(STANDING_SERVICE.c.said).order_by(STANDING_SERVICE.c.service_id)
         if not stopped:
             query = query.where(STANDING_SERVICE.c.state == "standing")
         with reading(self._engine) as connection:
-            return [_SERVICE.decode(said) for said in connection.execute(query).scalars()]
+            lines = connection.execute(query).scalars().all()
+        found = []
+        for said in lines:
+            try:
+                found.append(_SERVICE.decode(said))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                # one that another version of the program wrote must not stop the others
+                _log.error("a standing service cannot be read", said=said[:200], why=str(error))
+        return found
 
     def version(self) -> int:
         """Return a number that grows with every change."""

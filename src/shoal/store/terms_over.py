@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, func, select
 from shoal.domain.interval import NS_PER_HOUR, Interval
 from shoal.programs.claims import UNLIMITED_WH
 from shoal.programs.enrolment import FOREVER_NS, Participation, Spans
-from shoal.programs.hours import OwnerHours, kept_programs, read_said
+from shoal.programs.hours import OwnerHours, kept_programs
 from shoal.programs.program import ProgramBook, default_book
 from shoal.programs.promises import OwnerPromises
 from shoal.store import program_rows
@@ -91,8 +91,9 @@ class TermsOver:
     def away(self, span: Interval) -> Mask:
         """Return which owners keep their sites to themselves at some instant of a span."""
         found = np.zeros(self.participation.sites, dtype=np.bool_)
-        for number, pattern in enumerate(self.patterns):
-            mine = np.flatnonzero(self.kept.program_index == number)
+        order = np.argsort(self.kept.program_index, kind="stable")
+        ends = np.searchsorted(self.kept.program_index[order], np.arange(len(self.patterns)), side="right")
+        for pattern, mine in zip(self.patterns, np.split(order, ends), strict=False):
             start_ns, end_ns = self.kept.start_ns[mine], self.kept.end_ns[mine]
             for one in pattern.spans(span.start_ns, span.end_ns) if len(mine) else ():
                 holds = (start_ns < one.end_ns) & (end_ns > one.start_ns)
@@ -241,8 +242,8 @@ def _read_kept(connection: Connection, start_ns: int, end_ns: int) -> tuple[Span
     columns = np.array(found, dtype=np.int64).reshape(-1, 4)
     spans = Spans(
         rows=columns[:, 0],
-        program_index=columns[:, 1].astype(np.int16),
+        program_index=columns[:, 1].astype(np.int32),
         start_ns=columns[:, 2],
         end_ns=columns[:, 3],
     )
-    return spans, tuple(read_said(line) for line in patterns)
+    return spans, tuple(map(program_rows.kept_hours, patterns))

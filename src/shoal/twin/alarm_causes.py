@@ -56,7 +56,7 @@ class Cause:
         subject: The group, gateway, weather alert, device type or kind of alarm; empty for "other".
         name: The subject as people call it.
         hierarchy_id: Of a group; else empty.
-        positions: Of its alarms in what was given, ascending.
+        alarm_rows: Of its alarms in what was given, ascending.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Cause:
     subject: str
     name: str
     hierarchy_id: str = ""
-    positions: NDArray[np.int64]
+    alarm_rows: NDArray[np.int64]
 
 
 class Explainer:
@@ -89,21 +89,21 @@ class Explainer:
         self._sizes = np.concatenate([Forest(fleet).sites, behind]).astype(np.int64)
 
     def causes(
-        self, alarms: Sequence[Alarm], areas: Sequence[Area] = (), *, most: int = MOST_CAUSES
+        self, alarms: Sequence[Alarm], areas: Sequence[Area] = (), *, most_count: int = MOST_CAUSES
     ) -> list[Cause]:
-        """Return the causes, the worst first; each alarm is in exactly one of at most `most` causes."""
+        """Return the causes, the worst first; each alarm is in exactly one of at most `most_count` causes."""
         if not alarms:
             return []
         facts = _Facts.of(alarms, self._fleet)
         left = ~facts.is_part
         found = [
-            Cause(key=f"part:{kind}", kind="part", subject=kind.value, name=kind.value, positions=where)
+            Cause(key=f"part:{kind}", kind="part", subject=kind.value, name=kind.value, alarm_rows=where)
             for kind, number in _KINDS.items()
             if len(where := np.flatnonzero(facts.is_part & (facts.kind_number == number)))
         ]
         found += self._places(facts, areas, left)
         found += self._rest(alarms, facts, left)
-        return _fewest(alarms, found, most)
+        return _fewest(alarms, found, most_count)
 
     def _places(self, facts: _Facts, areas: Sequence[Area], left: NDArray[np.bool_]) -> list[Cause]:
         """Take groups, gateways and areas while they explain something; what is taken is not `left` any more."""
@@ -133,11 +133,16 @@ class Explainer:
             if not explains.any():
                 break
             worth = np.where(explains, by_kind.sum(axis=1) * weight, -1.0)
-            best = int(min(np.flatnonzero(worth == worth.max()), key=lambda number: sizes[number]))
+            best = min(
+                np.flatnonzero(worth == worth.max()).tolist(), key=lambda one: (sizes[one], -self._level(one))
+            )
             mine = left & (holders == best).any(axis=1)
             left &= ~mine
             found.append(self._cause(best, areas, np.flatnonzero(mine)))
         return found
+
+    def _level(self, number: int) -> int:
+        return self._fleet.groups[number].level if number < self._groups else 0
 
     def _holders(self, facts: _Facts, areas: Sequence[Area]) -> NDArray[np.int64]:
         """Return for each alarm the numbers of what holds its sites, filled up with `NO_GROUP`."""
@@ -152,13 +157,16 @@ class Explainer:
         if fleet.gateway_ids:
             gateway = np.where(is_site, fleet.gateway_of[row], NO_GROUP)
             columns.append(np.where(gateway == NO_GROUP, NO_GROUP, self._groups + gateway)[:, None])
+        below = {
+            one: fleet.rows_in(fleet.groups[one].group_id)
+            for one in (np.unique(group[is_group]).tolist() if areas else ())
+        }
         for number, area in enumerate(areas):
             inside = np.zeros(self._sites, dtype=np.bool_)
             inside[area.rows] = True
             holds = is_site & inside[row]
-            for one in np.unique(group[is_group]).tolist():
-                below = fleet.rows_in(fleet.groups[one].group_id)
-                if len(below) and inside[below].mean() >= MOST_OF_THEM_FRAC:
+            for one, rows in below.items():
+                if len(rows) and inside[rows].mean() >= MOST_OF_THEM_FRAC:
                     holds |= group == one
             holds &= np.isin(facts.kind_number, [_KINDS[kind] for kind in BY_WEATHER])
             columns.append(np.where(holds, len(self._sizes) + number, NO_GROUP)[:, None])
@@ -181,7 +189,7 @@ class Explainer:
         of_kind = float(facts.sites[left & (facts.kind_number == number)].sum())
         return float(by_kind[number]) >= max(MOST_OF_THEM_FRAC * of_kind, LEAST_ALARMS)
 
-    def _cause(self, number: int, areas: Sequence[Area], positions: NDArray[np.int64]) -> Cause:
+    def _cause(self, number: int, areas: Sequence[Area], alarm_rows: NDArray[np.int64]) -> Cause:
         if number < self._groups:
             group = self._fleet.groups[number]
             return Cause(
@@ -190,16 +198,16 @@ class Explainer:
                 subject=group.group_id,
                 name=group.name,
                 hierarchy_id=group.hierarchy_id,
-                positions=positions,
+                alarm_rows=alarm_rows,
             )
         if number < len(self._sizes):
             gateway = self._fleet.gateway_ids[number - self._groups]
             return Cause(
-                key=f"gateway:{gateway}", kind="gateway", subject=gateway, name=gateway, positions=positions
+                key=f"gateway:{gateway}", kind="gateway", subject=gateway, name=gateway, alarm_rows=alarm_rows
             )
         area = areas[number - len(self._sizes)]
         return Cause(
-            key=f"weather:{area.key}", kind="weather", subject=area.key, name=area.name, positions=positions
+            key=f"weather:{area.key}", kind="weather", subject=area.key, name=area.name, alarm_rows=alarm_rows
         )
 
     def _rest(self, alarms: Sequence[Alarm], facts: _Facts, left: NDArray[np.bool_]) -> list[Cause]:
@@ -228,14 +236,14 @@ class Explainer:
                         kind="type",
                         subject=name,
                         name=name,
-                        positions=where[of_them],
+                        alarm_rows=where[of_them],
                     )
                 )
                 where = where[~of_them]
             if len(where):
                 name = alarms[int(where[0])].name if len(where) == 1 else kind.value
                 found.append(
-                    Cause(key=f"kind:{kind}", kind="kind", subject=kind.value, name=name, positions=where)
+                    Cause(key=f"kind:{kind}", kind="kind", subject=kind.value, name=name, alarm_rows=where)
                 )
         return found
 
@@ -282,7 +290,7 @@ def _fewest(alarms: Sequence[Alarm], found: Sequence[Cause], most: int) -> list[
     """Return the causes, the worst first, those beyond the most as one."""
 
     def rank(one: Cause) -> tuple[int, int, str]:
-        mine = [alarms[position] for position in one.positions.tolist()]
+        mine = [alarms[position] for position in one.alarm_rows.tolist()]
         worst = max(alarm.severity.order for alarm in mine)
         return -worst, -sum(max(alarm.sites, 1) for alarm in mine), one.key
 
@@ -290,5 +298,5 @@ def _fewest(alarms: Sequence[Alarm], found: Sequence[Cause], most: int) -> list[
     if len(ordered) <= most:
         return ordered
     kept, others = ordered[: most - 1], ordered[most - 1 :]
-    positions = np.sort(np.concatenate([one.positions for one in others]))
-    return [*kept, Cause(key=OTHER, kind="other", subject="", name="", positions=positions)]
+    alarm_rows = np.sort(np.concatenate([one.alarm_rows for one in others]))
+    return [*kept, Cause(key=OTHER, kind="other", subject="", name="", alarm_rows=alarm_rows)]

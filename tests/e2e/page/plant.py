@@ -1,7 +1,7 @@
 """A plant for stories: a demonstration with its page, at a walking pace, that can be told to fail.
 
 Run it by hand as `python -m tests.e2e.page.plant --data-dir DIR`, and stories against what it prints. When the plant
-has a day behind it, it says on one line where its page and its hooks are; it runs until it is told to stop.
+has passed its lead-in, it says on one line where its page and its hooks are; it runs until it is told to stop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 
 from shoal.cli.demo import Demo, Progress, interruptible
 from shoal.cli.roles.host import sqlite_url
+from shoal.runtime.log import configure_logging
 from shoal.runtime.settings import Settings, load_settings
 from shoal.runtime.supervisor import Supervisor
 from shoal.store.database import open_database
@@ -26,9 +27,7 @@ from tests.e2e.page.hooks import Hooks, served
 SITES = 30
 SPEED = 60.0
 """A minute of the plant each second: forecasts, gates and orders move while a story watches."""
-HURRY_H = 32
-"""Passed as fast as it goes: then a first day is bid for and sold, and the next gate is two hours away."""
-HOURS = 72
+HOURS = 48
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -53,11 +52,13 @@ def settings_for(data_dir: Path, *, sites: int, speed: float, page_dir: str) -> 
 
 def run(settings: Settings, *, hurry_h: int) -> None:
     """Run the plant until it is told to stop, and say where it is."""
+    configure_logging(settings.log, role="plant")
     page: list[str] = []
     with ExitStack() as stack:
 
         def tell(progress: Progress, supervisor: Supervisor) -> None:
-            if progress.done_frac * settings.demo.duration_s < hurry_h * 3_600 or not page:
+            early = progress.done_frac * settings.demo.duration_s < hurry_h * 3_600
+            if early or progress.phase != "run" or not page:
                 return
             hooks = Hooks(
                 supervisor=supervisor,
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--sites", type=int, default=SITES)
     parser.add_argument("--speed", type=float, default=SPEED)
-    parser.add_argument("--hurry", type=int, default=HURRY_H, help="hours that pass as fast as they can")
+    parser.add_argument("--hurry", type=int, default=0, help="hours that pass as fast as they can first")
     parser.add_argument("--page-dir", default="", help="the page's files, when not those in the package")
     given = parser.parse_args()
     settings = settings_for(given.data_dir, sites=given.sites, speed=given.speed, page_dir=given.page_dir)

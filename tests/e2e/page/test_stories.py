@@ -9,6 +9,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,7 @@ FOLDERS = sorted(path.parent.relative_to(SOURCES).as_posix() for path in SOURCES
 STORY_S = 40
 """How long a story may wait for one thing: the machine may be slow, a story is not judged by its speed."""
 ALL_S = 600
+UP_S = 240
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -53,9 +55,14 @@ def plant_for_stories(folder: Path) -> Iterator[Addresses]:
     command = [sys.executable, "-m", "tests.e2e.page.plant", "--data-dir", str(folder / "plant")]
     with (folder / "said").open("w+") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True)
+        late = threading.Timer(UP_S, process.kill)
+        late.start()
         try:
-            yield _addresses(process.stdout, said)
+            addresses = _addresses(process.stdout, said)
+            late.cancel()
+            yield addresses
         finally:
+            late.cancel()
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(timeout=30)

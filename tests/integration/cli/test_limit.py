@@ -165,3 +165,15 @@ def test_interface_sets_limits_takes_envelopes_and_keeps_hours(tmp_path: Path) -
     assert ask(plant, "PUT", f"/api/sites/{site}/hours", json=hours | {"zone": "Mars"}).status_code == 422
     assert ask(plant, "DELETE", f"/api/sites/{site}/hours").status_code == 204
     assert not ask(plant, "GET", f"/api/sites/{site}/hours").json()["away"]
+
+
+def test_limit_that_is_no_number_is_refused(shell: Shell) -> None:
+    with pytest.raises(InvalidInputError, match="kW"):
+        shell.text("limit", "set", GROUP, "--import", "inf")
+
+
+@pytest.mark.parametrize("minutes", ["inf", "1e9"])
+def test_envelope_for_no_time_that_ends_is_refused(shell: Shell, minutes: str) -> None:
+    shell.run("limit", "set", GROUP, "--import", "250")
+    with pytest.raises(InvalidInputError, match="minutes"):
+        shell.text("limit", "envelope", GROUP, "--import", "1", "--export", "1", "--for", minutes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.interval import NS_PER_HOUR, Interval, to_ns
@@ -16,6 +17,7 @@ from shoal.store.limits import KEPT_NS, LimitStore
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
 from shoal.store.registry import Registry
+from shoal.store.schema import OWNER_HOURS
 from shoal.store.terms_over import SpanTerms
 from tests.integration.store.fleets import make_fleet
 
@@ -146,3 +148,50 @@ def test_owner_keeps_hours_over_a_span_and_bidding_sees_them(tables: Engine) -> 
     # what was promised for a day is over on the next
     later = Interval(start_ns=NOW_NS + 35 * HOUR, end_ns=NOW_NS + 36 * HOUR)
     assert not terms.away(later).any()
+
+
+def test_issue_that_nobody_will_follow_any_more_is_let_go(tables: Engine) -> None:
+    store = LimitStore(tables)
+    store.put([limit("f1"), limit("f2")])
+    store.put_envelopes(
+        [envelope("f1", -1, 1), envelope("f1", 1, 2), envelope("f1", 2, 4), envelope("f2", 1, 2)]
+    )
+    store.put_envelopes([envelope("f1", -1, 3, issued_ns=NOW_NS + 1)])
+    # what has begun stays on record, and so does what lasts longer or is of somebody else
+    assert sorted((one.target, one.start_ns, one.end_ns) for one in store.standing(NOW_NS).envelopes) == [
+        ("f1", NOW_NS - HOUR, NOW_NS + HOUR),
+        ("f1", NOW_NS - HOUR, NOW_NS + 3 * HOUR),
+        ("f1", NOW_NS + 2 * HOUR, NOW_NS + 4 * HOUR),
+        ("f2", NOW_NS + HOUR, NOW_NS + 2 * HOUR),
+    ]
+    # one of an older issue that comes late takes nothing out
+    store.put_envelopes([envelope("f2", 1, 3, issued_ns=NOW_NS - 1)])
+    assert len(store.standing(NOW_NS).envelopes) == 5
+
+
+def test_envelope_beyond_the_end_of_time_is_refused(tables: Engine) -> None:
+    store = LimitStore(tables)
+    store.put([limit("f1")])
+    far = to_ns(datetime(9000, 1, 1, tzinfo=UTC))
+    with pytest.raises(InvalidInputError):
+        store.put_envelopes([msgspec.structs.replace(envelope("f1", 0, 1), start_ns=far, end_ns=far + HOUR)])
+    assert not store.standing(NOW_NS).envelopes
+
+
+def test_hours_that_cannot_be_read_leave_their_site_alone_and_the_others_as_they_are(tables: Engine) -> None:
+    fleet = make_fleet(3)
+    Registry(tables).load_fleet(fleet, valid_from_ns=0)
+    programs = ProgramStore(tables)
+    evening = parse_hours("17:00-20:00", zone="UTC")
+    programs.keep_hours(fleet.site_ids[:2], evening, at_ns=0, by="ada", said_ns=0)
+    with tables.begin() as connection:
+        connection.execute(
+            update(OWNER_HOURS)
+            .where(OWNER_HOURS.c.site_id == fleet.site_ids[0])
+            .values(said="Atlantis/Capital mon 17:00-20:00")
+        )
+    hours = programs.terms_at(NOW_NS).hours
+    assert hours is not None
+    assert hours.away_at(NOW_NS).tolist() == [True, False, False]
+    terms = SpanTerms(tables).over(Interval(start_ns=NOW_NS, end_ns=NOW_NS + HOUR))
+    assert terms.away(Interval(start_ns=NOW_NS, end_ns=NOW_NS + HOUR)).tolist() == [True, False, False]

@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from shoal.control.standing_asking import window_of, window_words
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.interval import to_ns
 from shoal.store.orders import Orders
 from shoal.store.standing import StandingService, StandingServices, Window
+from shoal.store.standing_schema import STANDING_SERVICE
 
 ZONE = "America/Chicago"
 
@@ -111,3 +112,16 @@ def test_windows_are_read_as_people_write_them() -> None:
     for text in ("", "always", "mon 25:00-26:00", "noday 10:00-11:00", "10:61-12:00", "10:00-00:00", "10-12"):
         with pytest.raises(InvalidInputError):
             window_of(text)
+
+
+def test_service_that_another_version_wrote_does_not_hide_the_others(tables: Engine) -> None:
+    store = StandingServices(tables)
+    kept = store.put(service())
+    store.put(service(service_id="p-2"))
+    with tables.begin() as connection:
+        connection.execute(
+            update(STANDING_SERVICE)
+            .where(STANDING_SERVICE.c.service_id == "p-2")
+            .values(said='{"service_id": "p-2", "kind": "voltage_support"}')
+        )
+    assert store.services() == [kept]

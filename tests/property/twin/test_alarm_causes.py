@@ -74,14 +74,14 @@ AREAS = st.lists(st.sets(ROWS, max_size=120), max_size=3).map(
 @settings(deadline=None)
 @given(standing(), AREAS, st.integers(1, MOST_CAUSES))
 def test_every_alarm_is_in_one_of_few_causes(alarms: list[Alarm], areas: list[Area], most: int) -> None:
-    causes = EXPLAINER.causes(alarms, areas, most=most)
+    causes = EXPLAINER.causes(alarms, areas, most_count=most)
     assert len(causes) <= most
-    assert sorted(at for one in causes for at in one.positions.tolist()) == list(range(len(alarms)))
+    assert sorted(at for one in causes for at in one.alarm_rows.tolist()) == list(range(len(alarms)))
     assert len({one.key for one in causes}) == len(causes)
-    assert all(len(one.positions) for one in causes)
+    assert all(len(one.alarm_rows) for one in causes)
     if len(causes) < most:
         assert OTHER not in {one.key for one in causes}
-    worst = [max(alarms[at].severity.order for at in one.positions.tolist()) for one in causes]
+    worst = [max(alarms[at].severity.order for at in one.alarm_rows.tolist()) for one in causes]
     named = worst[:-1] if causes and causes[-1].key == OTHER else worst
     assert named == sorted(named, reverse=True)
 
@@ -98,7 +98,7 @@ def test_ten_thousand_faults_at_once_are_at_most_ten_causes(seed: int, spread: f
     ]
     causes = EXPLAINER.causes(alarms)
     assert len(causes) <= MOST_CAUSES
-    assert sum(len(one.positions) for one in causes) == 10_000
+    assert sum(len(one.alarm_rows) for one in causes) == 10_000
 
 
 def _weights(spread: float) -> list[float]:

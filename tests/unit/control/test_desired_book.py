@@ -14,6 +14,7 @@ from shoal.control.leases import NOBODY, LeaseBook
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.domain.orders import DroopArming, Envelope, OrderReport, PriceSeries, ScheduledEvent, SiteOrders
 from shoal.domain.telemetry import TELEMETRY
+from shoal.edge.agent_columns import MOST_ENVELOPES
 from tests.unit.control.plants import START_NS
 
 SITES = 6
@@ -361,3 +362,31 @@ def test_a_document_names_first_what_goes_first_however_late_it_begins() -> None
     assert due(book, 0) == [], "the same order is no news"
     book.rank(("market", "storm", "emergency"))
     assert due(book, 0) == [0], "another order of programs is another document"
+
+
+def test_more_envelopes_than_a_document_holds_are_told_as_the_first_of_them_end() -> None:
+    book = DesiredBook(SITES)
+    minute = 60 * NS_PER_S
+
+    def told() -> list[Envelope]:
+        (document,) = send(book, 0, 1)
+        return list(document.envelopes)
+
+    starts_ns = [START_NS + number * minute for number in range(MOST_ENVELOPES + 2)]
+    spans = [
+        Envelope(start_ns=start_ns, end_ns=start_ns + minute, import_limit_w=number, export_limit_w=0)
+        for number, start_ns in enumerate(starts_ns)
+    ]
+    for number, one in enumerate(spans):
+        book.put(Entry(key=f"envelope:{number}", item=one, end_ns=one.end_ns, rows=rows(1)))
+    book.put(Entry(key="envelope:other", item=spans[0], end_ns=spans[0].end_ns, rows=rows(2)))
+    assert due(book, 0) == [1, 2]
+    assert told() == spans[:MOST_ENVELOPES]
+    send(book, 0, 2)
+    # the two that had no room must reach the device, or it falls back to what always holds
+    for ended in (1, 2):
+        book.forget_ended(START_NS + ended * minute)
+        assert due(book, 60 * ended) == [1]
+        assert told() == spans[ended : MOST_ENVELOPES + ended]
+    book.forget_ended(START_NS + 3 * minute)
+    assert due(book, 180) == []

@@ -15,8 +15,9 @@ from shoal.control.grid_state import STATE, LimitsState
 from shoal.control.regulation_sites import regulation_event
 from shoal.control.schedule import everybody
 from shoal.control.sender import FabricSender
-from shoal.control.service import Control
+from shoal.control.service import BEAT, Control
 from shoal.domain.desired import DesiredState
+from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
 from shoal.domain.live import ResourceState
 from shoal.domain.telemetry import TELEMETRY
@@ -157,3 +158,37 @@ def test_burden_of_dispatch_is_counted_and_kept() -> None:
     assert burden.used_wh.sum() > 2_000
     assert BURDEN in plant.memory.states
     assert Burden(FLEET.nameplate, plant.memory).used_wh.sum() > 1_000
+
+
+def test_cycle_that_finds_the_database_away_is_left_out_and_the_next_one_comes() -> None:
+    plant = Plant(Source())
+    plant.memory.awards[VPP] = -6_000
+    known = plant.memory.award_at
+    asked = []
+
+    def award_at(resource_id: str, t_ns: int) -> tuple[int, int, int] | None:
+        asked.append(t_ns)
+        if len(asked) == 1:
+            raise UnavailableError("the database", "it is away")
+        return known(resource_id, t_ns)
+
+    plant.memory.award_at = award_at  # type: ignore[method-assign]
+    control = plant.run(0, 3)
+    assert control.statistics().cycles == 2
+    # and makes up for the minute that was lost
+    assert -6_200 < plant.power_w.sum() < -6_000
+
+
+def test_sign_of_life_that_cannot_be_saved_stops_nobody() -> None:
+    plant = Plant(Source())
+    plant.memory.awards[VPP] = -6_000
+    save = plant.memory.save_state
+
+    def save_state(key: str, state: dict[str, Any]) -> None:
+        if key == BEAT:
+            raise UnavailableError("the database", "it is away")
+        save(key, state)
+
+    plant.memory.save_state = save_state  # type: ignore[method-assign]
+    assert plant.run(0, 2, beat=True).statistics().cycles == 2
+    assert plant.power_w.sum() == -6_000

@@ -153,6 +153,8 @@ def test_questions_that_are_none_are_refused(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"energy": b""}, {"cost": math.inf}, {"penalty": -1.0}, {"energy": column([math.inf] * 2)},
+     {"energy": column([1e300, 1.0])}, {"lower_bound": -1e300},
+     {"number": price_round.ROLL, "least": column([-1e300, 0.0]), "most": column([1e300, 2.0])},
      {"number": price_round.ROLL, "least": column([1.0, 1.0]), "most": column([0.0, 2.0])}],
 )  # fmt: skip
 def test_answers_that_are_none_are_refused(wrong: dict[str, object]) -> None:

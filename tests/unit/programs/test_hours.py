@@ -17,7 +17,16 @@ from shoal.programs.ability import ability_of
 from shoal.programs.arbitration import arbitrate
 from shoal.programs.claims import HoldClaim, PowerClaim
 from shoal.programs.explain import loss_sentence
-from shoal.programs.hours import DAYS, OwnerHours, SiteHours, Window, parse_hours, read_said, said
+from shoal.programs.hours import (
+    DAYS,
+    HoursAhead,
+    OwnerHours,
+    SiteHours,
+    Window,
+    parse_hours,
+    read_said,
+    said,
+)
 from tests.unit.programs.sites import ALL_BITS, BOOK, HOUR
 from tests.unit.programs.test_promises import plates
 
@@ -167,3 +176,33 @@ def test_kept_site_gives_nothing_to_programs_and_still_fills_its_own_reserve() -
     assert "keeps the site at this hour" in loss_sentence(loss)
     assert arbitrate([hold], sites, interval=HOUR).grant("alert").charge_w[0] == 1_000
     assert arbitrate([own], sites, interval=HOUR).grant("own").power_w[0] == -500
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(DAYS), st.integers(0, 23), st.integers(1, 24)).filter(
+            lambda one: one[1] != one[2]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(st.integers(0, 20 * 24 * 60), min_size=1, max_size=6),
+)
+def test_hours_ahead_are_those_of_the_patterns_as_the_clock_goes_on_and_back(
+    drawn: list[tuple[str, int, int]], minutes: list[int]
+) -> None:
+    zones = ("America/Chicago", "UTC")
+    patterns = [
+        parse_hours(f"{day} {start}-{end}", zone=zones[number % 2])
+        for number, (day, start, end) in enumerate(drawn)
+    ]
+    hours = SiteHours.of([None, *patterns, None])
+    ahead = HoursAhead(hours)
+    for minute in minutes:
+        t_ns = at("2026-10-27T00:00:00") + minute * NS_PER_MINUTE
+        assert np.array_equal(ahead.away_at(t_ns), hours.away_at(t_ns))
+        assert np.array_equal(ahead.free_until_ns(t_ns), hours.free_until_ns(t_ns))
+        for length in (NS_PER_MINUTE, 12 * 24 * NS_PER_HOUR):
+            span = Interval(start_ns=t_ns + NS_PER_HOUR, end_ns=t_ns + NS_PER_HOUR + length)
+            assert np.array_equal(ahead.away_in(span), hours.away_in(span))

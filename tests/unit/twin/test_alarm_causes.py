@@ -25,7 +25,7 @@ def silent(rows: range | list[int], fleet: Fleet = FLEET, kind: AlarmKind = SILE
 
 
 def keys(alarms: list[Alarm], areas: tuple[Area, ...] = (), fleet: Fleet = FLEET) -> dict[str, int]:
-    return {one.key: len(one.positions) for one in Explainer(fleet).causes(alarms, areas)}
+    return {one.key: len(one.alarm_rows) for one in Explainer(fleet).causes(alarms, areas)}
 
 
 def test_sites_of_one_feeder_are_the_feeder() -> None:

@@ -88,6 +88,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alarms/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Groups
+         * @description Return every alarm that stands in at most ten groups by cause, the worst first.
+         */
+        get: operations["read_groups_api_alarms_groups_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/groups/ack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acknowledge Group
+         * @description Take note of a group's alarms under the caller's own name, at most 500 at a time; for operators only.
+         */
+        post: operations["acknowledge_group_api_alarms_groups_ack_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/groups/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Members
+         * @description Return the alarms of one group, the most urgent first.
+         */
+        get: operations["read_members_api_alarms_groups_members_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/groups/return": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Return Group
+         * @description Take a group's alarms back from the shelf.
+         */
+        post: operations["return_group_api_alarms_groups_return_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/groups/shelve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shelve Group
+         * @description Put a group's alarms aside for some minutes; each comes back when that is over, or when it gets worse.
+         */
+        post: operations["shelve_group_api_alarms_groups_shelve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/alarms/history": {
         parameters: {
             query?: never;
@@ -143,6 +243,50 @@ export interface paths {
          */
         post: operations["acknowledge_api_alarms__number__ack_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/{number}/shelf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Shelf
+         * @description Return whether an alarm is put aside, and every time that it was, by whom and why.
+         */
+        get: operations["read_shelf_api_alarms__number__shelf_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alarms/{number}/shelve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shelve
+         * @description Put an alarm aside for some minutes; it comes back when that is over, or when it gets worse.
+         */
+        post: operations["shelve_api_alarms__number__shelve_post"];
+        /**
+         * Put Back
+         * @description Take an alarm back from the shelf.
+         */
+        delete: operations["put_back_api_alarms__number__shelve_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -566,6 +710,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/groups/{group_id}/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Limits
+         * @description Return what may flow through a group: its own limits first, then those of the groups above it.
+         */
+        get: operations["read_limits_api_groups__group_id__limits_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/hierarchies": {
         parameters: {
             query?: never;
@@ -749,6 +913,46 @@ export interface paths {
          * @description Take back the envelopes of a target, so that its static limit holds at once; for operators only.
          */
         delete: operations["withdraw_envelopes_api_limits__kind___target__envelopes_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/map/now": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Now
+         * @description Return how the sites are that a filter lets through, as columns for the map.
+         */
+        get: operations["read_now_api_map_now_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/map/sites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Places
+         * @description Return where every site is; 304 when the caller has it already, by `If-None-Match`.
+         */
+        get: operations["read_places_api_map_sites_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -966,6 +1170,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/settlement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Days
+         * @description Return the days of a resource with award, delivery, imbalance and net, the newest first; at most 92.
+         */
+        get: operations["read_days_api_settlement_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settlement/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Days
+         * @description Return the same days as a CSV or Parquet file, amounts as exact decimals.
+         */
+        get: operations["export_days_api_settlement_export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settlement/{resource_id}/{day}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Day
+         * @description Return a day with its intervals, every version, what the check found, and who receives the money.
+         */
+        get: operations["read_day_api_settlement__resource_id___day__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settlement/{resource_id}/{day}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Day
+         * @description Return a day's lines, intervals or shares as a CSV or Parquet file, amounts as exact decimals.
+         */
+        get: operations["export_day_api_settlement__resource_id___day__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/settlement/{resource_id}/{day}/waterfall": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Waterfall
+         * @description Return where the money of a day went, from perfect foresight to what was settled; the cents add up.
+         */
+        get: operations["read_waterfall_api_settlement__resource_id___day__waterfall_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sites": {
         parameters: {
             query?: never;
@@ -986,6 +1290,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sites/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Sites
+         * @description Return the sites that a filter lets through, sorted, some at a time.
+         */
+        get: operations["search_sites_api_sites_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sites/{site_id}": {
         parameters: {
             query?: never;
@@ -998,6 +1322,86 @@ export interface paths {
          * @description Return one site with its twin, as the shard that owns it has it now; 503 when nobody owns the shard.
          */
         get: operations["read_site_api_sites__site_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sites/{site_id}/commands": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Commands
+         * @description Return what was asked of a site's battery against what it did, and how each order went, the newest first.
+         */
+        get: operations["read_commands_api_sites__site_id__commands_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sites/{site_id}/device": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Device
+         * @description Return a site's device: its connection, its settings against what services assume, its alarms.
+         */
+        get: operations["read_device_api_sites__site_id__device_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sites/{site_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Events
+         * @description Return what happened to a site: orders, refusals, what its owner said, what it was paid, the newest first.
+         */
+        get: operations["read_events_api_sites__site_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sites/{site_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read History
+         * @description Return a site's history up to its newest sample, thinned, with every silence; from samples or roll-ups.
+         */
+        get: operations["read_history_api_sites__site_id__history_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1267,6 +1671,89 @@ export interface components {
             steps: components["schemas"]["AlarmStep"][];
         };
         /**
+         * AlarmGroup
+         * @description The alarms with one cause.
+         *
+         *         `cause` names it as long as it stands. `kind` says what `subject` is: a group, a gateway, a weather alert, a type of
+         *         device, a part of the plant by what is wrong with it, a kind of alarm that nothing explains, or all others. `severity`
+         *         is the worst of those that are not put aside, or of all. `sites` are at least so many. `lost_kw` is the discharging
+         *         power that cannot be counted on, certainly between `low_kw` and `high_kw`; all three are None for parts of the plant.
+         *         `numbers` are the first of its `count` alarms, the most urgent first; `open_count` have not been taken note of, and
+         *         `shelved_count` are put aside, all of them until `shelved_until_ms` at the earliest, else that is None.
+         */
+        AlarmGroup: {
+            acknowledged: boolean;
+            cause: string;
+            count: number;
+            evidence: components["schemas"]["Evidence"][];
+            hierarchy_id: string;
+            high_kw: number | null;
+            /** @enum {unknown} */
+            kind: "gateway" | "group" | "kind" | "other" | "part" | "type" | "weather";
+            kinds: components["schemas"]["AlarmKindCount"][];
+            lost_kw: number | null;
+            low_kw: number | null;
+            money: components["schemas"]["AlarmMoney"][];
+            name: string;
+            numbers: number[];
+            oldest_age_s: number;
+            open_count: number;
+            path: string[];
+            /** @enum {unknown} */
+            severity: "critical" | "major" | "notice" | "warning";
+            shelved_count: number;
+            shelved_until_ms: number | null;
+            since_ms: number;
+            sites: number;
+            subject: string;
+        };
+        /**
+         * AlarmGroups
+         * @description Every alarm that stands in at most ten groups, the worst first; those that are put aside come last.
+         */
+        AlarmGroups: {
+            alarms: number;
+            as_of_ms: number;
+            groups: components["schemas"]["AlarmGroup"][];
+        };
+        /**
+         * AlarmKindCount
+         * @description How many alarms of one kind there are.
+         */
+        AlarmKindCount: {
+            count: number;
+            kind: string;
+        };
+        /**
+         * AlarmMembers
+         * @description Alarms of one group, the most urgent first, page by page.
+         */
+        AlarmMembers: {
+            alarms: components["schemas"]["GroupedAlarm"][];
+            as_of_ms: number;
+            cause: string;
+            limit: number;
+            offset: number;
+            total: number;
+        };
+        /**
+         * AlarmMoney
+         * @description What hangs on the energy that a resource has sold in the interval under way, per hour of it.
+         *
+         *         Power is sold at `sold_kw` for `price_per_mwh` until `until_ms`. `expected_per_h` counts what the other sites of the
+         *         resource cannot make up for, between `low_per_h` and `high_per_h`, where none of them steps in. Amounts are decimal.
+         */
+        AlarmMoney: {
+            currency: string;
+            expected_per_h: string;
+            high_per_h: string;
+            low_per_h: string;
+            price_per_mwh: number;
+            resource_id: string;
+            sold_kw: number;
+            until_ms: number;
+        };
+        /**
          * AlarmNote
          * @description What an operator says about an alarm.
          */
@@ -1284,6 +1771,15 @@ export interface components {
         AlarmPage: {
             alarms: components["schemas"]["Alarm"][];
             next: string | null;
+        };
+        /**
+         * AlarmShelfNow
+         * @description How an alarm stands on the shelf, None when it never was there, and every step.
+         */
+        AlarmShelfNow: {
+            number: number;
+            shelved: components["schemas"]["Shelved"] | null;
+            steps: components["schemas"]["ShelfRecord"][];
         };
         /**
          * AlarmStep
@@ -1745,6 +2241,16 @@ export interface components {
             targets: components["schemas"]["TargetView"][];
         };
         /**
+         * Evidence
+         * @description Where to look next: a group, site, gateway, weather alert, alarm or market resource by its name, or the system.
+         */
+        Evidence: {
+            id: string;
+            /** @enum {unknown} */
+            kind: "alarm" | "alert" | "gateway" | "group" | "resource" | "site" | "system";
+            label: string;
+        };
+        /**
          * ExpectedView
          * @description What may be expected of an event, kW; nine times out of ten it is between `low_kw` and `high_kw`.
          */
@@ -1869,6 +2375,16 @@ export interface components {
             unknown: number;
         };
         /**
+         * GroupAct
+         * @description What came of an act on a group: how many alarms it was done to, how many are left for another go, who refused.
+         */
+        GroupAct: {
+            cause: string;
+            done: number;
+            left: number;
+            refused: components["schemas"]["RefusedAlarm"][];
+        };
+        /**
          * GroupDetail
          * @description One group with its newest figures, and those above it, the root first.
          */
@@ -1924,6 +2440,14 @@ export interface components {
             limit: number;
             offset: number;
             total: number;
+        };
+        /**
+         * GroupedAlarm
+         * @description An alarm of a group, and whether it is put aside.
+         */
+        GroupedAlarm: {
+            alarm: components["schemas"]["Alarm"];
+            shelved: components["schemas"]["Shelved"] | null;
         };
         /**
          * GroupsMessage
@@ -2041,6 +2565,15 @@ export interface components {
             site_id: string;
             soc_frac: number | null;
             solar_kw: number | null;
+        };
+        /**
+         * HomeShare
+         * @description What one home receives.
+         */
+        HomeShare: {
+            amount: string;
+            amount_cents: number;
+            site_id: string;
         };
         /**
          * HoursAsked
@@ -2163,6 +2696,41 @@ export interface components {
             zone: string;
         };
         /**
+         * MapNow
+         * @description How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
+         *
+         *         `grade` is a position in `grades`, `alarm` one in `severities`; -1 for none. `unanswered` sites could not be asked:
+         *         they are unknown here. What was never measured is null.
+         */
+        MapNow: {
+            alarm: number[];
+            as_of_ms: number | null;
+            battery_kw: (number | null)[];
+            grade: number[];
+            grades: ("fresh" | "stale" | "suspect" | "unknown")[];
+            row: number[];
+            severities: ("critical" | "major" | "notice" | "warning")[];
+            soc_frac: (number | null)[];
+            total: number;
+            unanswered: number;
+            version: string;
+        };
+        /**
+         * MapSites
+         * @description Where the sites are and how large: columns in the order of the registry.
+         *
+         *         `device_type` is a position in `types`. `version` changes with the fleet; it is the answer's `ETag` as well.
+         */
+        MapSites: {
+            capacity_kw: number[];
+            device_type: number[];
+            latitude_deg: number[];
+            longitude_deg: number[];
+            site_ids: string[];
+            types: string[];
+            version: string;
+        };
+        /**
          * Membership
          * @description The group that a site hangs from in one hierarchy now, and the names of the groups from the root down to it.
          */
@@ -2213,6 +2781,71 @@ export interface components {
             gate_ms: number;
             market_id: string;
             resources_ready: string[];
+        };
+        /**
+         * NodeFlow
+         * @description What flowed through a limited group in the controller's last cycle, between what bounds, and whom it held back.
+         */
+        NodeFlow: {
+            as_of_ms: number;
+            bound: components["schemas"]["BoundView"][];
+            flow_kw: number;
+            high_kw: number;
+            low_kw: number;
+            silent_sites: number;
+            sites: number;
+        };
+        /**
+         * NodeLimit
+         * @description What may flow through a group at the most, and who says so.
+         *
+         *         Attributes:
+         *             group_id: Whose limit: the group asked for, or one above it that bounds it as well.
+         *             kind: What is bounded.
+         *             source: The connection's own limit, or an envelope that holds for a while in its place.
+         *             now: Whether it is the one that counts now.
+         *             set_by: Who set it.
+         *             reason: Why, as written down then.
+         *             used_frac: The share of it that flowed in the controller's last cycle; null when that says nothing of it.
+         */
+        NodeLimit: {
+            from_ms: number;
+            group_id: string;
+            /** @enum {unknown} */
+            kind: "export" | "import";
+            limit_kw: number;
+            name: string;
+            now: boolean;
+            reason: string;
+            set_by: string;
+            /** @enum {unknown} */
+            source: "connection" | "envelope";
+            until_ms: number | null;
+            used_frac: number | null;
+        };
+        /**
+         * NodeLimits
+         * @description The limits of a group and of those above it, its own first; `flow` is null where the controller knows no limit.
+         */
+        NodeLimits: {
+            flow: components["schemas"]["NodeFlow"] | null;
+            group_id: string;
+            limits: components["schemas"]["NodeLimit"][];
+        };
+        /**
+         * NoteOnGroup
+         * @description What an operator says about a group of alarms as it was at `as_of_ms`.
+         */
+        NoteOnGroup: {
+            /** As Of Ms */
+            as_of_ms: number;
+            /** Cause */
+            cause: string;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
         };
         /**
          * Order
@@ -2333,6 +2966,30 @@ export interface components {
             until_ms?: number | null;
         };
         /**
+         * PutAside
+         * @description For how long an alarm is put aside, and why.
+         */
+        PutAside: {
+            /** Minutes */
+            minutes: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * PutGroupAside
+         * @description The same of a group of alarms as it was at `as_of_ms`.
+         */
+        PutGroupAside: {
+            /** As Of Ms */
+            as_of_ms: number;
+            /** Cause */
+            cause: string;
+            /** Minutes */
+            minutes: number;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * QualityFlag
          * @description What is to be said of a sample, in words; one that is suspect counts neither in sums nor for settlement.
          */
@@ -2374,6 +3031,14 @@ export interface components {
             role: string;
             sites: number;
             status: string;
+        };
+        /**
+         * RefusedAlarm
+         * @description An alarm of which no note could be taken, and why.
+         */
+        RefusedAlarm: {
+            number: number;
+            why: string;
         };
         /**
          * ReleaseAsked
@@ -2645,6 +3310,203 @@ export interface components {
             start_ms: number;
         };
         /**
+         * SettlementDay
+         * @description One delivery day; received amounts are positive, energies in a direction never negative.
+         *
+         *         `settled_by` says whose settlement it is, `nobody` before the first; `run` and `version` are of the newest. It is
+         *         `provisional` while a reading in it is estimated, `delivered` once meters are read, before that `awarded`. Energies
+         *         delivered are None before meters are read, amounts None before a settlement. `imbalance_mwh` is how far delivery was
+         *         from the award, interval by interval, either way. `disputes` counts lines of the newest version that the plant's own
+         *         settlement contradicts, by `disputed_amount` in all, None when it was not checked.
+         */
+        SettlementDay: {
+            awarded: boolean;
+            bought_mwh: number;
+            charged_mwh: number | null;
+            currency: string;
+            delivery_date: string;
+            discharged_mwh: number | null;
+            disputed_amount: string | null;
+            disputed_cents: number | null;
+            disputes: number | null;
+            estimated_intervals: number;
+            imbalance_amount: string | null;
+            imbalance_cents: number | null;
+            imbalance_mwh: number | null;
+            intervals: number;
+            issued_ms: number | null;
+            market_id: string;
+            net_amount: string | null;
+            net_cents: number | null;
+            resource_id: string;
+            run: string;
+            /** @enum {unknown} */
+            settled_by: "market" | "nobody" | "plant";
+            sold_mwh: number;
+            /** @enum {unknown} */
+            status: "awarded" | "delivered" | "provisional" | "settled";
+            unchecked: number | null;
+            version: number;
+            versions: number;
+        };
+        /**
+         * SettlementDays
+         * @description The days of a resource, the newest first, and their sum; `zone` is the market's.
+         */
+        SettlementDays: {
+            currency: string;
+            days: components["schemas"]["SettlementDay"][];
+            from_date: string;
+            market_id: string;
+            net_amount: string;
+            net_cents: number;
+            resource_id: string;
+            settled_days: number;
+            to_date: string;
+            zone: string;
+        };
+        /**
+         * SettlementDetail
+         * @description A day of a resource down to its intervals, versions, checks and shares; `shares` is None before it is shared.
+         */
+        SettlementDetail: {
+            day: components["schemas"]["SettlementDay"];
+            disputes: components["schemas"]["SettlementDispute"][];
+            gaps: components["schemas"]["SettlementGap"][];
+            intervals: components["schemas"]["SettlementIntervals"];
+            parts: components["schemas"]["SettlementPart"][];
+            shares: components["schemas"]["SettlementShares"] | null;
+            versions: components["schemas"]["SettlementVersion"][];
+            zone: string;
+        };
+        /**
+         * SettlementDispute
+         * @description A line in which the newest version and the plant's own settlement differ; `amount` is the market's less one's own.
+         */
+        SettlementDispute: {
+            amount: string;
+            amount_cents: number;
+            end_ms: number;
+            kind: string;
+            market_mwh: number;
+            market_price_per_mwh: number;
+            own_mwh: number;
+            own_price_per_mwh: number;
+            product: string;
+            reason: string;
+            start_ms: number;
+        };
+        /**
+         * SettlementGap
+         * @description A part of the day that could not be checked, and why.
+         */
+        SettlementGap: {
+            end_ms: number;
+            start_ms: number;
+            why: string;
+        };
+        /**
+         * SettlementIntervals
+         * @description A day in settlement intervals, as columns; the amounts add up to the newest version's.
+         */
+        SettlementIntervals: {
+            award_mwh: (number | null)[];
+            delivered_mwh: (number | null)[];
+            end_ms: number[];
+            estimated: boolean[];
+            net_amount: (string | null)[];
+            price_per_mwh: (number | null)[];
+            start_ms: number[];
+        };
+        /**
+         * SettlementPart
+         * @description What the lines of one product and kind come to; the cents of all parts add up to the day's.
+         */
+        SettlementPart: {
+            kind: string;
+            lines: number;
+            net_amount: string;
+            net_cents: number;
+            product: string;
+        };
+        /**
+         * SettlementShares
+         * @description Who receives the money of the newest version; homes and operator add up to it. `largest` are the largest shares.
+         */
+        SettlementShares: {
+            homes: number;
+            homes_amount: string;
+            homes_cents: number;
+            largest: components["schemas"]["HomeShare"][];
+            operator_amount: string;
+            operator_cents: number;
+        };
+        /**
+         * SettlementVersion
+         * @description One version of a day's settlement; `changed_intervals` and `step_cents` compare it with the one before.
+         */
+        SettlementVersion: {
+            changed_intervals: number;
+            disputed_cents: number | null;
+            disputes: number | null;
+            issued_ms: number;
+            lines: number;
+            net_amount: string;
+            net_cents: number;
+            run: string;
+            step_cents: number;
+            unchecked: number | null;
+            version: number;
+        };
+        /**
+         * SettlementWaterfall
+         * @description From perfect foresight to the money of a day: `from_cents` and the steps' cents add up to `to_cents`.
+         *
+         *         `first` is the stage it begins with: `perfect`, or `bid` where a market has no prices to foresee. `settled_as` says which
+         *         settlement it ends with, `metered` before the first: then the money is the meters at published prices. `residual_amount` is
+         *         what that settlement has beyond the last level, nothing when all is well.
+         */
+        SettlementWaterfall: {
+            currency: string;
+            delivery_date: string;
+            first: string;
+            from_amount: string;
+            from_cents: number;
+            market_id: string;
+            residual_amount: string;
+            resource_id: string;
+            settled_as: string;
+            steps: components["schemas"]["WaterfallStep"][];
+            to_amount: string;
+            to_cents: number;
+        };
+        /**
+         * ShelfRecord
+         * @description One step: an alarm was put aside until `until_ms`, or taken back.
+         */
+        ShelfRecord: {
+            /** @enum {unknown} */
+            action: "returned" | "shelved";
+            by: string;
+            number: number;
+            reason: string;
+            t_ms: number;
+            until_ms: number;
+        };
+        /**
+         * Shelved
+         * @description Until when an alarm is put aside, since when, by whom and why.
+         *
+         *         `ended` says why it is not any more: the time is over, it got worse, or somebody took it back.
+         */
+        Shelved: {
+            at_ms: number;
+            by: string;
+            ended: ("returned" | "time" | "worse") | null;
+            reason: string;
+            until_ms: number;
+        };
+        /**
          * SignIn
          * @description Who signs in.
          */
@@ -2686,6 +3548,48 @@ export interface components {
             site_id: string;
         };
         /**
+         * SiteAsked
+         * @description What one order asks of a site.
+         *
+         *         `site_kw` is the site's own part, charging positive; None where the controller decides it in each cycle, as it does for
+         *         set-points and calls, or where no power is asked. `all_kw` is what all sites of the order do together, None where it
+         *         is not said. `until_ms` is when it ends or was ended.
+         */
+        SiteAsked: {
+            all_kw: number | null;
+            at_ms: number;
+            by: string;
+            from_ms: number;
+            /** @enum {unknown} */
+            kind: "call" | "charge" | "droop" | "envelope" | "hold" | "local" | "power" | "prices" | "setpoint";
+            order_id: string;
+            program: string;
+            reason: string;
+            site_kw: number | null;
+            soc_frac: number | null;
+            /** @enum {unknown} */
+            state: "aborted" | "cancelled" | "standing";
+            until_ms: number;
+        };
+        /**
+         * SiteCommands
+         * @description What was asked of a site's battery against what it did, as columns, and order by order, the newest first.
+         *
+         *         `commanded_kw` is None where no power was asked of the site, or where its part is decided in each cycle.
+         */
+        SiteCommands: {
+            commanded_kw: (number | null)[];
+            following: (number | null)[];
+            from_ms: number;
+            gap: boolean[];
+            measured_kw: (number | null)[];
+            orders: components["schemas"]["SiteResponse"][];
+            site_id: string;
+            step_s: number;
+            t_ms: number[];
+            to_ms: number;
+        };
+        /**
          * SiteDetail
          * @description A site with its twin as its shard has it.
          *
@@ -2712,6 +3616,33 @@ export interface components {
             token: number;
         };
         /**
+         * SiteDevice
+         * @description A site's device: its connection, its secret, its settings, and the alarms that concern it.
+         *
+         *         `enrolled_ms` is when the device, or the gateway before it, was given its secret; None when it has none.
+         *         `withheld_kw` is the capacity that services can no longer count on.
+         */
+        SiteDevice: {
+            age_s: number | null;
+            alarms: components["schemas"]["Alarm"][];
+            as_of_ms: number;
+            device_type: string;
+            enrolled_ms: number | null;
+            firmware: string | null;
+            flags: components["schemas"]["QualityFlag"][];
+            gateway_id: string | null;
+            gateway_unit: number | null;
+            /** @enum {unknown} */
+            grade: "fresh" | "stale" | "suspect" | "unknown";
+            heard_ms: number | null;
+            parameters: components["schemas"]["SiteParameter"][];
+            reported_ms: number | null;
+            revoked_ms: number | null;
+            signals: components["schemas"]["Signal"][];
+            site_id: string;
+            withheld_kw: number;
+        };
+        /**
          * SiteEnrolment
          * @description A site in a program from an instant on, until another one if it is set, and by whose consent to which terms.
          */
@@ -2727,6 +3658,91 @@ export interface components {
             withdrawn_ms: number | null;
         };
         /**
+         * SiteEvent
+         * @description Something that happened to a site; `subject` is the order, program or day that it is about.
+         *
+         *         `amount` is what the owner receives of a settled day, in `currency`; `words` are the plant's own, for people.
+         */
+        SiteEvent: {
+            amount: string | null;
+            at_ms: number;
+            by: string;
+            currency: string | null;
+            subject: string;
+            /** @enum {unknown} */
+            what: "asked" | "ended" | "joined" | "left" | "noted" | "opted_out" | "paid" | "promised" | "refused" | "returned" | "withdrew";
+            words: string;
+        };
+        /**
+         * SiteEvents
+         * @description What happened to a site, the newest first; `truncated` when there was more than asked for.
+         */
+        SiteEvents: {
+            events: components["schemas"]["SiteEvent"][];
+            site_id: string;
+            truncated: boolean;
+        };
+        /**
+         * SiteHistory
+         * @description A site's history as columns, up to its newest sample; powers load-positive, None where not measured.
+         *
+         *         A point is the mean over at most `step_s`; samples under suspicion are counted and left out. `gap` says that between
+         *         the point before and this one the site was silent for longer than `gap_after_s`, and `silences` says when. Up to
+         *         `seam_ms` it comes from history, after it from the twin; a gap there is no silence: history is behind. `following` is
+         *         the newest version that the site followed.
+         */
+        SiteHistory: {
+            battery_kw: (number | null)[];
+            ev_kw: (number | null)[];
+            following: (number | null)[];
+            from_ms: number;
+            gap: boolean[];
+            gap_after_s: number;
+            grid_kw: (number | null)[];
+            load_kw: (number | null)[];
+            samples: number;
+            seam_ms: number | null;
+            silences: components["schemas"]["SiteSilence"][];
+            site_id: string;
+            soc_frac: (number | null)[];
+            solar_kw: (number | null)[];
+            step_s: number;
+            suspect_samples: number;
+            t_ms: number[];
+            /** @enum {unknown} */
+            tier: "1h" | "5min" | "samples";
+            to_ms: number;
+        };
+        /**
+         * SiteHit
+         * @description One site of a search; `group_path` are the names from the root down, in the fleet's own hierarchy.
+         */
+        SiteHit: {
+            age_s: number | null;
+            alarm: ("critical" | "major" | "notice" | "warning") | null;
+            battery_kw: number | null;
+            capacity_kw: number;
+            device_type: string;
+            /** @enum {unknown} */
+            grade: "fresh" | "stale" | "suspect" | "unknown";
+            group_id: string | null;
+            group_path: string[];
+            site_id: string;
+            soc_frac: number | null;
+        };
+        /**
+         * SiteHits
+         * @description Some of the sites that a filter lets through; `unanswered` of the fleet could not be asked and count as unknown.
+         */
+        SiteHits: {
+            as_of_ms: number | null;
+            limit: number;
+            offset: number;
+            rows: components["schemas"]["SiteHit"][];
+            total: number;
+            unanswered: number;
+        };
+        /**
          * SiteHoursView
          * @description The hours on record of a site, the earliest first; `away` says whether it is kept now.
          */
@@ -2734,6 +3750,31 @@ export interface components {
             away: boolean;
             hours: components["schemas"]["HoursView"][];
             site_id: string;
+        };
+        /**
+         * SiteNow
+         * @description What a site does now, load-positive; None where it is not measured.
+         *
+         *         `grid_kw` is what the connection takes, from what is measured behind it; None without the load. `reserve_frac` is
+         *         the state of charge that its owner keeps. `asked` are the orders in force, the one that goes first on top.
+         */
+        SiteNow: {
+            age_s: number | null;
+            as_of_ms: number;
+            asked: components["schemas"]["SiteAsked"][];
+            energy_capacity_kwh: number;
+            energy_kwh: number | null;
+            flags: components["schemas"]["QualityFlag"][];
+            /** @enum {unknown} */
+            grade: "fresh" | "stale" | "suspect" | "unknown";
+            grid_kw: number | null;
+            heard_ms: number | null;
+            reported: components["schemas"]["SiteReported"];
+            reserve_frac: number;
+            signals: components["schemas"]["Signal"][];
+            site_id: string;
+            soc_frac: number | null;
+            stop: components["schemas"]["SiteStop"] | null;
         };
         /**
          * SiteOptOut
@@ -2756,6 +3797,19 @@ export interface components {
             offset: number;
             sites: components["schemas"]["Site"][];
             total: number;
+        };
+        /**
+         * SiteParameter
+         * @description One setting of a device: what a service assumes, what the device says, and whether that is too far off.
+         */
+        SiteParameter: {
+            assumed: string;
+            drifted: boolean;
+            /** @enum {unknown} */
+            name: "deadband" | "droop" | "firmware" | "power" | "ramp" | "response";
+            reported: string | null;
+            resource_id: string;
+            service: string;
         };
         /**
          * SitePrograms
@@ -2782,12 +3836,59 @@ export interface components {
             until_ms: number | null;
         };
         /**
+         * SiteReported
+         * @description What a device says that it follows.
+         *
+         *         `following` is the version of the desired state, 0 when the device decides by itself and None when it does not say;
+         *         `heard_ms` the device's time of the sample that says so. `refused` is the newest refusal of the last day.
+         */
+        SiteReported: {
+            following: number | null;
+            heard_ms: number | null;
+            refused: string;
+            refused_ms: number | null;
+        };
+        /**
+         * SiteResponse
+         * @description One order, and what the site did meanwhile.
+         *
+         *         `measured_kw` is the mean of what the battery did within the order, None when nothing was heard; `heard_frac` the
+         *         share of that time that the samples cover, `followed_frac` the share of the samples that followed an instruction.
+         */
+        SiteResponse: {
+            followed_frac: number | null;
+            heard_frac: number;
+            measured_kw: number | null;
+            order: components["schemas"]["SiteAsked"];
+        };
+        /**
          * SiteShare
          * @description What one site's owner receives of a day.
          */
         SiteShare: {
             amount: string;
             site_id: string;
+        };
+        /**
+         * SiteSilence
+         * @description A stretch of time of which nothing is on record.
+         */
+        SiteSilence: {
+            from_ms: number;
+            to_ms: number;
+        };
+        /**
+         * SiteStop
+         * @description A kill switch that holds for a site; `kind` says of what.
+         */
+        SiteStop: {
+            by: string;
+            /** @enum {unknown} */
+            kind: "fleet" | "group" | "site";
+            reason: string;
+            since_ms: number;
+            stop_id: string;
+            target: string;
         };
         /**
          * SlowMessage
@@ -2874,6 +3975,14 @@ export interface components {
             since_ms: number;
             stop_id: string;
             target: string;
+        };
+        /**
+         * TakeGroupBack
+         * @description Which group of alarms is taken back from the shelf.
+         */
+        TakeGroupBack: {
+            /** Cause */
+            cause: string;
         };
         /**
          * TargetAsked
@@ -3008,6 +4117,16 @@ export interface components {
             topics: string[] | null;
             /** @default null */
             watch: string[] | null;
+        };
+        /**
+         * WaterfallStep
+         * @description What one step adds, negative when it takes, and where it leads.
+         */
+        WaterfallStep: {
+            amount: string;
+            amount_cents: number;
+            level_cents: number;
+            name: string;
         };
         /**
          * WorkflowRun
@@ -3255,6 +4374,267 @@ export interface operations {
             };
         };
     };
+    read_groups_api_alarms_groups_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmGroups"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    acknowledge_group_api_alarms_groups_ack_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteOnGroup"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupAct"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_members_api_alarms_groups_members_get: {
+        parameters: {
+            query: {
+                /** @description The group's cause. */
+                cause: string;
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmMembers"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    return_group_api_alarms_groups_return_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TakeGroupBack"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupAct"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    shelve_group_api_alarms_groups_shelve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutGroupAside"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupAct"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_cleared_api_alarms_history_get: {
         parameters: {
             query?: {
@@ -3375,6 +4755,178 @@ export interface operations {
             };
             /** @description A fault, and what to do */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_shelf_api_alarms__number__shelf_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The alarm's number. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmShelfNow"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    shelve_api_alarms__number__shelve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The alarm's number. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutAside"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmShelfNow"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_back_api_alarms__number__shelve_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The alarm's number. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmShelfNow"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4492,6 +6044,55 @@ export interface operations {
             };
         };
     };
+    read_limits_api_groups__group_id__limits_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                group_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeLimits"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_hierarchies_api_hierarchies_get: {
         parameters: {
             query?: never;
@@ -4925,6 +6526,84 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_now_api_map_now_get: {
+        parameters: {
+            query?: {
+                /** @description Only sites whose name contains it. */
+                text?: string;
+                /** @description Only sites at or below this group. */
+                group?: string | null;
+                /** @description Only sites that count so; `silent` is stale or unknown. */
+                grade?: "any" | "fresh" | "suspect" | "stale" | "unknown" | "silent";
+                /** @description Only sites of this type of device. */
+                type?: string | null;
+                /** @description Only sites under an alarm at least so urgent. */
+                alarm?: ("notice" | "warning" | "major" | "critical") | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapNow"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_places_api_map_sites_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapSites"];
                 };
             };
         };
@@ -5427,6 +7106,243 @@ export interface operations {
             };
         };
     };
+    read_days_api_settlement_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+                /** @description The first delivery day, YYYY-MM-DD; 31 days when absent. */
+                from?: string | null;
+                /** @description The last delivery day; tomorrow when absent. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementDays"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_days_api_settlement_export_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+                /** @description Which kind of file. */
+                format?: "csv" | "parquet";
+                /** @description The first delivery day, YYYY-MM-DD; 31 days when absent. */
+                from?: string | null;
+                /** @description The last delivery day; tomorrow when absent. */
+                to?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.apache.parquet": string;
+                    "text/csv; charset=utf-8": string;
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_day_api_settlement__resource_id___day__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The resource. */
+                resource_id: string;
+                /** @description The delivery day, YYYY-MM-DD. */
+                day: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementDetail"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_day_api_settlement__resource_id___day__export_get: {
+        parameters: {
+            query?: {
+                /** @description Which kind of file. */
+                format?: "csv" | "parquet";
+                /** @description The newest version's lines, the day's intervals, or each home's share. */
+                what?: "lines" | "intervals" | "shares";
+            };
+            header?: never;
+            path: {
+                /** @description The resource. */
+                resource_id: string;
+                /** @description The delivery day, YYYY-MM-DD. */
+                day: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.apache.parquet": string;
+                    "text/csv; charset=utf-8": string;
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_waterfall_api_settlement__resource_id___day__waterfall_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The resource. */
+                resource_id: string;
+                /** @description The delivery day, YYYY-MM-DD. */
+                day: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettlementWaterfall"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_sites_api_sites_get: {
         parameters: {
             query?: {
@@ -5452,6 +7368,70 @@ export interface operations {
             };
             /** @description A fault, and what to do */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_sites_api_sites_search_get: {
+        parameters: {
+            query?: {
+                /** @description What comes first. */
+                order?: "registry" | "age" | "power" | "charge" | "alarm" | "grade";
+                /** @description How many to leave out at the beginning. */
+                offset?: number;
+                /** @description How many to list at most. */
+                limit?: number;
+                /** @description Only sites whose name contains it. */
+                text?: string;
+                /** @description Only sites at or below this group. */
+                group?: string | null;
+                /** @description Only sites that count so; `silent` is stale or unknown. */
+                grade?: "any" | "fresh" | "suspect" | "stale" | "unknown" | "silent";
+                /** @description Only sites of this type of device. */
+                type?: string | null;
+                /** @description Only sites under an alarm at least so urgent. */
+                alarm?: ("notice" | "warning" | "major" | "critical") | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SiteHits"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5497,6 +7477,219 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_commands_api_sites__site_id__commands_get: {
+        parameters: {
+            query: {
+                /** @description Milliseconds since 1970, UTC. */
+                from_ms: number;
+                /** @description Milliseconds since 1970, UTC. */
+                to_ms: number;
+                /** @description About how many points at most. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SiteCommands"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_device_api_sites__site_id__device_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SiteDevice"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_events_api_sites__site_id__events_get: {
+        parameters: {
+            query?: {
+                /** @description How many of the newest to list. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SiteEvents"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_history_api_sites__site_id__history_get: {
+        parameters: {
+            query: {
+                /** @description Milliseconds since 1970, UTC. */
+                from_ms: number;
+                /** @description Milliseconds since 1970, UTC. */
+                to_ms: number;
+                /** @description About how many points at most. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SiteHistory"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A fault, and what to do */

@@ -55,4 +55,15 @@ export default [
       forgive(faults);
     },
   },
+  {
+    name: "phone",
+    phone: true,
+    async run({ page, open, picture }) {
+      await open("/");
+      await page.getByTestId("sentence").waitFor();
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wide > 0) throw new Error(`the page is ${wide} px wider than a phone`);
+      await picture();
+    },
+  },
 ];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { marketName } from "./market";
-import { amount, price, priceTick } from "./money";
+import { amount, exactAmount, exactSize, price, priceTick } from "./money";
 import { bytes, fixed, percent } from "./number";
 import {
   batteryPhrase,
@@ -151,5 +151,13 @@ describe("markets", () => {
   it("speaks known ids and leaves unknown ones readable", () => {
     expect(marketName("ercot_dam")).toBe("ERCOT day-ahead");
     expect(marketName("some-market")).toBe("some market");
+  });
+});
+
+describe("whole cents", () => {
+  it("keep both decimals at any size", () => {
+    expect(exactAmount(124_005, "USD")).toBe("$1,240.05");
+    expect(exactAmount(-1_230, "USD")).toBe("paid $12.30");
+    expect(exactSize(-99_999_999, "EUR")).toBe("€999,999.99");
   });
 });

@@ -42,3 +42,14 @@ export function priceTick(value: number, currency: string): string {
   const text = `${symbol?.value ?? currency}${fixed(Math.abs(value), Math.abs(value) % 1 === 0 ? 0 : 1)}`;
   return value < 0 ? `\u2212${text}` : text;
 }
+
+/** The size of whole cents, always with both decimals, so that what is shown adds up: `$1,240.05`. */
+export function exactSize(cents: number, currency: string): string {
+  return currencyFormat(currency, 2).format(Math.abs(cents) / 100);
+}
+
+/** Whole cents in words: `$1,240.05` earned, `paid $12.30` when negative. */
+export function exactAmount(cents: number, currency: string): string {
+  const text = exactSize(cents, currency);
+  return cents < 0 ? strings.money.paid(text) : strings.money.earned(text);
+}

@@ -118,9 +118,7 @@ export function PowerWords({ kw, kind }: { kw: number | null; kind: PowerKind })
   return (
     <span className={classes["quantity"]} data-kind={kind}>
       {arrow === null ? null : (
-        <span className={classes["arrow"]} aria-hidden>
-          {strings.direction[arrow]}
-        </span>
+        <span className={classes["arrow"]} data-arrow={strings.direction[arrow]} aria-hidden />
       )}
       {SAY[kind](kw)}
     </span>

@@ -256,7 +256,7 @@ async def prices(host: Host) -> None:
         asyncio.create_task(host.end_on_change(feed, published)),
     ]
     try:
-        await ready.wait()
+        await _first_of(ready, tasks)
         host.ready(sites=len(fleet.site_ids))
 
         inputs = _inputs(engine, resource, given.market_prices)
@@ -273,6 +273,18 @@ async def prices(host: Host) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
         await below.close()
         await client.close()
+
+
+async def _first_of(ready: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait until the adder hears its homes, or a task has ended; one that failed before is told, not waited for."""
+    waiting = asyncio.create_task(ready.wait())
+    try:
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    for task in tasks:
+        if task.done():
+            await task
 
 
 async def _keep_searching(

@@ -2,6 +2,8 @@
 import { useState, type ReactElement } from "react";
 import type { GroupOrder } from "../../api/plant";
 import type { Group } from "../../api/types";
+import { links } from "../../app/links";
+import { ScreenLink } from "../../app/nav";
 import { count, percent } from "../../format/number";
 import { batteryPhrase, batteryRange, gridPhrase, gridRange, powerSize } from "../../format/power";
 import { duration } from "../../format/time";
@@ -43,7 +45,12 @@ function row(group: Group, onOpen: (group: Group) => void): TableRow {
         ) : (
           group.name
         )}
-        <Sub>{group.children > 0 ? words.below(count(group.children)) : group.hierarchy_id}</Sub>
+        <Sub>
+          {group.children > 0 ? words.below(count(group.children)) : group.hierarchy_id}{" "}
+          <ScreenLink to={links.node(group.group_id)} label={words.detailsOf(group.name)}>
+            {words.details}
+          </ScreenLink>
+        </Sub>
       </div>,
       <div key="sites">
         {words.sitesOf(count(group.fresh), count(group.sites))}

@@ -14,6 +14,7 @@ import { ResourcesPanel } from "../../features/resources/ResourcesPanel";
 import { RunsPanel } from "../../features/runs/RunsPanel";
 import { useLivePart } from "../../live/store";
 import classes from "../../ui/layout.module.css";
+import { Sites } from "./Sites";
 
 export default function Screen(): ReactElement {
   const resources = useLivePart("resources") ?? [];
@@ -23,6 +24,7 @@ export default function Screen(): ReactElement {
   return (
     <div className={classes["screen"]}>
       <Overview />
+      <Sites />
       <AlarmsPanel />
       <div className={classes["pair"]}>
         <PowerPanel />

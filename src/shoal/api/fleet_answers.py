@@ -1,0 +1,122 @@
+"""What the interface answers of the fleet's places and of what bounds a group: columns for the map, rows for the table."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from shoal.api.answers import TwinGrade
+from shoal.api.limit_answers import BoundView
+from shoal.api.state import Severity
+
+
+class MapSites(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the sites are and how large: columns in the order of the registry.
+
+    `device_type` is a position in `types`. `version` changes with the fleet; it is the answer's `ETag` as well.
+    """
+
+    version: str
+    site_ids: list[str]
+    latitude_deg: list[float]
+    longitude_deg: list[float]
+    capacity_kw: list[float]
+    device_type: list[int]
+    types: list[str]
+
+
+class MapNow(msgspec.Struct, frozen=True, kw_only=True):
+    """How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
+
+    `grade` is a position in `grades`, `alarm` one in `severities`; -1 for none. `unanswered` sites could not be asked:
+    they are unknown here. What was never measured is null.
+    """
+
+    version: str
+    as_of_ms: int | None
+    total: int
+    unanswered: int
+    grades: list[TwinGrade]
+    severities: list[Severity]
+    row: list[int]
+    grade: list[int]
+    alarm: list[int]
+    battery_kw: list[float | None]
+    soc_frac: list[float | None]
+
+
+class SiteHit(msgspec.Struct, frozen=True, kw_only=True):
+    """One site of a search; `group_path` are the names from the root down, in the fleet's own hierarchy."""
+
+    site_id: str
+    device_type: str
+    group_path: list[str]
+    group_id: str | None
+    grade: TwinGrade
+    age_s: float | None
+    capacity_kw: float
+    battery_kw: float | None
+    soc_frac: float | None
+    alarm: Severity | None
+
+
+class SiteHits(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the sites that a filter lets through; `unanswered` of the fleet could not be asked and count as unknown."""
+
+    as_of_ms: int | None
+    total: int
+    unanswered: int
+    offset: int
+    limit: int
+    rows: list[SiteHit]
+
+
+class NodeLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What may flow through a group at the most, and who says so.
+
+    Attributes:
+        group_id: Whose limit: the group asked for, or one above it that bounds it as well.
+        kind: What is bounded.
+        source: The connection's own limit, or an envelope that holds for a while in its place.
+        now: Whether it is the one that counts now.
+        set_by: Who set it.
+        reason: Why, as written down then.
+        used_frac: The share of it that flowed in the controller's last cycle; null when that says nothing of it.
+    """
+
+    group_id: str
+    name: str
+    kind: Literal["import", "export"]
+    limit_kw: float
+    source: Literal["connection", "envelope"]
+    now: bool
+    set_by: str
+    reason: str
+    from_ms: int
+    until_ms: int | None
+    used_frac: float | None
+
+
+class NodeFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """What flowed through a limited group in the controller's last cycle, between what bounds, and whom it held back."""
+
+    as_of_ms: int
+    flow_kw: float
+    low_kw: float
+    high_kw: float
+    sites: int
+    silent_sites: int
+    bound: list[BoundView]
+
+
+class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a group and of those above it, its own first; `flow` is null where the controller knows no limit."""
+
+    group_id: str
+    limits: list[NodeLimit]
+    flow: NodeFlow | None
+
+
+FLEET_TYPES: Final = (MapSites, MapNow, SiteHits, NodeLimits)
+"""For the contract."""

@@ -38,7 +38,7 @@ from shoal.domain import live
 from shoal.domain.alarms import LiveAlarms
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import Interval
-from shoal.market.registry import market
+from shoal.market.registry import market_module
 
 RUNS_KEPT: Final = 50
 HOURS_KEPT: Final = 96
@@ -82,7 +82,7 @@ class LiveModel:
         self._now_ns = now_ns
         self._speed = speed
         self._run = run
-        markets = {resource.market_id: market(resource.market_id) for resource in fleet.resources}
+        markets = {resource.market_id: market_module(resource.market_id) for resource in fleet.resources}
         self._markets = tuple(markets.values())
         self._roots = root_numbers(fleet)
         self._aggregates: live.Aggregates | None = None
@@ -92,7 +92,7 @@ class LiveModel:
         self._alarms: LiveAlarms | None = None
         self._runs: dict[str, WorkflowRun] = {}
         self._health: list[RoleHealth] = []
-        currency = self._markets[0].currency if self._markets else "USD"
+        currency = self._markets[0].rules.currency if self._markets else "USD"
         self._books = Books(money=Money(currency=currency, revenue=None, perfect_foresight=None, by_day=[]))
         self._trail = Trail(points=series_points)
         self._series_replaced = False
@@ -199,7 +199,7 @@ class LiveModel:
     def snapshot(self) -> LiveState:
         """Return the whole state."""
         return LiveState(
-            zone=str(self._markets[0].zone) if self._markets else "UTC",
+            zone=self._markets[0].rules.zone if self._markets else "UTC",
             speed=self._speed,
             fleet_series=self._trail.series(),
             **{name: part() for name, part in self._parts.items()},
@@ -212,7 +212,7 @@ class LiveModel:
     def parts(self) -> dict[str, Any]:
         """Return every part of the state by name, as it was last handed out."""
         return {
-            "zone": str(self._markets[0].zone) if self._markets else "UTC",
+            "zone": self._markets[0].rules.zone if self._markets else "UTC",
             "speed": self._speed,
             "fleet_series": self._trail.series(),
             **self._sent,
@@ -313,9 +313,9 @@ class LiveModel:
         if self._now_ns <= 0 or not self._markets:
             return None
         gates: list[tuple[int, date, str]] = []
-        for rules in self._markets:
-            day, gate_ns = rules.next_gate(self._now_ns)
-            gates.append((gate_ns, day, rules.market_id))
+        for one in self._markets:
+            gate = one.next_gate(one.rules.products[0].product_id, self._now_ns)
+            gates.append((gate.closes_ns, one.delivery_date(gate.covers.start_ns), one.rules.market_id))
         gate_ns, day, market_id = min(gates)
         inside = {r.resource_id for r in self._fleet.resources if r.market_id == market_id}
         ready = [

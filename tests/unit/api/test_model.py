@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -213,6 +214,23 @@ def test_next_gate_is_the_first_to_come_with_the_bids_that_stand() -> None:
     assert (gate.delivery_date, gate.market_id) == ("2021-02-12", "ercot-da")
     assert gate.gate_ms == to_ms(T0_NS + 24 * NS_PER_HOUR)
     assert gate.resources_ready == [BESS]
+
+
+@pytest.mark.parametrize(
+    ("market_id", "zone", "currency"), [("nem", "Australia/Brisbane", "AUD"), ("gb", "Europe/London", "GBP")]
+)
+def test_plant_in_any_market_has_its_zone_its_money_and_its_next_gate(
+    market_id: str, zone: str, currency: str
+) -> None:
+    fleet = make_fleet()
+    there = replace(fleet, resources=tuple(replace(one, market_id=market_id) for one in fleet.resources))
+    model = LiveModel(fleet=there)
+    model.on_time(T0_NS)
+    shown = model.snapshot()
+    assert (shown.zone, shown.money.currency) == (zone, currency)
+    assert shown.next_gate is not None
+    assert shown.next_gate.market_id == market_id
+    assert shown.next_gate.gate_ms > to_ms(T0_NS)
 
 
 def test_run_of_recorded_days_says_how_much_is_done() -> None:

@@ -47,6 +47,7 @@ describe("sentence", () => {
 
   it("counts the homes", () => {
     expect(composition([battery, homes])).toBe("1,000 homes and one big battery, run as one power plant");
+    expect(composition([{ ...battery, name: "Battery 1" }, homes])).toBe("1,000 homes and Battery 1, run as one power plant");
     expect(composition([])).toBeNull();
   });
 

@@ -18,6 +18,8 @@ export interface Cell {
 export const CELL_PX = 26;
 /** With so few in view each is drawn by itself. */
 export const FEW = 1_200;
+/** A fleet of one town is shown with the land around it, about seven degrees wide: an outline says where it is. */
+export const LEAST_SPAN = 0.12;
 
 /** Where a projected place is on the screen. */
 export function onScreen(view: View, px: number, py: number): [number, number] {
@@ -69,8 +71,8 @@ export function fitted(px: Float64Array, py: Float64Array, width: number, height
     bottom = Math.max(bottom, y);
   }
   if (left > right) return { width, height, scale: Math.min(width, height), x: width / 2, y: height / 2 };
-  const span = Math.max(right - left, 1e-4);
-  const rise = Math.max(bottom - top, 1e-4);
+  const span = Math.max(right - left, LEAST_SPAN);
+  const rise = Math.max(bottom - top, LEAST_SPAN / 3);
   const scale = Math.min((width - 2 * marginPx) / span, (height - 2 * marginPx) / rise);
   return { width, height, scale, x: width / 2 - ((left + right) / 2) * scale, y: height / 2 - ((top + bottom) / 2) * scale };
 }

@@ -46,6 +46,20 @@ class CommandKeys:
         return SigningKey(self.issuer_seed).verify_key.encode()
 
     @classmethod
+    def load(cls, directory: Path) -> CommandKeys:
+        """Read the keys in `directory`, making none: devices trust the root that was there before.
+
+        Raises:
+            CorruptStateError: when the root's public half or the controller's seed is missing, and as `create_or_load`.
+        """
+        for name in (ROOT_PUBLIC, ISSUER_SEED):
+            if not (directory / name).exists():
+                raise CorruptStateError(
+                    str(directory / name), "it is missing; restore it, devices trust no other"
+                )
+        return cls.create_or_load(directory)
+
+    @classmethod
     def create_or_load(cls, directory: Path) -> CommandKeys:
         """Read the keys in `directory`, making those that are not there; two processes at once get the same.
 

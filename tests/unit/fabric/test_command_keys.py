@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shoal.domain.errors import CorruptStateError
-from shoal.fabric.command_keys import ISSUER_CERTIFICATE, ROOT_PUBLIC, ROOT_SEED, CommandKeys
+from shoal.fabric.command_keys import ISSUER_CERTIFICATE, ISSUER_SEED, ROOT_PUBLIC, ROOT_SEED, CommandKeys
 
 
 def test_keys_are_made_once_and_are_private(tmp_path: Path) -> None:
@@ -52,3 +52,13 @@ def test_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / ROOT_SEED).chmod(0o644)
     with pytest.raises(CorruptStateError):
         CommandKeys.create_or_load(tmp_path)
+
+
+@pytest.mark.parametrize("gone", [ROOT_PUBLIC, ISSUER_SEED])
+def test_keys_that_are_gone_are_missed_not_made_anew(tmp_path: Path, gone: str) -> None:
+    made = CommandKeys.create_or_load(tmp_path)
+    assert CommandKeys.load(tmp_path) == made
+    (tmp_path / gone).unlink()
+    with pytest.raises(CorruptStateError, match="restore it"):
+        CommandKeys.load(tmp_path)
+    assert not (tmp_path / gone).exists()

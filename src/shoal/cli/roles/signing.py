@@ -26,7 +26,7 @@ def signer_of(host: Host, name: str) -> Issuer | None:
     if isinstance(host.clock, ConductedClock):
         return issuer_of(keys, name=name, tenant=tenant, now_ns=None)
     living = LivingIssuer(
-        lambda: CommandKeys.create_or_load(directory),
+        lambda: CommandKeys.load(directory),  # never another root: every device would refuse it
         name=name,
         tenant=tenant,
         now_ns=lambda: host.clock.now_ns() or time.time_ns(),

@@ -19,11 +19,11 @@ setup: $(INSTALLED) web ## Make .venv with everything in it, and build the page
 demo: setup ## Run the whole plant on this machine with a simulated fleet
 	$(VENV)/bin/shoal demo $(ARGS)
 
-# Tests share the cores, plants in stepped time too; those that keep an eye on the wall clock have the machine to themselves.
+# Tests share the cores (those with servers of their own mostly wait for them), plants in stepped time too; those that keep an eye on the wall clock have the machine to themselves.
 test: check ## Run every check and every test
 ifeq ($(ARGS),)
 	$(PYTHON) -m pytest -n 2 --dist loadfile tests/unit tests/property
-	$(PYTHON) -m pytest -n 2 --dist loadfile tests/integration
+	$(PYTHON) -m pytest -n 3 --dist loadfile tests/integration
 	$(PYTHON) -m pytest -n 2 --dist loadgroup -m 'not alone' tests/e2e
 	$(PYTHON) -m pytest -m alone tests/e2e
 else

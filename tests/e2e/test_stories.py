@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("storm", ["--sites", "24"]),
         ("emergency", ["--sites", "24"]),
         ("cut", ["--sites", "40", "--for", "16h"]),
         ("regulation", ["--sites", "24", "--for", "1h"]),

@@ -20,10 +20,10 @@ from nats.aio.msg import Msg
 from numpy.typing import NDArray
 
 from shoal.control import price_dispatch_wire as wire
-from shoal.control.price_dispatch import prices_subject
+from shoal.control.price_dispatch import answer_newest
 from shoal.control.price_groups import PriceGroups, most_weighted
 from shoal.control.price_sums import HomeSums
-from shoal.domain.errors import ShoalError, UnavailableError, WireFormatError
+from shoal.domain.errors import UnavailableError, WireFormatError
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.edge import price_round
@@ -135,38 +135,14 @@ class PriceAdder:
         Raises:
             UnavailableError: the connection is gone.
         """
-        waiting: list[Msg] = []
-        came = asyncio.Event()
-
-        async def take(message: Msg) -> None:
-            waiting.append(message)
-            came.set()
-
         with translated("the fabric"):
             subscriptions = [
-                await self._client.subscribe(prices_subject(self._name), cb=take),
-                await self._client.subscribe(ANSWER_ALL, cb=self._hear),
-                await self._client.subscribe(ANSWER_BEHIND_ALL, cb=self._hear),
+                await self._client.subscribe(subject, cb=self._hear)
+                for subject in (ANSWER_ALL, ANSWER_BEHIND_ALL)
             ]
-            await self._client.flush()
-        if ready is not None:
-            ready.set()
         try:
-            while True:
-                await came.wait()
-                came.clear()
-                messages = [message for message in waiting if message.reply]
-                waiting.clear()
-                if not messages:
-                    continue
-                try:
-                    payload = await self._answer(messages[-1].data)
-                except ShoalError as error:
-                    _log.warning("round refused", why=str(error))
-                    continue
-                if payload is not None:
-                    with translated("the fabric"):
-                        await self._client.publish(messages[-1].reply, payload)
+            # its flush covers the subscriptions above too: they came before on the same connection
+            await answer_newest(self._client, self._name, self._answer, ready=ready)
         finally:
             for subscription in subscriptions:
                 with contextlib.suppress(UnavailableError), translated("the fabric"):

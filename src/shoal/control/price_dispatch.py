@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -326,6 +326,31 @@ async def serve_homes(
         UnavailableError: the connection is gone.
     """
     homes, whole = LocalHomes(batch), Part.of(batch)
+
+    async def answer(payload: bytes) -> bytes:
+        return await _answer(homes, whole, part, payload, on_keep)
+
+    await answer_newest(client, fleet, answer, ready=ready)
+
+
+async def answer_newest(
+    client: Client,
+    fleet: str,
+    answer: Callable[[bytes], Awaitable[bytes | None]],
+    *,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Answer a fleet's asks until cancelled; of several that wait, only the newest.
+
+    Args:
+        client: A connection that may hear the fleet's prices and answer them.
+        fleet: The fleet's name.
+        answer: Makes the answer; None for none. A `ShoalError` that it raises is logged, and that ask left out.
+        ready: Set when asks are heard.
+
+    Raises:
+        UnavailableError: the connection is gone.
+    """
     waiting: list[Msg] = []
     came = asyncio.Event()
 
@@ -347,12 +372,13 @@ async def serve_homes(
             if not messages:
                 continue
             try:
-                payload = await _answer(homes, whole, part, messages[-1].data, on_keep)
+                payload = await answer(messages[-1].data)
             except ShoalError as error:
-                _log.warning("prices refused", part=part, error=str(error))
+                _log.warning("ask refused", fleet=fleet, why=str(error))
                 continue
-            with translated("the fabric"):
-                await client.publish(messages[-1].reply, payload)
+            if payload is not None:
+                with translated("the fabric"):
+                    await client.publish(messages[-1].reply, payload)
     finally:
         with contextlib.suppress(UnavailableError), translated("the fabric"):
             await subscription.unsubscribe()

@@ -35,6 +35,7 @@ SOURCES = (
     "home.html",
     "tsconfig.json",
     "vite.config.ts",
+    "outlines.plugin.mjs",
     "src",
     "public",
 )

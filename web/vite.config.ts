@@ -1,11 +1,12 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
+import { outlines } from "./outlines.plugin.mjs";
 
 // `npm run dev` shows the page beside a running Shoal: set SHOAL_URL when it is not on the usual port.
 declare const process: { env: Record<string, string | undefined> };
 
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), outlines()],
   base: "./",
   build: {
     outDir: "../src/shoal/api/static",

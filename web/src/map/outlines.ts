@@ -1,7 +1,5 @@
-/** Outlines of countries and states, bundled and loaded with the first map: no tiles, nothing from elsewhere. */
+/** Outlines of countries and states, bundled and loaded with the first map: no tiles, nothing from elsewhere (`outlines.plugin.ts` makes them small). */
 import type { MultiLineString } from "geojson";
-import { mesh } from "topojson-client";
-import type { GeometryCollection, Topology } from "topojson-specification";
 
 export interface Outlines {
   readonly coasts: MultiLineString;
@@ -10,14 +8,24 @@ export interface Outlines {
 
 let held: Promise<Outlines> | null = null;
 
+/** Lines in degrees from whole numbers: where each begins, then its steps. */
+export function linesOf({ perDeg, lines }: { perDeg: number; lines: readonly (readonly number[])[] }): MultiLineString {
+  const coordinates = lines.map((steps) => {
+    const line: [number, number][] = [];
+    let [x, y] = [0, 0];
+    for (let i = 0; i < steps.length; i += 2) {
+      x += steps[i]!;
+      y += steps[i + 1]!;
+      line.push([x / perDeg, y / perDeg]);
+    }
+    return line;
+  });
+  return { type: "MultiLineString", coordinates };
+}
+
 async function load(): Promise<Outlines> {
-  const [world, states] = await Promise.all([import("world-atlas/countries-110m.json"), import("us-atlas/states-10m.json")]);
-  const land = world.default as unknown as Topology<{ countries: GeometryCollection }>;
-  const us = states.default as unknown as Topology<{ states: GeometryCollection }>;
-  return {
-    coasts: mesh(land, land.objects.countries),
-    borders: mesh(us, us.objects.states),
-  };
+  const { coasts, borders } = await import("virtual:outlines");
+  return { coasts: linesOf(coasts), borders: linesOf(borders) };
 }
 
 /** The outlines; loaded once, and again after a failure. */

@@ -55,6 +55,7 @@ class _Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What `web/e2e/measure.mjs` prints."""
 
     transfer_kb: float
+    snapshot_kb: float
     tti_ms: float
     tti_ms_4x: float
     frame_p99_ms: float
@@ -65,6 +66,7 @@ class _Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 _UNITS: Final[dict[str, tuple[str, Literal["higher", "lower"]]]] = {
     "transfer_kb": ("kB", "lower"),
+    "snapshot_kb": ("kB", "lower"),
     "tti_ms": ("ms", "lower"),
     "tti_ms_4x": ("ms", "lower"),
     "frame_p99_ms": ("ms", "lower"),

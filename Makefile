@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 BENCH ?= loop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench web client clean
+.PHONY: help setup demo test check bench web pictures client clean
 
 help: ## Say what there is to make
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ bench: setup ## Measure: make bench BENCH=loop ARGS='--quick --json'
 
 web: $(LOCKED) ## Build the page when its sources changed
 	@$(PYTHON) hatch_build.py
+
+pictures: setup ## Make the pictures of the documentation anew, from the stories of the page
+	SHOAL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/e2e/page
 
 client: setup ## Make the page's types of the interface anew from its contract
 	@$(PYTHON) hatch_build.py client

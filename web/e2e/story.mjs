@@ -1,14 +1,14 @@
 /**
  * Runs stories of the screens in one browser against a running plant.
  *
- *   node story.mjs URL [--only alarms,dispatch] [--pictures DIR] [--timeout 20] [--hooks URL]
+ *   node story.mjs URL [--only alarms,dispatch] [--pictures DIR] [--docs DIR] [--timeout 20] [--hooks URL]
  *
  * A story is `web/src/screens/<name>/story.mjs` (or that of `web/src/home` or `web/src/app`) and exports
  * `{ name, as?, phone?, run(tools) }`, or a list of such; `tools` is described at `toolsFor`. Each gets a context of its own, and fails when its page
  * logs an error, asks for something from elsewhere or for something that is not there, or when axe finds anything in either theme. A story that
- * fails does not keep the others from being told. The last line of output is a JSON object with what each story took and what was wrong with it.
+ * fails does not keep the others from being told. `--docs` keeps the light pictures once more, small, for the documentation. The last line of output is a JSON object with what each story took and what was wrong with it.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -83,7 +83,7 @@ async function lookOver(page, name) {
  * another reader beside the first.
  */
 function toolsFor({ newPage, page, faults, settings, story }) {
-  const { base, timeoutMs, pictures, hooks } = settings;
+  const { base, timeoutMs, pictures, docs, hooks } = settings;
   const url = (hash = "/") => new URL(`#${hash}`, base).href;
   const until = (what, test, argument) =>
     page.waitForFunction(test, argument, { timeout: timeoutMs, polling: 100 }).catch(() => {
@@ -121,16 +121,24 @@ function toolsFor({ newPage, page, faults, settings, story }) {
     axe: (name = story.name) => lookOver(page, name),
     async picture(name = story.name) {
       if (!pictures) return;
-      mkdirSync(pictures, { recursive: true });
       for (const theme of ["light", "dark"]) {
         await page.emulateMedia({ colorScheme: theme });
         await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
         await page.screenshot({ path: join(pictures, theme === "light" ? `${name}.png` : `${name}-dark.png`) });
       }
       await page.emulateMedia({ colorScheme: "light" });
+      if (docs) await keepSmall(page, join(docs, `${name}.webp`));
     },
     context: () => newPage(DESKTOP),
   };
+}
+
+/** A picture for the documentation, a fifth of a PNG's size. */
+async function keepSmall(page, path) {
+  const tools = await page.context().newCDPSession(page);
+  const { data } = await tools.send("Page.captureScreenshot", { format: "webp", quality: 82 });
+  writeFileSync(path, Buffer.from(data, "base64"));
+  await tools.detach();
 }
 
 /** Tell one story in a context of its own. Throws what is wrong with it. */
@@ -165,7 +173,7 @@ async function tell(story, browser, settings) {
 /** Run stories one after the other; returns for each its name and folder, what it took in seconds, and what was wrong with it. */
 export async function runStories(settings) {
   const stories = await findStories(settings.only);
-  if (settings.pictures) mkdirSync(settings.pictures, { recursive: true });
+  for (const kept of [settings.pictures, settings.docs]) if (kept) mkdirSync(kept, { recursive: true });
   const browser = await startBrowser();
   const told = [];
   try {
@@ -188,12 +196,12 @@ export async function runStories(settings) {
 function readSettings() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { only: { type: "string", default: "" }, pictures: { type: "string" }, timeout: { type: "string", default: "20" }, hooks: { type: "string" } },
+    options: { only: { type: "string", default: "" }, pictures: { type: "string" }, docs: { type: "string" }, timeout: { type: "string", default: "20" }, hooks: { type: "string" } },
   });
   const [address] = positionals;
-  if (!address) throw new StoryError("usage: story.mjs URL [--only NAMES] [--pictures DIR] [--timeout SECONDS] [--hooks URL]");
+  if (!address) throw new StoryError("usage: story.mjs URL [--only NAMES] [--pictures DIR [--docs DIR]] [--timeout SECONDS] [--hooks URL]");
   const only = values.only.split(",").filter(Boolean);
-  return { base: new URL(address), only, pictures: values.pictures && resolve(values.pictures), timeoutMs: Number(values.timeout) * 1000, hooks: values.hooks };
+  return { base: new URL(address), only, pictures: values.pictures && resolve(values.pictures), docs: values.docs && resolve(values.docs), timeoutMs: Number(values.timeout) * 1000, hooks: values.hooks };
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -1,11 +1,13 @@
 """Every story of the page (`web/src/**/story.mjs`), told once by one browser against one running plant.
 
-Pictures are kept in `web/test-results/page`, also of what a story saw when it failed.
+Pictures are kept in `web/test-results/page`, also of what a story saw when it failed; with `SHOAL_KEEP_PICTURES=1`
+those of the documentation are made anew as well.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "web" / "src"
 PICTURES = ROOT / "web" / "test-results" / "page"
+DOCUMENTED = ROOT / "docs" / "images" / "page"
 FOLDERS = sorted(path.parent.relative_to(SOURCES).as_posix() for path in SOURCES.glob("**/story.mjs"))
 STORY_S = 40
 """How long a story may wait for one thing: the machine may be slow, a story is not judged by its speed."""
@@ -95,6 +98,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
             assert b"shoal_api_live" in answer.read()
         command = [sys.executable, str(ROOT / "hatch_build.py"), "e2e", "stories", plant.page]
         options = ["--hooks", plant.hooks, "--pictures", str(PICTURES), "--timeout", str(STORY_S)]
+        if os.environ.get("SHOAL_KEEP_PICTURES"):
+            options += ["--docs", str(DOCUMENTED)]
         ran = subprocess.run([*command, *options], capture_output=True, text=True, timeout=ALL_S, check=False)
     lines = ran.stdout.splitlines()
     assert lines, ran.stderr

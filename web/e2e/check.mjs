@@ -19,9 +19,9 @@ import { startBrowser } from "./browser.mjs";
 const DESKTOP = { width: 1440, height: 1000 };
 const PHONE = { width: 390, height: 844 };
 const HOOKS = [
-  "now-clock", "battery-power", "grid-power", "firm-headroom", "soc", "coverage", "money", "gate-countdown", "price-chart", "power-chart", "bids", "delivery", "runs", "quarantine", "alarms", "groups",
+  "now-clock", "battery-power", "grid-power", "headroom-up", "headroom-down", "energy", "soc", "coverage", "power-chart", "groups",
 ];
-const FIGURES = ["battery-power", "grid-power", "firm-headroom", "soc", "coverage", "money"];
+const FIGURES = ["battery-power", "grid-power", "headroom-up", "headroom-down", "energy", "soc", "coverage"];
 
 class CheckError extends Error {}
 
@@ -98,7 +98,7 @@ async function waitChange(page, before, timeoutMs) {
     const now = Number(document.querySelector('[data-testid="now-clock"]')?.getAttribute("data-server-ms"));
     return Number.isFinite(now) && now !== held;
   });
-  await changed("the figures (battery power, charge, coverage, money)", [before.fingerprint, FIGURES], ([held, ids]) => {
+  await changed("the figures (battery power, headroom, charge, coverage)", [before.fingerprint, FIGURES], ([held, ids]) => {
     const element = (id) => document.querySelector(`[data-testid="${id}"]`);
     return ids.map((id) => element(id)?.parentElement?.textContent ?? "").join("|") !== held;
   });
@@ -106,7 +106,7 @@ async function waitChange(page, before, timeoutMs) {
 
 /** Charts must be drawn, answer to the keyboard and have a table. */
 async function checkCharts(page) {
-  for (const id of ["power-chart", "price-chart"]) {
+  for (const id of ["power-chart"]) {
     const chart = page.getByTestId(id);
     const drawn = await chart.locator("canvas").evaluate((canvas) => {
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -160,17 +160,6 @@ async function checkGroups(page, timeoutMs) {
   return levels;
 }
 
-/** An alarm can be acknowledged, and then says by whom. */
-async function checkAlarms(page, timeoutMs) {
-  const button = page.getByTestId("alarms").getByRole("button", { name: /^Acknowledge/ }).first();
-  if ((await button.count()) === 0) return;
-  const name = await button.getAttribute("aria-label");
-  await button.click();
-  await page.getByTestId("alarms").getByRole("button", { name, exact: true }).waitFor({ state: "detached", timeout: timeoutMs }).catch(() => {
-    throw new CheckError(`${name}: nothing came of it`);
-  });
-}
-
 async function checkLook(page, name, axeSource) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   if (wide > 0) throw new CheckError(`${name}: the page is ${wide} px wider than its window`);
@@ -201,7 +190,6 @@ async function look({ url, picture, timeoutMs, dark }, browser) {
   await checkCharts(page);
   let levels = null;
   if (fixture) {
-    await checkAlarms(page, timeoutMs);
     levels = await checkGroups(page, timeoutMs);
   }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from shoal.api.commanded import Commanded
 from shoal.api.state import FleetNow, Group, TwinsNow
 from shoal.domain import fleet as registry
 from shoal.domain.fleet import Fleet
@@ -84,7 +85,11 @@ def twins_now(aggregates: Aggregates) -> TwinsNow:
 
 
 def group_views(
-    aggregates: Aggregates, groups: Sequence[registry.Group], numbers: Sequence[int], children: Sequence[int]
+    aggregates: Aggregates,
+    groups: Sequence[registry.Group],
+    numbers: Sequence[int],
+    children: Sequence[int],
+    commanded: Commanded | None = None,
 ) -> list[Group]:
     """Return some groups as of one instant.
 
@@ -93,6 +98,7 @@ def group_views(
         groups: All groups.
         numbers: Positions of those that are wanted; the answer is in their order.
         children: How many groups are right below each group.
+        commanded: What is commanded of groups, as far as it is known.
     """
 
     def kw(column: list[float], number: int) -> float:
@@ -101,6 +107,8 @@ def group_views(
     views = []
     for number in numbers:
         group = groups[number]
+        told = None if commanded is None else commanded.of(number, aggregates.t_ns)
+        off_frac = None if commanded is None else commanded.deviation_frac(number, aggregates)
         views.append(
             Group(
                 group_id=group.group_id,
@@ -129,6 +137,9 @@ def group_views(
                 soc_frac=_share(aggregates.energy_kwh[number], aggregates.fresh_capacity_kwh[number]),
                 firm_charge_kw=kw(aggregates.firm_charge_kw, number),
                 firm_discharge_kw=kw(aggregates.firm_discharge_kw, number),
+                commanded_kw=None if told is None else round(told.commanded_kw, _DECIMALS),
+                commanded_sites=0 if told is None else told.sites,
+                deviation_frac=None if off_frac is None else round(off_frac, 4),
             )
         )
     return views

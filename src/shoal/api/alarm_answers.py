@@ -150,5 +150,16 @@ class GroupAct(msgspec.Struct, frozen=True, kw_only=True):
     refused: list[RefusedAlarm]
 
 
-ALARM_TYPES: Final = (AlarmGroups, AlarmMembers, AlarmShelfNow, GroupAct)
+class AlarmsAside(msgspec.Struct, frozen=True, kw_only=True):
+    """How many alarms stand that nobody has put aside, by severity, and those that somebody has.
+
+    `aside` are numbers of such alarms, the most urgent first; `aside_count` counts those beyond the list too.
+    """
+
+    standing: dict[str, int]
+    aside_count: int
+    aside: list[int]
+
+
+ALARM_TYPES: Final = (AlarmGroups, AlarmMembers, AlarmShelfNow, GroupAct, AlarmsAside)
 """For the contract."""

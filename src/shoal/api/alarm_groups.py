@@ -18,6 +18,7 @@ from shoal.api.alarm_answers import (
     AlarmGroups,
     AlarmKindCount,
     AlarmMoney,
+    AlarmsAside,
     Evidence,
     GroupedAlarm,
     ShelfRecord,
@@ -39,6 +40,7 @@ from shoal.twin.alarm_causes import Area, Cause, Explainer
 from shoal.twin.alarm_losses import Losses, Sold
 
 NUMBERS_SHOWN: Final = 20
+ASIDE_SHOWN: Final = 1_000
 AREAS_LOOKED_AT: Final = 20
 EVIDENCE_SITES: Final = 3
 _WH_PER_KWH: Final = 1_000.0
@@ -109,6 +111,20 @@ class AlarmCauses:
             causes=self._explainer.causes(alarms, areas),
             shelf=self.shelf.standing() if alarms else {},
         )
+
+    def aside(self) -> AlarmsAside:
+        """Return how many alarms stand that nobody has put aside, and those that somebody has.
+
+        Raises:
+            UnavailableError: when the database cannot be reached.
+        """
+        now_ns = self._plant.now_ns()
+        alarms = self._plant.alarms.active()
+        shelf = self.shelf.standing() if alarms else {}
+        standing = Standing(now_ns=now_ns, alarms=alarms, causes=(), shelf=shelf)
+        aside = [one.number for one in alarms if standing.is_shelved(one)]
+        awake = Counter(one.severity.value for one in alarms if not standing.is_shelved(one))
+        return AlarmsAside(standing=dict(awake), aside_count=len(aside), aside=aside[:ASIDE_SHOWN])
 
     def groups(self) -> AlarmGroups:
         """Return the groups, those that are put aside last.

@@ -18,19 +18,27 @@ from shoal.api.feeds_site import site_feed
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.problem import handle_faults
+from shoal.api.routes_admin import admin_routes
 from shoal.api.routes_alarm_groups import alarm_group_routes, alarm_groups_feed
 from shoal.api.routes_alarms import alarm_routes
 from shoal.api.routes_alerts import alert_routes
 from shoal.api.routes_books import books_routes
 from shoal.api.routes_commands import command_routes
+from shoal.api.routes_dispatch import dispatch_routes
 from shoal.api.routes_events import event_routes
 from shoal.api.routes_fleet import fleet_routes
+from shoal.api.routes_forecast import forecast_routes
+from shoal.api.routes_group_history import group_feed, group_history_routes
 from shoal.api.routes_groups import group_routes
 from shoal.api.routes_home import home_feed, home_routes
 from shoal.api.routes_limits import limit_routes
+from shoal.api.routes_market import market_routes
+from shoal.api.routes_market_acts import market_act_routes
 from shoal.api.routes_nodes import node_routes
 from shoal.api.routes_plant import plant_routes
 from shoal.api.routes_programs import program_routes
+from shoal.api.routes_purpose import ProgramNames, purpose_feed, purpose_routes
+from shoal.api.routes_runs import run_routes
 from shoal.api.routes_services import service_routes
 from shoal.api.routes_session import session_routes, user_routes
 from shoal.api.routes_settlement import settlement_routes
@@ -59,9 +67,15 @@ def create_app(
     app = FastAPI(title="Shoal", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(session_routes(plant.doorman))
     app.include_router(user_routes(plant.doorman))
+    app.include_router(admin_routes(plant))
     app.include_router(plant_routes(plant))
     app.include_router(group_routes(plant))
     app.include_router(node_routes(plant))
+    app.include_router(group_history_routes(plant))
+    plant.hub.feeds.add(group_feed(plant))
+    names = ProgramNames(plant)
+    app.include_router(purpose_routes(plant, names))
+    plant.hub.feeds.add(purpose_feed(plant, names))
     app.include_router(fleet_routes(plant))  # before the sites: "search" is no site
     app.include_router(site_routes(plant))
     app.include_router(one_site_routes(plant))
@@ -76,8 +90,13 @@ def create_app(
     app.include_router(limit_routes(plant))
     app.include_router(service_routes(plant))
     app.include_router(event_routes(plant.commands, plant.kept_event))
+    app.include_router(dispatch_routes(plant))
     app.include_router(home_routes(plant))
     app.include_router(settlement_routes(plant))
+    app.include_router(market_routes(plant))
+    app.include_router(market_act_routes(plant))
+    app.include_router(run_routes(plant))
+    app.include_router(forecast_routes(plant))
     plant.hub.feeds.add(home_feed(plant))
     plant.hub.feeds.add(site_feed(plant))
     _add_operations(app, plant, files)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from shoal.api.admin_answers import ADMIN_TYPES
 from shoal.api.alarm_answers import ALARM_TYPES
 from shoal.api.answers import (
     AlarmDetail,
@@ -39,11 +40,16 @@ from shoal.api.answers import (
 from shoal.api.command_answers import COMMAND_TYPES
 from shoal.api.event_answers import EVENT_TYPES
 from shoal.api.fleet_answers import FLEET_TYPES
+from shoal.api.forecast_answers import FORECAST_TYPES
 from shoal.api.home_answers import HOME_TYPES
 from shoal.api.limit_answers import LIMIT_TYPES
+from shoal.api.market_act_answers import MARKET_TYPES
 from shoal.api.messages import DeltaMessage, GroupsMessage, SlowMessage, SnapshotMessage, WatchRequest
+from shoal.api.node_answers import NODE_TYPES
+from shoal.api.order_views import DISPATCH_TYPES
 from shoal.api.problem import MEDIA_TYPE, Problem
 from shoal.api.program_answers import ProgramNow, SitePrograms
+from shoal.api.run_answers import RUN_TYPES
 from shoal.api.service_answers import SERVICE_TYPES
 from shoal.api.settlement_answers import SETTLEMENT_TYPES
 from shoal.api.site_answers import SITE_TYPES
@@ -76,12 +82,18 @@ TYPES: Final[tuple[Any, ...]] = (
     UserStepView,
     ProgramNow,
     SitePrograms,
+    *ADMIN_TYPES,
     *ALARM_TYPES,
     *COMMAND_TYPES,
+    *DISPATCH_TYPES,
     *EVENT_TYPES,
     *FLEET_TYPES,
+    *FORECAST_TYPES,
     *HOME_TYPES,
     *LIMIT_TYPES,
+    *MARKET_TYPES,
+    *NODE_TYPES,
+    *RUN_TYPES,
     *SERVICE_TYPES,
     *SETTLEMENT_TYPES,
     *SITE_TYPES,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shoal.api.rights import Caller, rights_of
+from shoal.domain.errors import InvalidInputError
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.store.users import User, Users, UserSession
 
@@ -155,7 +156,9 @@ class Doorman:
             WrongPasswordError: when there is no such name and password.
             TooManyError: when there were too many of them.
         """
-        user = await self._verified(name, password, address=address)
+        return await self._begun(await self._verified(name, password, address=address), address=address)
+
+    async def _begun(self, user: User, *, address: str) -> Caller:
         at_ns = self._wall_ns()
         hours = HOME_SESSION_HOURS if user.roles == ("homeowner",) else self._session_hours
         until_ns = at_ns + round(hours * NS_PER_HOUR)
@@ -176,14 +179,19 @@ class Doorman:
         Raises:
             WrongPasswordError: when the old one is wrong.
             TooManyError: when there were too many wrong ones.
-            InvalidInputError: when the new one is too short.
+            InvalidInputError: when the new one is too short, or is the old one.
         """
-        await self._verified(caller.name, old, address=address)
+        user = await self._verified(caller.name, old, address=address)
+        if new == old:
+            raise InvalidInputError(
+                field="password", value="the old one", fix="give another than the old one"
+            )
         await asyncio.to_thread(
             self._users.set_password, caller.name, new, by=caller.name, at_ns=self._wall_ns()
         )
         self.forget()
-        return await self.sign_in(caller.name, new, address=address)
+        # not by signing in again: that could be refused for the moment, when the password is changed already
+        return await self._begun(user, address=address)
 
     def forget(self) -> None:
         """Believe nothing any more: people were changed."""

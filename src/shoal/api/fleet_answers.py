@@ -14,14 +14,16 @@ from shoal.api.state import Severity
 class MapSites(msgspec.Struct, frozen=True, kw_only=True):
     """Where the sites are and how large: columns in the order of the registry.
 
-    `device_type` is a position in `types`. `version` changes with the fleet; it is the answer's `ETag` as well.
+    Whole numbers, so that ten thousand weigh little: places in thousandths of a degree, a hundred metres, which is as
+    near as a map needs to know where somebody lives; ratings in hundreds of watts. `device_type` is a position in `types`.
+    `version` changes with the fleet; it is the answer's `ETag` as well.
     """
 
     version: str
     site_ids: list[str]
-    latitude_deg: list[float]
-    longitude_deg: list[float]
-    capacity_kw: list[float]
+    latitude_mdeg: list[int]
+    longitude_mdeg: list[int]
+    capacity_hw: list[int]
     device_type: list[int]
     types: list[str]
 
@@ -29,8 +31,9 @@ class MapSites(msgspec.Struct, frozen=True, kw_only=True):
 class MapNow(msgspec.Struct, frozen=True, kw_only=True):
     """How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
 
-    `grade` is a position in `grades`, `alarm` one in `severities`; -1 for none. `unanswered` sites could not be asked:
-    they are unknown here. What was never measured is null.
+    `row` is null where the filter lets all through: the columns are in the registry's order then. `grade` is a position in
+    `grades`, `alarm` one in `severities`; -1 for none. `battery_hw` is in hundreds of watts, charging positive.
+    `unanswered` sites could not be asked: they are unknown here. What was never measured is null.
     """
 
     version: str
@@ -39,11 +42,11 @@ class MapNow(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: int
     grades: list[TwinGrade]
     severities: list[Severity]
-    row: list[int]
+    row: list[int] | None
     grade: list[int]
     alarm: list[int]
-    battery_kw: list[float | None]
-    soc_frac: list[float | None]
+    battery_hw: list[int | None]
+    soc_percent: list[int | None]
 
 
 class SiteHit(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from shoal.api.answers import Hierarchy
+from shoal.api.commanded import Commanded
 from shoal.domain.errors import UnknownIdError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId
 from shoal.domain.live import Aggregates
 
-Order: TypeAlias = Literal["registry", "name", "sites", "power", "coverage", "suspect", "doubt"]
-"""As registered; by name; the most sites, the most power, the least coverage, the most suspect sites, or the widest
-interval first."""
+Order: TypeAlias = Literal["registry", "name", "sites", "power", "coverage", "suspect", "doubt", "deviation"]
+"""As registered; by name; the most sites, the most power, the least coverage, the most suspect sites, the widest
+interval, or the farthest from what is commanded first."""
 
 _NO_ORDER: Final = ("registry", "name")
 
@@ -93,8 +94,10 @@ class GroupTree:
             for name, numbers in self._hierarchies.items()
         ]
 
-    def select(self, query: GroupQuery, aggregates: Aggregates | None) -> list[int]:
-        """Return the numbers of the groups that are asked for, sorted by the figures of `aggregates`.
+    def select(
+        self, query: GroupQuery, aggregates: Aggregates | None, commanded: Commanded | None = None
+    ) -> list[int]:
+        """Return the numbers of the groups that are asked for, sorted by the figures of `aggregates` and commands.
 
         Before the first figures they are as registered.
 
@@ -117,17 +120,19 @@ class GroupTree:
             and (query.level is None or self._groups[number].level == query.level)
             and text in self._text[number]
         ]
-        return self._sorted(found, query.order, aggregates)
+        return self._sorted(found, query.order, aggregates, commanded)
 
-    def _sorted(self, numbers: list[int], order: Order, aggregates: Aggregates | None) -> list[int]:
+    def _sorted(
+        self, numbers: list[int], order: Order, aggregates: Aggregates | None, commanded: Commanded | None
+    ) -> list[int]:
         if order == "name":
             return sorted(numbers, key=lambda number: self._text[number])
         if order in _NO_ORDER or aggregates is None:
             return numbers
-        return sorted(numbers, key=_key(order, aggregates))
+        return sorted(numbers, key=_key(order, aggregates, commanded))
 
 
-def _key(order: Order, of: Aggregates) -> Callable[[int], float]:
+def _key(order: Order, of: Aggregates, commanded: Commanded | None) -> Callable[[int], float]:
     """Return what puts the groups first that somebody looks for first."""
     if order == "sites":
         return lambda number: -of.sites[number]
@@ -135,8 +140,16 @@ def _key(order: Order, of: Aggregates) -> Callable[[int], float]:
         return lambda number: -abs(of.expected_kw[number])
     if order == "suspect":
         return lambda number: -of.suspect[number]
+    if order == "deviation":
+        return lambda number: -_deviation_frac(number, of, commanded)
     if order == "doubt":
         return lambda number: of.low_kw[number] - of.high_kw[number]
     return lambda number: (
         of.fresh_kw[number] / of.capacity_kw[number] if of.capacity_kw[number] > 0 else float("inf")
     )
+
+
+def _deviation_frac(number: int, of: Aggregates, commanded: Commanded | None) -> float:
+    """Return how far a group is from its commands; below 0 where nobody is commanded, so that it comes last."""
+    off_frac = None if commanded is None else commanded.deviation_frac(number, of)
+    return -1.0 if off_frac is None else off_frac

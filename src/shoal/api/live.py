@@ -30,6 +30,7 @@ from shoal.api.rights import LOCAL, Caller
 from shoal.api.state import AlertNow, LiveState, RoleHealth
 from shoal.api.topics import SERIES, TOPICS, Board, known_topics
 from shoal.api.views import Books
+from shoal.control.doing import ControlNow
 from shoal.domain.alarms import LiveAlarms
 from shoal.domain.errors import ShoalError
 from shoal.domain.interval import NS_PER_HOUR
@@ -39,6 +40,7 @@ from shoal.fabric.subjects import (
     LIVE_AGGREGATES,
     LIVE_ALARMS,
     LIVE_ALL,
+    LIVE_CONTROL,
     LIVE_MONEY,
     LIVE_QUARANTINE,
     LIVE_RESOURCES,
@@ -63,6 +65,7 @@ _JSON_AGGREGATES: Final = msgspec.json.Decoder(Aggregates)
 _PACKED_AGGREGATES: Final = msgspec.msgpack.Decoder(Aggregates)
 _RESOURCES: Final = msgspec.json.Decoder(list[ResourceState])
 _RUN: Final = msgspec.json.Decoder(WorkflowRun)
+_CONTROL: Final = msgspec.msgpack.Decoder(ControlNow)
 _ALARMS: Final = msgspec.json.Decoder(LiveAlarms)
 _QUARANTINE: Final = msgspec.json.Decoder(QuarantineState)
 
@@ -286,6 +289,8 @@ class LiveHub:
             return self._model.on_aggregates(decoder.decode(payload))
         if subject == LIVE_RESOURCES:
             self._model.on_resources(_RESOURCES.decode(payload))
+        elif subject == LIVE_CONTROL:
+            return self._model.on_control(_CONTROL.decode(payload))
         elif subject == LIVE_RUNS:
             self._model.on_run(_RUN.decode(payload))
             self._books_wanted.set()

@@ -12,6 +12,8 @@ from datetime import date
 from typing import Any, Final
 
 from shoal.api.aggregates import fleet_now, group_views, root_numbers, twins_now
+from shoal.api.commanded import Commanded, commanded_of
+from shoal.api.group_trail import GroupTrail
 from shoal.api.groups import GroupQuery, GroupTree
 from shoal.api.quarantine import QuarantineTotals
 from shoal.api.series import SERIES_POINTS, Trail, point_of
@@ -34,6 +36,7 @@ from shoal.api.state import (
     to_ms,
 )
 from shoal.api.views import Books, alarms_view, delivery_views, quarantine_view, resource_views, run_view
+from shoal.control.doing import ControlNow
 from shoal.domain import live
 from shoal.domain.alarms import LiveAlarms
 from shoal.domain.fleet import Fleet
@@ -86,6 +89,8 @@ class LiveModel:
         self._markets = tuple(markets.values())
         self._roots = root_numbers(fleet)
         self._aggregates: live.Aggregates | None = None
+        self._control: ControlNow | None = None
+        self._commanded: Commanded | None = None
         self._resources: dict[str, live.ResourceState] = {}
         self._hours: dict[str, dict[int, live.ResourceState]] = {}
         self._quarantine = QuarantineTotals()
@@ -98,6 +103,7 @@ class LiveModel:
         self._series_replaced = False
         self._alerts: list[AlertNow] = []
         self.tree = GroupTree(fleet)
+        self.group_trail = GroupTrail(len(fleet.groups))
         self.refreshes = 0
         self._parts: dict[str, Callable[[], Any]] = {
             "now_ms": lambda: to_ms(self._now_ns),
@@ -145,11 +151,25 @@ class LiveModel:
             self._restart(aggregates.t_ns)
         self.on_time(aggregates.t_ns)
         self._aggregates = aggregates
+        self.group_trail.take(aggregates)
         self.refreshes += 1
         self._dirty |= {"fleet", "groups", "twins"}
         if self._trail.wants(aggregates.t_ns):
             self._trail.add(point_of(fleet_now(aggregates, self._roots), aggregates.t_ns))
         return True
+
+    def on_control(self, now: ControlNow) -> bool:
+        """Take what a cycle of the controller came to; False when it is of another fleet than this one."""
+        if any(number >= len(self._fleet.groups) for number in now.groups):
+            return False
+        self._control, self._commanded = now, commanded_of(now)
+        self._dirty.add("groups")
+        return True
+
+    @property
+    def control(self) -> ControlNow | None:
+        """What the controller's last cycle came to; None before it said."""
+        return self._control
 
     def on_resources(self, states: Sequence[live.ResourceState]) -> None:
         """Take what the controllers say; the last word within an interval counts."""
@@ -239,7 +259,7 @@ class LiveModel:
         """Return the newest figures of some groups, none before the first ones came."""
         if self._aggregates is None:
             return []
-        return group_views(self._aggregates, self._fleet.groups, numbers, self.tree.children)
+        return group_views(self._aggregates, self._fleet.groups, numbers, self.tree.children, self._commanded)
 
     def standing_alarms(self) -> list[Alarm]:
         """Return the alarms that stand, as many as the alarm desk lists."""
@@ -251,7 +271,7 @@ class LiveModel:
         Raises:
             UnknownIdError: when the query names a group or hierarchy that there is not.
         """
-        return self.tree.select(query, self._aggregates)
+        return self.tree.select(query, self._aggregates, self._commanded)
 
     @property
     def groups_as_of_ms(self) -> int | None:
@@ -262,6 +282,7 @@ class LiveModel:
 
     def _restart(self, t_ns: int) -> None:
         self._now_ns = t_ns
+        self._control = self._commanded = None
         self._trail.clear()
         self._hours.clear()
         self._resources.clear()

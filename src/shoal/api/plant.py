@@ -13,13 +13,15 @@ from sqlalchemy import Engine
 
 from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
+from shoal.api.command_door import CommandDoor
 from shoal.api.doorman import Doorman
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
-from shoal.api.routes_commands import CommandDoor
 from shoal.api.routes_events import KeptNow
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
+from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
+from shoal.domain.owners import AskHome, HomeTold
 from shoal.domain.twins import ShardAnswer
 from shoal.store.alarms import AlarmLog
 from shoal.store.group_energy import Memberships
@@ -36,6 +38,15 @@ ReadOwners: TypeAlias = Callable[[], Awaitable[list[OwnedUnit]]]
 
 Acknowledge: TypeAlias = Callable[[AcknowledgeAlarm], Awaitable[AcknowledgeAnswer]]
 """Tells the alarm desk that somebody takes note; raises `UnavailableError` when it does not answer."""
+
+
+AskHomeNow: TypeAlias = Callable[[AskHome], Awaitable[HomeTold]]
+"""Tells the controller that an owner has said something; raises `UnavailableError` when it does not answer soon."""
+
+
+async def no_controller(asked: AskHome) -> HomeTold:
+    """Say that nobody commands: a plant without a controller."""
+    raise UnavailableError("the controller", "there is none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +77,4 @@ class Plant:
     doorman: Doorman
     database: Engine
     registry: Engine
+    ask_home: AskHomeNow = no_controller

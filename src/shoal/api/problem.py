@@ -11,10 +11,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from shoal.domain.errors import InvalidInputError, ShoalError, UnavailableError, UnknownIdError
+from shoal.control.second_person import SecondNeededError
+from shoal.domain.errors import (
+    GateClosedError,
+    InvalidInputError,
+    ShoalError,
+    UnavailableError,
+    UnknownIdError,
+)
+from shoal.domain.interval import iso
+from shoal.store.proposals import ProposalError
 
 MEDIA_TYPE: Final = "application/problem+json"
 _SHOWN_CHARACTERS: Final = 500
+_NS_PER_MS: Final = 1_000_000
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +65,19 @@ def handle_faults(app: FastAPI) -> None:
     async def unavailable(request: Request, error: Exception) -> Response:
         return problem(503, "Not available now", str(error))
 
+    async def needs_second(request: Request, error: Exception) -> Response:
+        assert isinstance(error, SecondNeededError)
+        return problem(409, "A second person is needed", str(error), fix=error.fix)
+
+    async def undecidable(request: Request, error: Exception) -> Response:
+        return problem(409, "Not to be decided so", str(error))
+
+    async def too_late(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GateClosedError)
+        detail = f"the gate closed at {iso(error.gate_ns)}: nothing can be changed any more"
+        gate_ms = str(error.gate_ns // _NS_PER_MS)
+        return problem(409, "The gate has closed", detail, field="gate_ms", value=gate_ms)
+
     async def faulty(request: Request, error: Exception) -> Response:
         return problem(500, "A fault in the plant", str(error))
 
@@ -73,7 +96,10 @@ def handle_faults(app: FastAPI) -> None:
 
     app.add_exception_handler(InvalidInputError, invalid)
     app.add_exception_handler(UnknownIdError, unknown)
+    app.add_exception_handler(GateClosedError, too_late)
     app.add_exception_handler(UnavailableError, unavailable)
+    app.add_exception_handler(SecondNeededError, needs_second)
+    app.add_exception_handler(ProposalError, undecidable)
     app.add_exception_handler(ShoalError, faulty)
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, refused)

@@ -143,9 +143,12 @@ def alarm_group_routes(plant: Plant, causes: AlarmCauses) -> APIRouter:
 
 
 def alarm_groups_feed(causes: AlarmCauses) -> Feed:
-    """Return the feed `alarms/groups`."""
+    """Return the feeds `alarms/groups` and `alarms/aside`."""
 
     async def read(key: str) -> FeedSaid:
+        if key == "aside":
+            aside = await asyncio.to_thread(causes.aside)
+            return FeedSaid(as_of_ms=None, value=aside)
         if key != "groups":
             raise UnknownIdError("feed of alarms", key)
         said = await asyncio.to_thread(causes.groups)

@@ -5,8 +5,6 @@ What is said is kept; the control role takes it up within a cycle, a kill switch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -16,91 +14,30 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shoal.api.command_answers import AuditView, OrderView, StopView
+from shoal.api.command_door import CommandDoor
 from shoal.api.contract import answer, answers
-from shoal.api.rights import acting_operator
-from shoal.api.state import MS_PER_NS, to_ms
-from shoal.control.asking import check_asked, gently, named, power_w_of, scope_of, target_of
-from shoal.control.schedule import check_known
-from shoal.domain.fleet import Fleet
-from shoal.domain.interval import NS_PER_MINUTE
-from shoal.programs.program import ProgramBook
-from shoal.store.order_records import (
-    AuditEntry,
-    CanarySpec,
-    EventSpec,
-    Order,
-    Scope,
-    SetPointSpec,
-    Stop,
-    Trial,
+from shoal.api.launching import launch
+from shoal.api.order_asked import (
+    MAX_REASON_CHARACTERS,
+    ChangeAsked,
+    EventAsked,
+    ScopeAsked,
+    SetPointAsked,
+    changed_order,
+    scheduled_order,
+    setpoint_order,
 )
-from shoal.store.orders import EVERY_STATE, Orders
+from shoal.api.rights import acting_operator
+from shoal.api.state import to_ms
+from shoal.control.asking import named, target_of
+from shoal.control.schedule import check_known
+from shoal.store.order_records import AuditEntry, Order, Stop, Trial
+from shoal.store.orders import EVERY_STATE
 
 MAX_LINES: Final = 1_000
-MAX_NAMES: Final = 10_000
-MAX_REASON_CHARACTERS: Final = 500
-MAX_MINUTES: Final = 14 * 24 * 60
 
 OrderId = Annotated[str, Path(max_length=64, description="The order's id.")]
 StopId = Annotated[str, Path(max_length=64, description="The kill switch's id.")]
-
-
-class ScopeAsked(BaseModel):
-    """Who is meant: sites, groups, or the fleet."""
-
-    sites: list[str] = Field(default_factory=list, max_length=MAX_NAMES)
-    groups: list[str] = Field(default_factory=list, max_length=MAX_NAMES)
-    fleet: bool = False
-
-    def scope(self) -> Scope:
-        """Return it as it is kept."""
-        return scope_of(sites=self.sites, groups=self.groups, fleet=self.fleet)
-
-
-class CanaryAsked(BaseModel):
-    """A trial on a few sites first."""
-
-    share_frac: float = Field(default=0.02, gt=0, lt=1)
-    watch_s: float = Field(default=300.0, gt=0)
-    responding_frac: float = Field(default=0.9, ge=0, le=1)
-    error_frac: float = Field(default=0.2, ge=0)
-
-
-class SetPointAsked(ScopeAsked):
-    """A power of all sites together, from now on; in one direction, or neither to rest."""
-
-    minutes: float = Field(ge=1, le=MAX_MINUTES)
-    charge_kw: float | None = None
-    discharge_kw: float | None = None
-    program: str = "emergency"
-    reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
-    canary: CanaryAsked | None = None
-
-
-class EventAsked(ScopeAsked):
-    """An event that devices are told ahead; a power is of all together, or of each site with `each`."""
-
-    kind: Literal["power", "charge", "hold", "local"]
-    start_ms: int = Field(ge=0, le=2**62 // MS_PER_NS)
-    minutes: float = Field(ge=1, le=MAX_MINUTES)
-    charge_kw: float | None = None
-    discharge_kw: float | None = None
-    each: bool = False
-    soc_frac: float = Field(default=0.0, ge=0, le=1)
-    solar_only: bool = False
-    slope_kw_per_min: float | None = Field(default=None, gt=0)
-    may_opt_out: bool = True
-    program: str = "peak"
-    reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
-    canary: CanaryAsked | None = None
-
-
-class ChangeAsked(BaseModel):
-    """A change of an order; what is absent stays. `revision` is the one that was read."""
-
-    revision: int = Field(ge=1)
-    end_ms: int | None = Field(default=None, ge=0, le=2**62 // MS_PER_NS)
-    reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
 class EndAsked(BaseModel):
@@ -122,33 +59,10 @@ class ReleaseAsked(BaseModel):
     reason: str = Field(min_length=1, max_length=MAX_REASON_CHARACTERS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandDoor:
-    """What the routes stand on.
-
-    Attributes:
-        orders: Where orders are kept.
-        fleet: Who can be meant.
-        book: The programs.
-        now_ns: The plant's clock.
-        may_release: Operators who may release a kill switch; empty for all of them.
-    """
-
-    orders: Orders
-    fleet: Fleet
-    book: ProgramBook
-    now_ns: Callable[[], int]
-    may_release: Collection[str] = ()
-
-
 def command_routes(door: CommandDoor) -> APIRouter:
     """Return the routes; they read and write the database, so they run in threads."""
     router = APIRouter(prefix="/api/commands", tags=["commands"])
     orders = door.orders
-
-    def keep(order: Order) -> Response:
-        check_asked(order, door.fleet, door.book, now_ns=door.now_ns())
-        return answer(order_view(orders.put(order)))
 
     @router.get("/orders", responses=answers(list[OrderView]))
     def read_orders(
@@ -166,73 +80,34 @@ def command_routes(door: CommandDoor) -> APIRouter:
         """Return one order."""
         return answer(order_view(orders.order(order_id), orders.trials().get(order_id)))
 
-    @router.post("/setpoints", responses=answers(OrderView, 403, 404, 422))
+    @router.post("/setpoints", responses=answers(OrderView, 403, 404, 409, 422))
     def send(request: Request, asked: SetPointAsked) -> Response:
-        """Let sites together follow a power from now on; for operators only."""
-        by, now_ns, scope = acting_operator(request), door.now_ns(), asked.scope()
-        power_w = power_w_of(charge_kw=asked.charge_kw, discharge_kw=asked.discharge_kw)
-        return keep(
-            Order(
-                order_id=named("send", now_ns, by, scope, power_w),
-                program=asked.program,
-                scope=scope,
-                start_ns=now_ns,
-                end_ns=now_ns + round(asked.minutes * NS_PER_MINUTE),
-                spec=SetPointSpec(power_w=power_w),
-                canary=_canary(asked.canary),
-                by=by,
-                at_ns=now_ns,
-                reason=asked.reason,
-            )
-        )
+        """Let sites together follow a power from now on; for operators only.
 
-    @router.post("/events", responses=answers(OrderView, 403, 404, 422))
+        409 when a second person has to approve it: propose it then.
+        """
+        by, seen = acting_operator(request), door.previews.of(asked.preview, asked)
+        return answer(order_view(launch(door, setpoint_order(asked, by=by, now_ns=door.now_ns()), seen=seen)))
+
+    @router.post("/events", responses=answers(OrderView, 403, 404, 409, 422))
     def schedule(request: Request, asked: EventAsked) -> Response:
-        """Tell sites an event ahead; for operators only."""
-        by, now_ns, scope = acting_operator(request), door.now_ns(), asked.scope()
-        power_w = power_w_of(charge_kw=asked.charge_kw, discharge_kw=asked.discharge_kw)
-        spec = EventSpec(
-            kind=asked.kind,
-            battery_w=power_w if asked.each else 0,
-            group_w=None if asked.each or not power_w else power_w,
-            soc_frac=asked.soc_frac,
-            solar_only=asked.solar_only,
-            may_opt_out=asked.may_opt_out,
-        )
-        start_ns = asked.start_ms * MS_PER_NS
-        order = Order(
-            order_id=named(asked.kind, now_ns, by, scope, spec),
-            program=asked.program,
-            scope=scope,
-            start_ns=start_ns,
-            end_ns=start_ns + round(asked.minutes * NS_PER_MINUTE),
-            spec=spec,
-            canary=_canary(asked.canary),
-            by=by,
-            at_ns=now_ns,
-            reason=asked.reason,
-        )
-        if asked.slope_kw_per_min is not None:
-            how = gently(order, door.fleet, limit_kw_per_min=asked.slope_kw_per_min)
-            spec = msgspec.structs.replace(spec, ramp_s=how.ramp_s, spread_s=how.spread_s)
-            order = msgspec.structs.replace(order, spec=spec)
-        return keep(order)
+        """Tell sites an event ahead; for operators only.
 
-    @router.post("/orders/{order_id}/change", responses=answers(OrderView, 403, 404, 422))
+        409 when a second person has to approve it: propose it then.
+        """
+        by, seen = acting_operator(request), door.previews.of(asked.preview, asked)
+        order = scheduled_order(asked, door.fleet, by=by, now_ns=door.now_ns())
+        return answer(order_view(launch(door, order, seen=seen)))
+
+    @router.post("/orders/{order_id}/change", responses=answers(OrderView, 403, 404, 409, 422))
     def change(request: Request, order_id: OrderId, asked: ChangeAsked) -> Response:
-        """Extend or shorten an order; for operators only."""
-        by = acting_operator(request)
-        held = orders.order(order_id)
-        return keep(
-            msgspec.structs.replace(
-                held,
-                revision=asked.revision + 1,
-                end_ns=held.end_ns if asked.end_ms is None else asked.end_ms * MS_PER_NS,
-                by=by,
-                at_ns=door.now_ns(),
-                reason=asked.reason or held.reason,
-            )
-        )
+        """Extend or shorten an order; for operators only.
+
+        409 when it becomes longer and a second person has to approve that: propose it then.
+        """
+        by, held = acting_operator(request), orders.order(order_id)
+        order = changed_order(held, asked, by=by, now_ns=door.now_ns())
+        return answer(order_view(launch(door, order, held=held)))
 
     @router.post("/orders/{order_id}/end", responses=answers(OrderView, 403, 404, 422))
     def end(request: Request, order_id: OrderId, asked: EndAsked) -> Response:
@@ -343,15 +218,4 @@ def audit_view(line: AuditEntry) -> AuditView:
         outcome=line.outcome,
         reason=line.reason,
         detail=line.detail,
-    )
-
-
-def _canary(asked: CanaryAsked | None) -> CanarySpec | None:
-    if asked is None:
-        return None
-    return CanarySpec(
-        share_frac=asked.share_frac,
-        watch_s=asked.watch_s,
-        responding_frac=asked.responding_frac,
-        error_frac=asked.error_frac,
     )

@@ -5,68 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from shoal.api.command_door import CommandDoor
 from shoal.api.contract import answer, answers
 from shoal.api.event_answers import EventView, ExpectedView, TargetView
+from shoal.api.launching import launch
+from shoal.api.order_asked import MAX_REASON_CHARACTERS, CallAsked, CallChanged, call_order, changed_call
 from shoal.api.rights import acting_operator
-from shoal.api.routes_commands import CommandDoor
-from shoal.api.state import MS_PER_NS, to_ms
-from shoal.control.asking import named
-from shoal.control.event_calls import check_call, event_order, group_calls, left_of, make_call
-from shoal.domain.interval import Interval
-from shoal.store.order_records import CallSpec, Order, Scope
+from shoal.api.state import to_ms
+from shoal.control.event_calls import event_order, left_of
+from shoal.store.order_records import CallSpec, Order
 from shoal.store.orders import EVERY_STATE
 
-MOST_GROUPS: Final = 1_000
 MOST_LINES: Final = 100_000
-MOST_REASON_CHARACTERS: Final = 500
-_LATEST_MS: Final = 2**62 // MS_PER_NS
 
 EventId = Annotated[str, Path(max_length=60, description="The event's id.")]
 KeptNow = Callable[[str], dict[str, Any]]
 """Returns what the controller remembers of an event; empty when it has not taken it up."""
 
 
-class TargetAsked(BaseModel):
-    """What a group delivers throughout."""
-
-    group: str
-    power_kw: float = Field(gt=0, lt=1e9)
-
-
-class CallAsked(BaseModel):
-    """An event; notice is given now. It begins and ends at quarters of an hour."""
-
-    event_id: str | None = Field(default=None, max_length=60)
-    program: str = "emergency"
-    targets: list[TargetAsked] = Field(min_length=1, max_length=MOST_GROUPS)
-    start_ms: int = Field(ge=0, le=_LATEST_MS)
-    end_ms: int = Field(ge=0, le=_LATEST_MS)
-    feeds_in: bool = True
-    measure: str = "battery"
-    price_per_mwh: float = Field(default=0.0, ge=0, le=1e7)
-    owner_share_permille: int = Field(default=800, ge=0, le=1000)
-    currency: str = Field(default="USD", min_length=3, max_length=3)
-    reason: str = Field(default="", max_length=MOST_REASON_CHARACTERS)
-
-
-class CallChanged(BaseModel):
-    """A change of an event; what is absent stays. `revision` is the one that was read."""
-
-    revision: int = Field(ge=1)
-    targets: list[TargetAsked] | None = Field(default=None, min_length=1, max_length=MOST_GROUPS)
-    end_ms: int | None = Field(default=None, ge=0, le=_LATEST_MS)
-    reason: str = Field(default="", max_length=MOST_REASON_CHARACTERS)
-
-
 class CallEnded(BaseModel):
     """Why an event is called off."""
 
-    reason: str = Field(default="", max_length=MOST_REASON_CHARACTERS)
+    reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
 def event_routes(door: CommandDoor, kept_now: KeptNow) -> APIRouter:
@@ -76,10 +40,6 @@ def event_routes(door: CommandDoor, kept_now: KeptNow) -> APIRouter:
 
     def view(order: Order) -> EventView:
         return event_view(order, kept_now(order.order_id), orders.audit(MOST_LINES, subject=order.order_id))
-
-    def keep(order: Order) -> Response:
-        check_call(order, door.fleet, door.book, now_ns=door.now_ns())
-        return answer(view(orders.put(order)))
 
     @router.get("", responses=answers(list[EventView]))
     def read_events(over: Annotated[bool, Query(description="Also what is over.")] = False) -> Response:
@@ -94,51 +54,24 @@ def event_routes(door: CommandDoor, kept_now: KeptNow) -> APIRouter:
         """Return one event."""
         return answer(view(event_order([orders.order(event_id)], event_id)))
 
-    @router.post("", responses=answers(EventView, 403, 404, 422))
+    @router.post("", responses=answers(EventView, 403, 404, 409, 422))
     def call(request: Request, asked: CallAsked) -> Response:
-        """Call an event; for operators only."""
-        by, now_ns = acting_operator(request), door.now_ns()
-        window = Interval(start_ns=asked.start_ms * MS_PER_NS, end_ns=asked.end_ms * MS_PER_NS)
-        targets = [(one.group, one.power_kw) for one in asked.targets]
-        return keep(
-            make_call(
-                event_id=asked.event_id or named(asked.program, now_ns, by, targets, window),
-                program=asked.program,
-                targets=targets,
-                window=window,
-                by=by,
-                now_ns=now_ns,
-                reason=asked.reason,
-                feeds_in=asked.feeds_in,
-                measure=asked.measure,
-                price_per_mwh=asked.price_per_mwh,
-                owner_share_permille=asked.owner_share_permille,
-                currency=asked.currency,
-            )
-        )
+        """Call an event; for operators only.
 
-    @router.post("/{event_id}/change", responses=answers(EventView, 403, 404, 422))
+        409 when a second person has to approve it: propose it then.
+        """
+        by, seen = acting_operator(request), door.previews.of(asked.preview, asked)
+        return answer(view(launch(door, call_order(asked, by=by, now_ns=door.now_ns()), seen=seen)))
+
+    @router.post("/{event_id}/change", responses=answers(EventView, 403, 404, 409, 422))
     def change(request: Request, event_id: EventId, asked: CallChanged) -> Response:
-        """Change an event that is ahead or under way; for operators only."""
+        """Change an event that is ahead or under way; for operators only.
+
+        409 when it becomes larger or longer and a second person has to approve that: propose it then.
+        """
         by = acting_operator(request)
         held = event_order([orders.order(event_id)], event_id)
-        spec, scope = held.spec, held.scope
-        if asked.targets is not None:
-            groups = group_calls((one.group, one.power_kw) for one in asked.targets)
-            spec = msgspec.structs.replace(spec, targets=groups)
-            scope = Scope(groups=tuple(one.group for one in groups))
-        return keep(
-            msgspec.structs.replace(
-                held,
-                revision=asked.revision + 1,
-                scope=scope,
-                spec=spec,
-                end_ns=held.end_ns if asked.end_ms is None else asked.end_ms * MS_PER_NS,
-                by=by,
-                at_ns=door.now_ns(),
-                reason=asked.reason or held.reason,
-            )
-        )
+        return answer(view(launch(door, changed_call(held, asked, by=by, now_ns=door.now_ns()), held=held)))
 
     @router.post("/{event_id}/cancel", responses=answers(EventView, 403, 404, 422))
     def cancel(request: Request, event_id: EventId, asked: CallEnded) -> Response:

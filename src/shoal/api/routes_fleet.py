@@ -21,6 +21,8 @@ from shoal.domain.telemetry import DeviceType
 
 MAX_HITS: Final = 1_000
 MAX_TEXT_CHARACTERS: Final = 200
+_MDEG_PER_DEG: Final = 1_000.0
+_HW_PER_KW: Final = 10.0
 _TYPES: Final = tuple(one.name.lower() for one in DeviceType)
 
 GradeAsked: TypeAlias = Literal["any", "fresh", "suspect", "stale", "unknown", "silent"]
@@ -82,11 +84,11 @@ def fleet_routes(plant: Plant) -> APIRouter:
                 unanswered=look.unanswered,
                 grades=list(GRADES),
                 severities=list(SEVERITIES),
-                row=rows.tolist(),
+                row=None if len(rows) == len(plant.fleet.site_ids) else rows.tolist(),
                 grade=look.grade[rows].tolist(),
                 alarm=alarm[rows].tolist(),
-                battery_kw=_plain(look.battery_kw[rows]),
-                soc_frac=_plain(look.soc_frac[rows]),
+                battery_hw=_whole(look.battery_kw[rows] * _HW_PER_KW),
+                soc_percent=_whole(look.soc_frac[rows] * 100.0),
             )
         )
 
@@ -116,9 +118,9 @@ def _places(plant: Plant, version: str) -> MapSites:
     return MapSites(
         version=version,
         site_ids=list(fleet.site_ids),
-        latitude_deg=np.round(fleet.latitude_deg, 5).tolist(),
-        longitude_deg=np.round(fleet.longitude_deg, 5).tolist(),
-        capacity_kw=fleet.nameplate["discharge_limit_kw"].astype(np.float64).tolist(),
+        latitude_mdeg=np.rint(fleet.latitude_deg * _MDEG_PER_DEG).astype(np.int64).tolist(),
+        longitude_mdeg=np.rint(fleet.longitude_deg * _MDEG_PER_DEG).astype(np.int64).tolist(),
+        capacity_hw=np.rint(fleet.nameplate["discharge_limit_kw"] * _HW_PER_KW).astype(np.int64).tolist(),
         device_type=fleet.device_type.tolist(),
         types=list(_TYPES),
     )
@@ -151,6 +153,10 @@ def _leaf(plant: Plant, row: int) -> int:
     if not roots:
         return -1
     return int(plant.fleet.leaf_group[plant.fleet.groups[roots[0]].hierarchy_id][row])
+
+
+def _whole(values: NDArray[np.float64]) -> list[int | None]:
+    return [None if value != value else int(value) for value in np.rint(values).tolist()]
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

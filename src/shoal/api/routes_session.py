@@ -14,6 +14,7 @@ from shoal.api.access import SESSION_COOKIE
 from shoal.api.answers import Session, UserStepView, UserView
 from shoal.api.contract import answer, answers, faults
 from shoal.api.doorman import Doorman, TooManyError, WrongPasswordError
+from shoal.api.problem import problem
 from shoal.api.rights import Caller, acting, caller_of, rights_of
 from shoal.api.state import to_ms
 from shoal.domain.errors import InvalidInputError
@@ -107,8 +108,11 @@ def session_routes(doorman: Doorman) -> APIRouter:
             raise HTTPException(403, "only somebody who has signed in has a password")
         try:
             fresh = await doorman.change_password(caller, asked.old, asked.new, address=_address(request))
-        except WrongPasswordError as error:
-            raise HTTPException(403, "the old password is wrong") from error
+        except WrongPasswordError:
+            detail, fix = "the old password is wrong", "give the password that you signed in with"
+            return problem(403, "Forbidden", detail, field="old", fix=fix)
+        except InvalidInputError as error:
+            raise InvalidInputError(field="new", value=error.value, fix=error.fix) from error
         except TooManyError as error:
             raise _too_many(error) from error
         return await begun(request, fresh)

@@ -134,7 +134,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """One node of a hierarchy at one instant, with `children` nodes right below it; see `FleetNow` for the figures.
 
-    `expected_kw`, `low_kw` and `high_kw` are of the batteries.
+    `expected_kw`, `low_kw` and `high_kw` are of the batteries. `commanded_kw` is what the controller commands of
+    `commanded_sites` of them; `deviation_frac` is how far the group is from that, what its other sites do by themselves
+    left out, as a share of its rated power. Both are None where nobody is commanded a power.
     """
 
     group_id: str
@@ -163,6 +165,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     soc_frac: float | None
     firm_charge_kw: float
     firm_discharge_kw: float
+    commanded_kw: float | None
+    commanded_sites: int
+    deviation_frac: float | None
 
 
 class PriceSeries(msgspec.Struct, frozen=True, kw_only=True):

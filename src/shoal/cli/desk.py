@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -19,12 +19,9 @@ from shoal.cli.desk_story import bid_line, print_story, story_of
 from shoal.cli.options import AsJson, ConfigFile, SetValues, print_columns, print_json
 
 if TYPE_CHECKING:
-    from shoal.bidding.cycle.consent import ManualBid, ModeSet
     from shoal.store.cycles import MarketBidRecord
 
 app = typer.Typer(help="See bids and have a say in them.", no_args_is_help=True, rich_markup_mode=None)
-
-EVER_NS: Final = 2**62
 
 app.command(short_help="Print where the money of a delivered day went.")(money)
 app.command(short_help="List what a market settled otherwise than the plant.")(disputes)
@@ -126,24 +123,22 @@ def mode(
     automatic: bids of the machine go by themselves. advisory: a person approves each. off: nothing goes, what stands in the
     market stays.
     """
-    import msgspec
-
-    from shoal.bidding.cycle.consent import ModeSet
+    from shoal.bidding.desk_views import mode_of
+    from shoal.bidding.desk_words import set_mode
 
     stores = open_stores(config, set_)
     _check_resource(stores, resource, new=new)
-    held = _mode(stores, resource)
-    if to is not None or four_eyes is not None:
-        held = ModeSet(
-            resource_id=resource,
-            mode=held.mode if to is None else to.value,
-            four_eyes=held.four_eyes if four_eyes is None else four_eyes,
+    if to is None and four_eyes is None:
+        held = mode_of(stores.consents, resource)
+    else:
+        held = set_mode(
+            stores.consents,
+            resource,
+            mode=None if to is None else to.value,
+            four_eyes=four_eyes,
             by=speaker(by),
             at_ns=plant_now_ns(stores, config, set_),
             reason=reason,
-        )
-        stores.consents.say(
-            "mode", subject=resource, by=held.by, at_ns=held.at_ns, content=msgspec.json.encode(held)
         )
     if as_json:
         print_json(held)
@@ -204,28 +199,26 @@ def manual(
     as_json: AsJson = False,
 ) -> None:
     """Offer something by hand: it is sent as it is, and everything else is planned around it."""
-    import msgspec
-
-    from shoal.bidding.cycle.manual import check_manual, manual_bid, read_manual
+    from shoal.bidding.cycle.manual import read_manual
+    from shoal.bidding.desk_words import checked_manual, keep_manual
     from shoal.market.registry import market_module
 
     stores = open_stores(config, set_)
     _check_resource(stores, resource, new=new)
     written = read_manual(_content(file), name=str(file))
-    market, now_ns = market_module(written.market_id), plant_now_ns(stores, config, set_)
-    made = manual_bid(written, market, resource_id=resource, by=speaker(by), at_ns=now_ns, reason=reason)
+    market = market_module(written.market_id)
     others = stores.cycles.bids(resource_id=resource, market_id=written.market_id)
-    check_manual(
+    made, _ = checked_manual(
+        stores.cycles,
         written,
-        made,
         market,
+        resource_id=resource,
         settlement_point=_settlement_point(written.settlement_point, others, resource),
-        standing=_standing([one for one in others if one.bid.delivery_date == written.delivery_date]),
-        now_ns=now_ns,
+        by=speaker(by),
+        at_ns=plant_now_ns(stores, config, set_),
+        reason=reason,
     )
-    stores.consents.say(
-        "manual", subject=resource, by=made.by, at_ns=now_ns, content=msgspec.json.encode(made)
-    )
+    keep_manual(stores.consents, made)
     if as_json:
         print_json(made)
     else:
@@ -242,27 +235,17 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """Take a manual bid back: what comes next is planned without it; what stands in the market stays until then."""
-    import msgspec
-
-    from shoal.domain.errors import InvalidInputError
+    from shoal.bidding.desk_views import manual_word
+    from shoal.bidding.desk_words import take_back
 
     stores = open_stores(config, set_)
-    found = _manual(stores, manual_id)
-    if found.withdrawn:
-        raise InvalidInputError(field="manual_id", value=manual_id, fix=f"{found.by} took it back already")
-    taken = msgspec.structs.replace(
-        found,
-        withdrawn=True,
+    found = manual_word(stores.consents, manual_id)
+    taken = take_back(
+        stores.consents,
+        manual_id,
         by=speaker(by),
         at_ns=plant_now_ns(stores, config, set_),
-        reason=reason or found.reason,
-    )
-    stores.consents.say(
-        "manual",
-        subject=taken.resource_id,
-        by=taken.by,
-        at_ns=taken.at_ns,
-        content=msgspec.json.encode(taken),
+        reason=reason,
     )
     if as_json:
         print_json(taken)
@@ -318,17 +301,6 @@ def _check_resource(stores: Stores, resource: str, *, new: bool) -> None:
         raise InvalidInputError(field="resource", value=resource, fix=fix)
 
 
-def _mode(stores: Stores, resource: str) -> ModeSet:
-    import msgspec
-
-    from shoal.bidding.cycle.consent import ModeSet, mode_at
-
-    said = stores.consents.said("mode", subject=resource, as_of_ns=EVER_NS)
-    return mode_at(
-        [msgspec.json.decode(one.content, type=ModeSet) for one in said], resource, as_of_ns=EVER_NS
-    )
-
-
 def _say_of_bid(
     stores: Stores,
     key: str,
@@ -341,34 +313,16 @@ def _say_of_bid(
 ) -> None:
     import msgspec
 
-    from shoal.bidding.cycle.consent import Approval, may_go
-    from shoal.domain.errors import InvalidInputError, UnknownIdError
+    from shoal.bidding.desk_words import bid_to_judge, say_of_bid
     from shoal.domain.outcome import Rejected
 
-    record = stores.cycles.bid(key)
-    if record is None:
-        raise UnknownIdError("bid", key)
-    if record.state != "draft":
-        fix = "it is too late for that: only a draft waits for a person"
-        raise InvalidInputError(field=f"bid {key}", value=record.state, fix=fix)
-    said = Approval(
-        idempotency_key=key,
-        content_digest=record.content_digest,
+    said, verdict = say_of_bid(
+        stores.consents,
+        bid_to_judge(stores.cycles, key),
         approved=approved,
         by=speaker(by),
         at_ns=now_ns,
         reason=reason,
-    )
-    stores.consents.say(
-        "approval", subject=key, by=said.by, at_ns=said.at_ns, content=msgspec.json.encode(said)
-    )
-    every = stores.consents.said("approval", subject=key, as_of_ns=EVER_NS)
-    verdict = may_go(
-        _mode(stores, record.bid.resource_id),
-        key=key,
-        content_digest=record.content_digest,
-        author=record.author,
-        approvals=[msgspec.json.decode(one.content, type=Approval) for one in every],
     )
     held = verdict.detail if isinstance(verdict, Rejected) else ""
     if as_json:
@@ -397,32 +351,3 @@ def _settlement_point(given: str, others: list[MarketBidRecord], resource: str) 
         fix = f"say where it is priced: {resource} has no bid yet to take that from"
         raise InvalidInputError(field="settlement_point", value="", fix=fix)
     return max(others, key=lambda one: one.created_ns).bid.settlement_point
-
-
-def _standing(records: list[MarketBidRecord]) -> Any:
-    """Return the whole that stands for one day, as far as the plant knows."""
-    from shoal.market.standing import in_force
-
-    standing = None
-    for record in records:
-        if record.state not in {"draft", "rejected", "withdrawn"}:
-            standing = in_force(standing, record.bid)
-    return standing
-
-
-def _manual(stores: Stores, manual_id: str) -> ManualBid:
-    """Return the newest word on a manual bid."""
-    import msgspec
-
-    from shoal.bidding.cycle.consent import ManualBid
-    from shoal.domain.errors import UnknownIdError
-
-    newest: ManualBid | None = None
-    for resource in stores.consents.subjects("manual"):
-        for one in stores.consents.said("manual", subject=resource, as_of_ns=EVER_NS):
-            word = msgspec.json.decode(one.content, type=ManualBid)
-            if word.manual_id == manual_id:
-                newest = word
-    if newest is None:
-        raise UnknownIdError("manual bid", manual_id)
-    return newest

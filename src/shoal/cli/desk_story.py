@@ -10,10 +10,10 @@ import typer
 from shoal.cli.options import print_columns
 
 if TYPE_CHECKING:
+    from shoal.bidding.desk_views import AwardedOf, Told
     from shoal.cli.cycle_stores import Stores
-    from shoal.store.cycles import DecisionRecord, MarketBidRecord
+    from shoal.store.cycles import MarketBidRecord
 
-EVER_NS: Final = 2**62
 _AMOUNTS_PER_UNIT: Final = 1e8
 _W_PER_MW: Final = 1e6
 
@@ -43,6 +43,7 @@ def story_of(stores: Stores, key: str) -> dict[str, Any]:
     """
     import msgspec
 
+    from shoal.bidding.desk_views import approvals_of, awarded_of, mode_of, told_of, words_of
     from shoal.domain.errors import UnknownIdError
     from shoal.domain.interval import iso
 
@@ -57,31 +58,35 @@ def story_of(stores: Stores, key: str) -> dict[str, Any]:
         "offers": [_offer_line(offer) for offer in record.bid.offers],
         "rebid": None if record.bid.rebid is None else msgspec.to_builtins(record.bid.rebid),
     }
-    try:
-        story |= _decided(stores, stores.cycles.decision(record.decision_id))
-    except UnknownIdError:
-        story["decision"] = None
-    story["said"] = _said(stores, record)
+    told = told_of(stores.cycles, record.decision_id)
+    story |= {"decision": None} if told is None else _decided(stores, told)
+    words = words_of(
+        mode_of(stores.consents, record.bid.resource_id), record, approvals_of(stores.consents, key)
+    )
+    story["said"] = [
+        {
+            "at": "" if one.at_ns is None else iso(one.at_ns),
+            "by": one.by,
+            "what": one.what,
+            "reason": one.reason,
+        }
+        for one in words
+    ]
     story["steps"] = [
         {"at": iso(step.at_ns), "state": step.state, "by": step.by, "said": step.said}
         for step in stores.cycles.steps(key)
     ]
     story["receipt"] = None if record.receipt is None else msgspec.to_builtins(record.receipt)
-    story["award"] = _awarded(stores, record)
+    story["award"] = _awarded(awarded_of(stores.cycles, record.bid))
     return story
 
 
-def _decided(stores: Stores, record: DecisionRecord) -> dict[str, Any]:
+def _decided(stores: Stores, told: Told) -> dict[str, Any]:
     """Return what a decision was made from, what was tried and what came of it."""
-    import msgspec
-
-    from shoal.bidding.cycle.climb import Tried
-    from shoal.bidding.cycle.decision import Decision
-    from shoal.bidding.cycle.known import Situation
+    from shoal.bidding.desk_views import inputs_of
     from shoal.domain.interval import iso
 
-    about = msgspec.json.decode(record.situation, type=Situation)
-    decision = msgspec.json.decode(record.decision, type=Decision)
+    record, about, decision = told.record, told.about, told.decision
     return {
         "decision": {
             "id": record.decision_id,
@@ -96,8 +101,7 @@ def _decided(stores: Stores, record: DecisionRecord) -> dict[str, Any]:
             else decision.expected_amount / _AMOUNTS_PER_UNIT,
         },
         "tried": [
-            {"rung": one.rung, "took_s": round(one.took_s, 6), "outcome": one.outcome}
-            for one in msgspec.json.decode(record.tried, type=list[Tried])
+            {"rung": one.rung, "took_s": round(one.took_s, 6), "outcome": one.outcome} for one in told.tried
         ],
         "resource_then": {
             "stored_kwh": about.storage.initial_energy_kwh,
@@ -107,86 +111,29 @@ def _decided(stores: Stores, record: DecisionRecord) -> dict[str, Any]:
             "awarded_intervals": len(about.commitments),
             "fixed_spans": len(about.fixed),
         },
-        "known": _known(stores, record, about.record_no),
+        "known": [
+            {
+                "series_id": one.series_id,
+                "from": iso(one.from_ns),
+                "to": iso(one.to_ns),
+                "intervals": one.intervals_count,
+                "newest_interval_ends": None if one.newest_end_ns is None else iso(one.newest_end_ns),
+                "newest_known": None if one.newest_known_ns is None else iso(one.newest_known_ns),
+                "newest_age_s": one.newest_age_s,
+            }
+            for one in inputs_of(stores.facts, told)
+        ],
     }
 
 
-def _known(stores: Stores, record: DecisionRecord, record_no: int) -> list[dict[str, Any]]:
-    """Return how much of each series was known then, and how old its newest fact was."""
-    import msgspec
-
-    from shoal.bidding.cycle.known import Question
-    from shoal.domain.interval import NS_PER_S, iso
-
-    found = []
-    for asked in msgspec.json.decode(record.questions, type=list[Question]):
-        answer = stores.facts.as_of(
-            [asked.series_id], asked.from_ns, asked.to_ns, record.as_of_ns, up_to_record=record_no
-        )[asked.series_id]
-        line: dict[str, Any] = {
-            "series_id": asked.series_id,
-            "from": iso(asked.from_ns),
-            "to": iso(asked.to_ns),
-            "intervals": len(answer.start_ns),
-            "newest_interval_ends": None,
-            "newest_known": None,
-            "newest_age_s": None,
-        }
-        if len(answer.start_ns):
-            known_ns = int(answer.known_ns.max())
-            line |= {
-                "newest_interval_ends": iso(int(answer.end_ns[-1])),
-                "newest_known": iso(known_ns),
-                "newest_age_s": (record.as_of_ns - known_ns) / NS_PER_S,
-            }
-        found.append(line)
-    return found
-
-
-def _said(stores: Stores, record: MarketBidRecord) -> list[dict[str, Any]]:
-    """Return what people said of the bid, and the mode of its resource."""
-    import msgspec
-
-    from shoal.bidding.cycle.consent import Approval, ModeSet, mode_at
+def _awarded(found: AwardedOf | None) -> dict[str, Any] | None:
     from shoal.domain.interval import iso
 
-    resource_id = record.bid.resource_id
-    modes = [
-        msgspec.json.decode(one.content, type=ModeSet)
-        for one in stores.consents.said("mode", subject=resource_id, as_of_ns=EVER_NS)
-    ]
-    held = mode_at(modes, resource_id, as_of_ns=EVER_NS)
-    found = [
-        {
-            "at": iso(held.at_ns) if held.by else "",
-            "by": held.by or "nobody",
-            "what": f"{resource_id} is {held.mode}{' with four eyes' if held.four_eyes else ''}",
-            "reason": held.reason,
-        }
-    ]
-    for one in stores.consents.said("approval", subject=record.bid.idempotency_key, as_of_ns=EVER_NS):
-        word = msgspec.json.decode(one.content, type=Approval)
-        covered = "" if word.content_digest == record.content_digest else ", of another content"
-        what = f"{'approved' if word.approved else 'refused'}{covered}"
-        found.append({"at": iso(word.at_ns), "by": word.by, "what": what, "reason": word.reason})
-    return found
-
-
-def _awarded(stores: Stores, record: MarketBidRecord) -> dict[str, Any] | None:
-    """Return what was awarded in the intervals that the bid lists, in the newest version."""
-    from shoal.domain.interval import iso
-    from shoal.market.standing import starts_of
-
-    bid = record.bid
-    awards = stores.cycles.awards(bid.resource_id, bid.market_id, bid.delivery_date)
-    if not awards:
+    if found is None:
         return None
-    listed = {offer.product: set[int]() for offer in bid.offers}
-    for offer in bid.offers:
-        listed[offer.product] |= starts_of(offer)
     return {
-        "version": awards[-1].version,
-        "published": iso(awards[-1].published_ns),
+        "version": found.award.version,
+        "published": iso(found.award.published_ns),
         "intervals": [
             {
                 "product": one.product,
@@ -194,8 +141,7 @@ def _awarded(stores: Stores, record: MarketBidRecord) -> dict[str, Any] | None:
                 "power_mw": one.power_w / _W_PER_MW,
                 "price_per_mwh": one.price_per_mwh,
             }
-            for one in awards[-1].quantities
-            if one.start_ns in listed.get(one.product, ())
+            for one in found.quantities
         ],
     }
 

@@ -134,6 +134,8 @@ class Arbiter:
         """How the groups stand after the last cycle; None without limits."""
         self.told_w = np.zeros(len(nameplate), dtype=np.int64)
         """What events that devices run asked of each battery in the last cycle (N)."""
+        self.serving: list[tuple[EventNow, NDArray[np.int64]]] = []
+        """The events that devices ran in the last cycle, and the sites that each had."""
         self.limited_sites = 0
         """Batteries that their own connection kept from their rating in the last cycle."""
 
@@ -188,6 +190,7 @@ class Arbiter:
         told_w = np.zeros(len(halted), dtype=np.int64)
         controlled = np.zeros(len(halted), dtype=np.bool_)
         claims: list[Claim] = []
+        self.serving = []
         aimed: dict[int, tuple[Running, Target, NDArray[np.bool_], NDArray[np.int64]]] = {}
         for _, one in ranked:
             if isinstance(one, EventNow):
@@ -196,6 +199,7 @@ class Arbiter:
                     until_ns[rows] = np.minimum(until_ns[rows], one.start_ns)
                     continue
                 taken[rows] = True
+                self.serving.append((one, rows))
                 told_w[rows] = one.each_w[np.searchsorted(one.rows, rows)]
                 claims += self._event_claims(one, rows)
                 continue

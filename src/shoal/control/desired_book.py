@@ -36,6 +36,8 @@ FOREVER_NS: Final = int(np.iinfo(np.int64).max)
 
 Rows: TypeAlias = NDArray[np.int64]
 Item: TypeAlias = ScheduledEvent | PriceSeries | Envelope | DroopArming
+_PPM: Final = 1_000_000
+_HEAD: Final = 2
 _KINDS: Final[tuple[EventKind, ...]] = ("power", "charge", "hold", "local")
 _COLUMNS: Final = ("doc_version", "doc_sent_ns", "doc_taken", "doc_tries", "holds")
 
@@ -91,6 +93,8 @@ class DesiredBook:
         doc_tries: How often in a row it was sent that version (N).
         holds: Whether the document last sent says anything (N).
         halted: Whether nobody commands the site (N).
+        reserve_ppm: What owners asked to be kept beyond the nameplate's reserve, in millionths of the capacity (N); 0 for
+            nothing.
         opted_out: Events that a site's owner has left, by row.
     """
 
@@ -101,6 +105,7 @@ class DesiredBook:
         self.doc_tries = np.zeros(sites, dtype=np.int64)
         self.holds = np.zeros(sites, dtype=np.bool_)
         self.halted = np.zeros(sites, dtype=np.bool_)
+        self.reserve_ppm = np.zeros(sites, dtype=np.int64)
         self.opted_out: dict[int, tuple[str, ...]] = {}
         self._changed = np.zeros(sites, dtype=np.bool_)
         self._entries: dict[str, Entry] = {}
@@ -110,6 +115,11 @@ class DesiredBook:
         return len(self.doc_version)
 
     # -- what is wanted
+
+    @property
+    def changed(self) -> NDArray[np.bool_]:
+        """Whose documents were changed since they were sent, or are to be looked at again (N)."""
+        return self._changed & (self.holds | self._says_something())
 
     def entries(self) -> Mapping[str, Entry]:
         """Return what stands in documents, by key."""
@@ -186,6 +196,13 @@ class DesiredBook:
         self.halted = halted.copy()
         return self._mark(changed)
 
+    def keep_reserve(self, reserve_frac: NDArray[np.float64]) -> Rows:
+        """Let documents say just these reserves (N), 0 for none; return the rows whose documents change."""
+        reserve_ppm = np.rint(reserve_frac * _PPM).astype(np.int64)
+        changed = np.flatnonzero(reserve_ppm != self.reserve_ppm)
+        self.reserve_ppm = reserve_ppm
+        return self._mark(changed)
+
     def _mark(self, rows: Rows) -> Rows:
         self._changed[rows] = True
         return rows
@@ -211,7 +228,7 @@ class DesiredBook:
         return np.flatnonzero(changed | unheard)
 
     def _says_something(self) -> NDArray[np.bool_]:
-        says = self.halted.copy()
+        says = self.halted | (self.reserve_ppm > 0)
         for entry in self._entries.values():
             says[entry.rows] = True
         return says
@@ -230,7 +247,7 @@ class DesiredBook:
                 document = self._document(says_now, version=version, t_ns=t_ns, issuer=issuer, fence=fence)
                 payload = made[version, says_now] = msgspec.json.encode(document)
             payloads.append(payload)
-            says[place] = len(says_now) > 1 or bool(says_now[0])
+            says[place] = len(says_now) > _HEAD or any(says_now)
         self.doc_tries[rows] = np.where(again, self.doc_tries[rows] + 1, 1)
         self.doc_version[rows] = versions
         self.doc_sent_ns[rows] = t_ns
@@ -244,8 +261,9 @@ class DesiredBook:
         return self._document(key, version=int(self.doc_version[row]), t_ns=t_ns, issuer=issuer, fence=fence)
 
     def _content(self, rows: Rows, t_ns: int) -> list[tuple[int, ...]]:
-        """Return for each row what its document says: whether it is halted, then pairs of entry number and power."""
-        contents: list[list[int]] = [[int(halted)] for halted in self.halted[rows]]
+        """Return for each row what its document says: halted or not, its reserve, then pairs of entry number and power."""
+        heads = zip(self.halted[rows].tolist(), self.reserve_ppm[rows].tolist(), strict=True)
+        contents: list[list[int]] = [[int(halted), reserve_ppm] for halted, reserve_ppm in heads]
         for number, entry in enumerate(self._entries.values()):
             if entry.end_ns <= t_ns or not len(entry.rows):
                 continue
@@ -264,7 +282,7 @@ class DesiredBook:
         envelopes: list[Envelope] = []
         prices: PriceSeries | None = None
         droop: DroopArming | None = None
-        for number, battery_w in zip(content[1::2], content[2::2], strict=True):
+        for number, battery_w in zip(content[_HEAD::2], content[_HEAD + 1 :: 2], strict=True):
             entry = entries[number]
             if isinstance(entry.item, ScheduledEvent):
                 own = entry.battery_w is not None
@@ -285,6 +303,7 @@ class DesiredBook:
             prices=prices,
             envelopes=tuple(sorted(envelopes, key=lambda one: (one.start_ns, one.end_ns))[:MOST_ENVELOPES]),
             droop=droop,
+            reserve_frac=content[1] / _PPM,
         )
 
     # -- what devices say

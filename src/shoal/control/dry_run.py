@@ -85,6 +85,33 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     binding: list[Binding]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Worked:
+    """What a preview was made of: columns are of the rows that are meant.
+
+    Attributes:
+        preview: The preview.
+        asked_w: What each is asked, charging positive; 0 under a kill switch.
+        at_once_w: What it would do at once; 0 of silent ones.
+        granted_w: What it may hold to the end beside what goes first, before the groups above it are looked at.
+        held_w: What it can hold to the end.
+        fresh: Heard from lately, and not under a kill switch.
+        silent: Not heard from lately, and not under a kill switch.
+        ability: What every site of the fleet can do now, within its own connection.
+        interval: From when to when it was reckoned with.
+    """
+
+    preview: Preview
+    asked_w: NDArray[np.int64]
+    at_once_w: NDArray[np.int64]
+    granted_w: NDArray[np.int64]
+    held_w: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
+    silent: NDArray[np.bool_]
+    ability: SiteAbility
+    interval: Interval
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experience:
     """How sites did what they were asked lately: the mean share of it, and the deviation of one site's share."""
@@ -93,7 +120,12 @@ class Experience:
     deviation_frac: float = 0.1
 
 
-def preview(
+def preview(order: Order, **now: Any) -> Preview:
+    """Return what an order would do if it began now; see `work_out` for what it takes."""
+    return work_out(order, **now).preview
+
+
+def work_out(
     order: Order,
     *,
     t_ns: int,
@@ -110,8 +142,10 @@ def preview(
     silent_kw: tuple[float, float, float] | None = None,
     experience: Experience | None = None,
     grid: GridLimits | None = None,
-) -> Preview:
-    """Return what an order would do if it began now.
+    shared: bool = False,
+    busy: NDArray[np.bool_] | None = None,
+) -> Worked:
+    """Return what an order would do if it began now, site by site.
 
     Args:
         order: What would be asked.
@@ -130,6 +164,9 @@ def preview(
             all that they could discharge and all that they could charge.
         experience: How sites did lately; a tenth of deviation when None.
         grid: Limits at connections, of which the tightest until the order's end count; none when None.
+        shared: Whether the controller shares the sum of `each_w` out among whom it hears from, as it does with set-points;
+            else each site does its own.
+        busy: Which sites something has that goes first (N); none when None.
     """
     known = (latest["ts_ns"] > 0) & (t_ns - latest["ts_ns"] <= int(fresh_timeout_s * NS_PER_S))
     fresh = known[rows] & ~halted[rows]
@@ -144,15 +181,22 @@ def preview(
         ability_now, room = _within_limits(
             grid, ability_now, interval, fleet, latest, known, fresh, rows, running
         )
-    asked_w = np.where(halted[rows], 0, each_w)
+    taken = halted[rows] if busy is None else halted[rows] | busy[rows]
+    asked_w = np.where(taken, 0, each_w)
     mine = PowerClaim(
         claim_id=f"order:{order.order_id}", program=_program(order, book), rows=rows, each_w=asked_w
     )
     arbiter = Arbiter(book, fleet.nameplate)
     others = [claim for event in running if event.start_ns <= t_ns for claim in arbiter.claims_of(event)]
     wanted = [claim for claim in (*claims, *others) if claim.claim_id != mine.claim_id]
+    if shared:
+        mine = replace(mine, rows=rows[fresh & ~taken], each_w=None, power_w=int(each_w.sum()))
     done = arbitrate(book.ordered([*wanted, mine]), ability_now, interval=interval)
-    held_w = done.grant(mine.claim_id).power_w[rows]
+    held_w = granted_w = done.grant(mine.claim_id).power_w[rows]
+    if shared:
+        minute = replace(mine, sustain_s=60.0)
+        at_once = arbitrate(book.ordered([*wanted, minute]), ability_now, interval=interval)
+        asked_w = at_once.grant(mine.claim_id).power_w[rows]
 
     # what it can do at once, for a minute; holding it to the end may be another matter
     possible_w = np.where(
@@ -176,7 +220,7 @@ def preview(
             float(plate["charge_limit_kw"].sum()),
         )
         expected_kw, low_kw, high_kw = expected_kw + quiet[0], low_kw + quiet[1], high_kw + quiet[2]
-    return Preview(
+    said = Preview(
         sites=len(rows),
         fresh_sites=int(fresh.sum()),
         silent_sites=int(silent.sum()),
@@ -212,6 +256,17 @@ def preview(
             Binding(limit=f"what {group} can carry", sites=len(_inside(group, rows, fleet)), power_w=power_w)
             for group, power_w in limited
         ],
+    )
+    return Worked(
+        preview=said,
+        asked_w=asked_w,
+        at_once_w=at_once_w,
+        granted_w=granted_w,
+        held_w=held_w,
+        fresh=fresh,
+        silent=silent,
+        ability=ability_now,
+        interval=interval,
     )
 
 

@@ -8,7 +8,7 @@ read leaves everything as it was: a storm does not end because a database is awa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -139,6 +139,7 @@ class EventDesk:
         alerts: Where weather alerts are kept; None where they cannot be read.
         owners: What owners keep and who takes part; everybody, above the nameplate's reserve, when None.
         storm_policy: How the plant gets ready for weather.
+        sit_out: Return who sits an event out by the owner's word to the plant, by row, and since when; nobody when None.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class EventDesk:
         alerts: AlertStore | None = None,
         owners: Owners | None = None,
         storm_policy: StormPolicy | None = None,
+        sit_out: Callable[[str], Mapping[int, int]] | None = None,
     ) -> None:
         sites = len(fleet.site_ids)
         self._fleet = fleet
@@ -159,6 +161,7 @@ class EventDesk:
         self._fresh_ns = int(fresh_s * NS_PER_S)
         self._alerts = alerts
         self._owners = owners
+        self._sit_out = sit_out
         self._enrolled: Enrolled = everybody if owners is None else owners.enrolled
         self._storm = StormWatch(fleet, storm_policy or StormPolicy())
         self._orders: list[tuple[Order, EventCall]] = []
@@ -337,9 +340,10 @@ class EventDesk:
         )
         for message in messages:
             if isinstance(message, OptedOut | CameBack):
-                action = LEFT if isinstance(message, OptedOut) else CAME_BACK
+                left = isinstance(message, OptedOut)
+                at_ns = message.t_ns if isinstance(message, OptedOut) else t_ns
                 site = str(self._fleet.site_ids[message.row])
-                self._note(t_ns, order.order_id, action, "owner", site)
+                self._note(at_ns, order.order_id, LEFT if left else CAME_BACK, "owner", site)
         if event.step.phase != before.phase:
             expected = event.step.expected
             told = {} if expected is None else msgspec.to_builtins(expected)
@@ -350,10 +354,13 @@ class EventDesk:
         asked = np.zeros(len(self._mode), dtype=np.bool_)
         asked[: len(event.state.asked_w)] = event.state.asked_w > 0
         withdrawn = ~self._mask(order.program)
-        gone = {int(row) for row in np.flatnonzero(asked & withdrawn)} | event.left.keys()
+        said = {} if self._sit_out is None else self._sit_out(order.order_id)
+        gone = {int(row) for row in np.flatnonzero(asked & withdrawn)} | event.left.keys() | said.keys()
         known = event.state.left_ns
-        messages: list[Message] = [OptedOut(row=row, t_ns=t_ns) for row in sorted(gone) if row not in known]
-        back = [row for row in known if row not in event.left and not withdrawn[row]]
+        messages: list[Message] = [
+            OptedOut(row=row, t_ns=min(said.get(row, t_ns), t_ns)) for row in sorted(gone) if row not in known
+        ]
+        back = [row for row in known if row not in event.left and row not in said and not withdrawn[row]]
         return [*messages, *(CameBack(row=row) for row in back)]
 
     # -- what they share

@@ -122,6 +122,7 @@ class OrderDesk:
         sources: Others who put entries into documents, asked each time: what they do not name any more is taken out.
         steering: Others who ask for set-points, likewise; None for nobody.
         within: Takes out of what is to stand what owners or the grid do not allow; nothing when None.
+        sit_out: Return the rows of those whose owners sit an order out, for others make up for them; nobody when None.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class OrderDesk:
         sources: Sequence[Source] = (),
         steering: Callable[[int], Iterable[SetPointNow]] | None = None,
         within: Callable[[int, dict[str, Entry]], dict[str, Entry]] | None = None,
+        sit_out: Callable[[str], NDArray[np.int64]] | None = None,
     ) -> None:
         self._fleet = fleet
         self._store = store
@@ -142,6 +144,7 @@ class OrderDesk:
         self._sources = tuple(sources)
         self._steering = steering
         self._within = within
+        self._sit_out = sit_out
         self.book = book
         self._leases = leases
         self._orders: list[Order] = []
@@ -204,7 +207,7 @@ class OrderDesk:
         for order in self._orders:
             if not self._is_near(order, t_ns):
                 continue
-            entry = entry_of(order, self._fleet, enrolled=self._enrolled, only=self._only(order))
+            entry = entry_of(order, self._fleet, enrolled=self._enrolled_in(order), only=self._only(order))
             if entry is not None:
                 wanted[order.order_id] = entry
         for source in self._sources:
@@ -219,6 +222,19 @@ class OrderDesk:
         self.book.halt(halted_rows(self._stops, self._fleet))
         live = {order.order_id for order in self._orders}
         self._watches = {key: watch for key, watch in self._watches.items() if key in live}
+
+    def _enrolled_in(self, order: Order) -> Enrolled:
+        """Return who takes part in an order's program, without those who sit the order out."""
+        out = np.empty(0, dtype=np.int64) if self._sit_out is None else self._sit_out(order.order_id)
+        if not len(out) or not isinstance(order.spec, EventSpec):
+            return self._enrolled
+
+        def enrolled(program: str) -> NDArray[np.int64] | None:
+            rows = self._enrolled(program)
+            every = np.arange(len(self._fleet.site_ids), dtype=np.int64) if rows is None else rows
+            return np.setdiff1d(every, out, assume_unique=True)
+
+        return enrolled
 
     @staticmethod
     def _is_near(order: Order, t_ns: int) -> bool:

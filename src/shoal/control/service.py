@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -18,17 +18,22 @@ import structlog
 from numpy.typing import NDArray
 
 from shoal.control.arbiter import MARKET, Arbiter, EventNow, Running, Share, plain_ability
+from shoal.control.asked_energy import award_of
 from shoal.control.burden import Burden
 from shoal.control.dispatch import AwardNow, Dispatcher, DispatchOptions, desired_of
+from shoal.control.doing import ControlNow, control_now
 from shoal.control.event_caps import EventCaps
 from shoal.control.event_desk import EventDesk
 from shoal.control.grid_limits import GridLimits
 from shoal.control.grid_state import StateKeeper
 from shoal.control.leases import RELEASE_RAMP_S, RELEASED, LeaseBook
-from shoal.control.order_desk import OrderDesk, SetPointNow
+from shoal.control.order_desk import OrderDesk
+from shoal.control.owner_skips import OwnerSkips
+from shoal.control.owners_word import OwnersWord
 from shoal.control.results import EventMeters
 from shoal.control.sender import Outgoing, Sender
 from shoal.control.standing import PREFIX, StandingDesk
+from shoal.control.statistics import ControlStatistics
 from shoal.control.taking_part import TakingPart
 from shoal.domain.clock import Clock, Stage, Tick
 from shoal.domain.desired import DesiredState
@@ -77,31 +82,6 @@ class Memory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlStatistics:
-    """Counters since the process started, and who it is.
-
-    Attributes:
-        cycles: Cycles.
-        commands: Set-points sent.
-        documents: Documents sent.
-        repeated: Set-points told again because no answer came.
-        unmet_cycles: Dispatches, by cycle, that could not be met.
-        losing_claims: Claims, by cycle, that did not get all that they asked for.
-        not_responding: Sites that follow by their own word and do not deliver, now.
-        commanding: Whether it commands, or has stood down.
-    """
-
-    cycles: int
-    commands: int
-    documents: int
-    repeated: int
-    unmet_cycles: int
-    losing_claims: int
-    not_responding: int
-    commanding: bool
-
-
 class Control:
     """The controllers of every resource and order.
 
@@ -114,10 +94,12 @@ class Control:
         memory: Awards and saved states.
         sender: Sends messages to sites.
         publish_states: Tells everybody how the resources stand.
+        publish_now: Tells everybody what a cycle came to; None for nobody.
         desk: Orders and kill switches; None for a plant without any.
         arbiter: Who goes first; the default programs when None.
         leases: The set-points, shared with `desk`.
         taking_part: Who takes part in what, and the programs; everybody in everything when None.
+        skips: Who sits out which event; nobody when None.
         events: Storms and called events, one of the desk's sources; None for a plant without any.
         standing: Services that stand for days, the desk's source of set-points; None for a plant without any.
         grid: Limits at connection points; None for a plant without any.
@@ -138,10 +120,12 @@ class Control:
         memory: Memory,
         sender: Sender,
         publish_states: Callable[[list[ResourceState]], Awaitable[None]],
+        publish_now: Callable[[ControlNow], Awaitable[None]] | None = None,
         desk: OrderDesk | None = None,
         arbiter: Arbiter | None = None,
         leases: LeaseBook | None = None,
         taking_part: TakingPart | None = None,
+        skips: OwnerSkips | None = None,
         events: EventDesk | None = None,
         standing: StandingDesk | None = None,
         grid: GridLimits | None = None,
@@ -158,8 +142,10 @@ class Control:
         self._memory = memory
         self._sender = sender
         self._publish_states = publish_states
+        self._publish_now = publish_now
         self._desk = desk
         self._taking_part = taking_part
+        self._owners = OwnersWord(taking_part, skips)
         self._events = events
         self._standing = standing
         programs = default_book() if taking_part is None else taking_part.book
@@ -184,6 +170,7 @@ class Control:
         self._busy = asyncio.Lock()
         self._spoke_ns = np.zeros(len(fleet.site_ids), dtype=np.int64)
         self._cycles = self._commands = self._documents = self._unmet = self._losing = self._repeated = 0
+        self._between = 0
         self._stood_down = ""
         self._award: dict[str, AwardNow] = {}
         self._ordered: dict[str, Dispatcher] = {}
@@ -228,7 +215,8 @@ class Control:
             except UnavailableError as error:
                 # whoever has not answered is told again; leases end by themselves
                 _log.error("a cycle was left out", t_ns=tick.t_ns, why=str(error))
-            self._clock.report({"desired_sent": sent})
+            between, self._between = self._between, 0
+            self._clock.report({"desired_sent": sent + between})
 
     async def cycle(self, tick: Tick) -> int:
         """Read, decide, send; return the number of messages sent."""
@@ -249,11 +237,7 @@ class Control:
         self._spoke_ns = view.latest["ts_ns"].astype(np.int64)
         if self._beat:
             await self._give_sign(t_ns)
-        if self._taking_part is not None and await asyncio.to_thread(self._taking_part.refresh, t_ns):
-            self.arbiter.use(self._taking_part.book)
-            if self._desk is not None:
-                self._desk.book.rank(self._taking_part.book.ids)
-                self._desk.look_again()
+        await self._hear_owners(t_ns)
         if self._grid is not None:
             await asyncio.to_thread(self._grid.refresh, t_ns)
         self._note_room(t_ns, view)
@@ -289,6 +273,8 @@ class Control:
         messages = [*_as_messages(gone + commands), *documents]
         await self._sender.send(messages)
         await self._publish_states(states)
+        if self._publish_now is not None:
+            await self._publish_now(self._came_to(t_ns, step_ns, view, shares))
         try:
             await self._keep_books(t_ns, view, done)
         except UnavailableError as error:
@@ -296,6 +282,27 @@ class Control:
         self._cycles += 1
         self._commands += len(messages) - len(documents)
         return len(messages)
+
+    async def _hear_owners(self, t_ns: int) -> None:
+        if not await self._owners.hear(t_ns, self._desk):
+            return
+        assert self._taking_part is not None, "only its terms change"
+        self.arbiter.use(self._taking_part.book)
+        if self._desk is not None:
+            self._desk.book.rank(self._taking_part.book.ids)
+
+    def _came_to(self, t_ns: int, step_ns: int, view: FleetView, shares: Sequence[Share]) -> ControlNow:
+        return control_now(
+            self._fleet,
+            t_ns=t_ns,
+            holds_ns=max(int(self._options.lease_s * NS_PER_S), 3 * step_ns),
+            latest=view.latest,
+            fresh_s=self._options.fresh_timeout_s,
+            shares=shares,
+            resources=frozenset(str(one.resource_id) for one in self._fleet.resources),
+            serving=self.arbiter.serving,
+            leases=self._leases,
+        )
 
     async def _give_sign(self, t_ns: int) -> None:
         """Save a sign of life; while nothing can be saved nobody can take over, and what was known goes on.
@@ -415,6 +422,7 @@ class Control:
                         await asyncio.to_thread(self._grid.refresh, t_ns)
                     self._note_room(t_ns, view)
                     await self._events.look(t_ns, view.latest, halted=desk.book.halted)
+                await self._hear_owners(t_ns)
                 if await desk.refresh(t_ns):
                     commands += self._take_up_orders(t_ns)
                     for dispatcher in (*self._dispatchers, *self._ordered.values()):
@@ -433,6 +441,7 @@ class Control:
             await self._sender.send([*_as_messages(commands), *documents])
             self._commands += len(commands)
             self._repeated += len(unheard)
+            self._between += len(commands) + len(documents)
             return len(commands) + len(documents)
 
     def _again(self, rows: NDArray[np.int64], t_ns: int) -> list[tuple[int, DesiredState]]:
@@ -573,21 +582,6 @@ class Control:
             not_responding=sum(int((~one.responders.counted_on(t_ns)).sum()) for one in every),
             commanding=not self._stood_down,
         )
-
-
-def award_of(now: SetPointNow, t_ns: int) -> AwardNow:
-    """Return the energy that a set-point comes to in the hour of it that is under way.
-
-    One that steers begins in each cycle: its power is what is asked for now, whatever was delivered before.
-    """
-    if now.steers:
-        hour = Interval(start_ns=t_ns, end_ns=t_ns + NS_PER_HOUR)
-        return AwardNow(interval=hour, energy_wh=now.power_w)
-    passed = (t_ns - now.since_ns) // NS_PER_HOUR
-    start_ns = now.since_ns + passed * NS_PER_HOUR
-    interval = Interval(start_ns=start_ns, end_ns=min(start_ns + NS_PER_HOUR, now.order.end_ns))
-    energy_wh = round(now.power_w * (interval.end_ns - interval.start_ns) / NS_PER_HOUR)
-    return AwardNow(interval=interval, energy_wh=energy_wh)
 
 
 def _as_messages(commands: Sequence[tuple[int, DesiredState]]) -> list[Outgoing]:

@@ -144,6 +144,12 @@ class TakingPart:
         plate[: len(promised)] = np.maximum(plate[: len(promised)], promised)
         return plate
 
+    def promised_frac(self) -> NDArray[np.float64]:
+        """Return what owners were promised beyond the nameplate's reserve, as a state of charge; 0 for nothing."""
+        plate: NDArray[np.float64] = self._plate["reserve_frac"].astype(np.float64)
+        kept = self.reserve_frac()
+        return np.where(kept > plate, kept, 0.0)
+
     def ability(self, t_ns: int, latest: NDArray[Any], known: NDArray[np.bool_]) -> SiteAbility:
         """Return what each site can do now and for whom, above what its owner keeps."""
         return ability_of(

@@ -118,6 +118,8 @@ class SiteOrders(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         prices: What a kWh costs and earns; None for the site's own tariff.
         envelopes: Limits at the connection point.
         droop: Response to the frequency; None when it is not armed.
+        reserve_frac: State of charge that the owner asked the plant to keep; the device keeps the most of this, of what its
+            owner set at the device, and of its own least. 0 when the plant knows of nothing beyond that.
     """
 
     version: int
@@ -129,6 +131,7 @@ class SiteOrders(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prices: PriceSeries | None = None
     envelopes: tuple[Envelope, ...] = ()
     droop: DroopArming | None = None
+    reserve_frac: float = 0.0
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -103,6 +103,7 @@ _PER_SITE: Final = {
     "price_start_ns": _I8,
     "price_end_ns": _I8,
     "raised_reserve_frac": _F8,
+    "asked_reserve_frac": _F8,
     "droop": DROOP,
 }
 _GROWING: Final = {
@@ -134,6 +135,7 @@ class AgentColumns:
         independent: Whether the owner has told the site to obey nobody (N).
         price_start_ns, price_end_ns: When the document's prices hold (N); both 0 without.
         raised_reserve_frac: To what the owner has raised the reserve (N); the nameplate's is the least.
+        asked_reserve_frac: What the owner asked the plant to keep, as the document in force says (N); 0 for nothing.
         droop: Records of `DROOP` (N).
         events: Records of `EVENT` (slots x N), those of the document in its order, and among them those that fade.
         event_id, event_program: Names to them.
@@ -177,7 +179,7 @@ class AgentColumns:
             self.price_end_ns,
         ) = (np.zeros(sites, dtype=np.int64) for _ in range(5))
         self.halted, self.off, self.independent = (np.zeros(sites, dtype=np.bool_) for _ in range(3))
-        self.raised_reserve_frac = np.zeros(sites)
+        self.raised_reserve_frac, self.asked_reserve_frac = np.zeros(sites), np.zeros(sites)
         self.droop: NDArray[Any] = np.zeros(sites, dtype=DROOP)
         self.events, self.event_id, self.event_program, self.envelopes, self.left = (
             np.zeros((0, sites), dtype=dtype) for dtype, _ in _GROWING.values()
@@ -232,6 +234,12 @@ class AgentColumns:
         self.raised_reserve_frac[row] = reserve_frac
         self._work_out_reserve()
 
+    def ask_reserve(self, row: int, reserve_frac: float) -> None:
+        """Take what the plant says that the owner asked it to keep, in place of what it said before."""
+        if self.asked_reserve_frac[row] != reserve_frac:
+            self.asked_reserve_frac[row] = reserve_frac
+            self._work_out_reserve()
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of everything that a checkpoint must keep."""
         return {name: getattr(self, name).copy() for name in (*LEASED, *_PER_SITE, *_GROWING)}
@@ -243,6 +251,8 @@ class AgentColumns:
             CorruptStateError: when a column is missing, of another type or for another number of sites.
         """
         sites = len(self)
+        # kept before documents said it
+        state = {"asked_reserve_frac": np.zeros(sites), **state}
         fits: dict[str, bool] = {}
         for name, dtype in (LEASED | _PER_SITE).items():
             shape = (2, sites) if name in LEASED else (sites,)
@@ -268,7 +278,8 @@ class AgentColumns:
         self._work_out_reserve()
 
     def _work_out_reserve(self) -> None:
-        reserve_frac = np.maximum(self._plain_reserve_frac, self.raised_reserve_frac)
+        raised_frac = np.maximum(self.raised_reserve_frac, self.asked_reserve_frac)
+        reserve_frac = np.maximum(self._plain_reserve_frac, raised_frac)
         self.reserve_kwh = self.energy_capacity_kwh * reserve_frac
 
 

@@ -68,7 +68,7 @@ def receive_orders(columns: AgentColumns, row: int, orders: SiteOrders, now_ns: 
     """Take or refuse a document of the site in `row`.
 
     A refused one changes nothing, except that one of a newer issuer fences out the older ones. The kill switch ends
-    the site's leases as well, and nothing beside it but envelopes is taken.
+    the site's leases as well, and nothing beside it but envelopes and the owner's reserve is taken.
 
     Returns:
         `Accepted`; `Curtailed` with reason ``over_nameplate`` when an event asks for a power that the battery has not; or
@@ -92,6 +92,7 @@ def receive_orders(columns: AgentColumns, row: int, orders: SiteOrders, now_ns: 
             issuer=orders.issuer,
             fence=orders.fence,
             halted=True,
+            reserve_frac=orders.reserve_frac if 0.0 <= orders.reserve_frac <= 1.0 else 0.0,
         )
     events = [event for event in orders.events if event.end_ns > now_ns]
     columns.latest_fence[row] = orders.fence
@@ -107,6 +108,7 @@ def receive_orders(columns: AgentColumns, row: int, orders: SiteOrders, now_ns: 
     _keep_envelopes(columns, row, envelopes)
     _keep_prices(columns, row, orders.prices)
     _keep_droop(columns, row, orders.droop)
+    columns.ask_reserve(row, orders.reserve_frac)
     if asked_w != granted_w:
         return Curtailed(asked=asked_w, granted=granted_w, reason="over_nameplate")
     return Accepted()
@@ -122,6 +124,8 @@ def place_frac(site_id: str, event_id: str) -> float:
 def _malformed(
     orders: SiteOrders, events: list[ScheduledEvent], envelopes: list[Envelope]
 ) -> Rejected | None:
+    if not 0.0 <= orders.reserve_frac <= 1.0:
+        return Rejected(reason="out_of_range", detail="a reserve is from 0 to 1")
     if len(events) > MOST_EVENTS:
         return Rejected(reason="too_many_events", detail=f"{len(events)}, at most {MOST_EVENTS}")
     if len(envelopes) > MOST_ENVELOPES:

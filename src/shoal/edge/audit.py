@@ -109,6 +109,7 @@ class Referee:
         self._full_kwh = 1.0 * nameplate["energy_capacity_kwh"]
         self._plain_reserve_frac = 1.0 * nameplate["reserve_frac"]
         self._reserve_kwh = nameplate["reserve_frac"] * nameplate["energy_capacity_kwh"]
+        self._asked_frac = np.zeros((2, sites))
         self._into_frac = 1.0 * nameplate["charge_efficiency_frac"]
         self._out_frac = 1.0 * nameplate["discharge_efficiency_frac"]
         self._power_tolerance_w = power_tolerance_w
@@ -161,6 +162,9 @@ class Referee:
         )
         if orders is not None and orders.halted:
             self._leases.void(row, received_ns)
+        if orders is not None:
+            sound = 0.0 <= orders.reserve_frac <= 1.0
+            self._keep_reserve(row, 1, orders.reserve_frac if sound else 0.0)
         self._counts[7] += orders is not None
         return orders is not None
 
@@ -170,8 +174,14 @@ class Referee:
 
     def owner_reserve(self, row: int, reserve_frac: float) -> None:
         """Note that the owner has set the reserve; that of the nameplate is the least."""
-        kept_frac = max(reserve_frac, float(self._plain_reserve_frac[row]))
-        self._reserve_kwh[row] = kept_frac * self._full_kwh[row]
+        self._keep_reserve(row, 0, reserve_frac)
+
+    def _keep_reserve(self, row: int, where: int, reserve_frac: float) -> None:
+        """Take what the owner keeps, said at the device (0) or to the plant (1): the most of all counts."""
+        if self._asked_frac[where, row] != reserve_frac:
+            self._asked_frac[where, row] = reserve_frac
+            kept_frac = max(float(self._asked_frac[:, row].max()), float(self._plain_reserve_frac[row]))
+            self._reserve_kwh[row] = kept_frac * self._full_kwh[row]
 
     def owner_switched(self, row: int, *, off: bool, independent: bool, now_ns: int) -> None:
         """Note that the owner has switched the battery off or on, or lets nobody, or again others, command it."""

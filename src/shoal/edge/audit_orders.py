@@ -332,6 +332,7 @@ def _sound(orders: SiteOrders, events: list[ScheduledEvent], limits: list[Envelo
     names = [event.event_id for event in events]
     return (
         len(set(names)) == len(names)
+        and 0.0 <= orders.reserve_frac <= 1.0
         and all(map(_sound_event, events))
         and all(map(_sound_limits, limits))
         and (orders.droop is None or _sound_droop(orders.droop))

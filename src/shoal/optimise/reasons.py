@@ -159,6 +159,16 @@ def explain_plan(
     return tuple(reasons)
 
 
+def said_of(binding: Binding) -> str:
+    """Return a limit in words."""
+    return _SAYS[binding.kind].format(binding.name)
+
+
+def finite(price_per_mwh: float) -> float | None:
+    """Return a threshold, None where no price is one."""
+    return price_per_mwh if np.isfinite(price_per_mwh) else None
+
+
 def decision_of(storage: Storage, plan: Schedule, row: int) -> Decision:
     """Return what a plan does in an interval; less than a ten-millionth of the power is idle."""
     close_kw = _CLOSE_FRAC * max(storage.charge_limit_kw, storage.discharge_limit_kw)
@@ -361,7 +371,7 @@ def _sentence(
     else:
         edge = "below" if decision == "charge" else "above"
         because = f"because that pays {edge} {flip:.2f}"
-    up_against = [_SAYS[one.kind].format(one.name) for one in bindings]
+    up_against = [said_of(one) for one in bindings]
     limited = f"; {' and '.join(up_against)}" if up_against else ""
     would = "no price would flip it" if flip is None else f"would flip at {flip:.2f}"
     return f"{does}{amount} at {price:.2f}: {because}{limited}; {would}."

@@ -362,6 +362,12 @@ class Api(Section):
         low=0.01,
         high=720,
     )
+    four_eyes_above_kw: float = key(
+        0.0,
+        "orders above this power need a second person, who approves what the first proposes; 0 asks for none",
+        unit="kW",
+        low=0,
+    )
     page_dir: str = key("", "folder of the built page; empty for the one in the package")
 
 

@@ -218,8 +218,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         at_ns: When.
         by: Who asked, or which device said so.
         action: What was asked: ``put``, ``change``, ``cancel``, ``abort``, ``kill``, ``release``, ``trial``, ``report``,
-            ``leave`` and ``return`` for an owner who left an event or came back, or ``result`` for what came of it.
-        subject: The order, stop or site.
+            ``leave`` and ``return`` for an owner who left an event or came back, or ``result`` for what came of it;
+            ``preview`` for what was seen before, ``propose``, ``approve``, ``refuse`` and ``withdraw`` of a proposal.
+        subject: The order, proposal, stop or site.
         outcome: Whether it was done.
         reason: A stable code for a refusal (``replayed``, ``forged``, ``other_tenant``, ...), else what was said.
         detail: For people.

@@ -2,6 +2,7 @@
 
 A verb and a role: `stop` kills the process and holds its successor back until `start`, `freeze` lets it stand still
 until `thaw`, `kill` leaves the rest to the supervisor. `add-user` and `remove-user` open and close the page's door.
+`silence` cuts the first sites of a group off from the plant, or all of them, until `hear`.
 `reset` undoes what a story left behind.
 """
 
@@ -15,11 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shoal.domain.errors import ShoalError
+from shoal.domain.fleet import Fleet
+from shoal.domain.ids import GroupId
 from shoal.runtime.supervisor import Supervisor
 from shoal.store.users import Users
 
@@ -38,10 +42,14 @@ class Hooks:
     Args:
         supervisor: Runs its processes.
         open_users: Opens the people who may sign in.
+        open_fleet: Reads the sites that there are.
+        silenced: Where the simulated sites read who is cut off.
     """
 
     supervisor: Supervisor
     open_users: Callable[[], Users]
+    open_fleet: Callable[[], Fleet]
+    silenced: Path
     _halted: dict[str, int] = field(default_factory=dict)
     _added: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,6 +67,10 @@ class Hooks:
                     return self._add_user(*rest)
                 case "remove-user":
                     return self._remove_user(*rest)
+                case "silence":
+                    return self._silence(*rest)
+                case "hear":
+                    return self._hear()
                 case "reset":
                     return self._reset()
             verb, _, role = what.partition("-")
@@ -131,8 +143,26 @@ class Hooks:
         self._added.discard(name)
         return {"name": name}
 
+    def _silence(self, group: str, most: int | None = None) -> dict[str, Any]:
+        """Cut sites of a group off, the first of them or all, beside those that are already."""
+        fleet = self.open_fleet()
+        rows = fleet.rows_in(GroupId(group)).tolist() if GroupId(group) in fleet.group_number else []
+        if not rows:
+            raise HookError(f"there is no site in {group}")
+        held = self.silenced.read_text(encoding="utf-8").split() if self.silenced.exists() else []
+        names = sorted({*held, *(str(fleet.site_ids[row]) for row in rows[:most])})
+        new = self.silenced.with_suffix(".new")
+        new.write_text("\n".join(names), encoding="utf-8")
+        new.replace(self.silenced)
+        return {"silenced": names}
+
+    def _hear(self) -> dict[str, Any]:
+        self.silenced.unlink(missing_ok=True)
+        return {}
+
     def _reset(self) -> dict[str, Any]:
         self.release()
+        self._hear()
         for name in sorted(self._added):
             self._remove_user(name)
         return {}

@@ -16,13 +16,17 @@ from pathlib import Path
 import msgspec
 
 from shoal.cli.demo import Demo, Progress, interruptible
+from shoal.cli.roles.homes import planned_fleet
 from shoal.cli.roles.host import sqlite_url
+from shoal.cli.roles.silenced import FILE as SILENCED
 from shoal.runtime.log import configure_logging
 from shoal.runtime.settings import Settings, load_settings
 from shoal.runtime.supervisor import Supervisor
 from shoal.store.database import open_database
 from shoal.store.users import Users
 from tests.e2e.page.hooks import Hooks, served
+from tests.e2e.page.override import Override
+from tests.e2e.page.spare import add_spare_gateway
 
 SITES = 30
 SPEED = 60.0
@@ -54,16 +58,21 @@ def run(settings: Settings, *, hurry_h: int) -> None:
     """Run the plant until it is told to stop, and say where it is."""
     configure_logging(settings.log, role="plant")
     page: list[str] = []
+    override = Override(page=page)
     with ExitStack() as stack:
 
         def tell(progress: Progress, supervisor: Supervisor) -> None:
+            override.after(progress)
             early = progress.done_frac * settings.demo.duration_s < hurry_h * 3_600
             if early or progress.phase != "run" or not page:
                 return
             hooks = Hooks(
                 supervisor=supervisor,
                 open_users=lambda: Users(open_database(sqlite_url(settings, "registry.db"))),
+                open_fleet=lambda: planned_fleet(settings),
+                silenced=settings.data_dir / "run" / SILENCED,
             )
+            add_spare_gateway(open_database(sqlite_url(settings, "registry.db")))
             addresses = Addresses(page=page.pop(), hooks=stack.enter_context(served(hooks)))
             sys.stdout.write(msgspec.json.encode(addresses).decode() + "\n")
             sys.stdout.flush()

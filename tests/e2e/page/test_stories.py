@@ -31,8 +31,10 @@ DOCUMENTED = ROOT / "docs" / "images" / "page"
 FOLDERS = sorted(path.parent.relative_to(SOURCES).as_posix() for path in SOURCES.glob("**/story.mjs"))
 STORY_S = 40
 """How long a story may wait for one thing: the machine may be slow, a story is not judged by its speed."""
-ALL_S = 600
-UP_S = 240
+HURRY_H = 26
+"""A day is delivered and settled, and a gate has passed, before the first story: there is something to see."""
+ALL_S = 900
+UP_S = 400
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -56,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def plant_for_stories(folder: Path) -> Iterator[Addresses]:
     """Run a plant in a process of its own."""
     command = [sys.executable, "-m", "tests.e2e.page.plant", "--data-dir", str(folder / "plant")]
+    command += ["--hurry", str(HURRY_H)]
     with (folder / "said").open("w+") as said:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True)
         late = threading.Timer(UP_S, process.kill)

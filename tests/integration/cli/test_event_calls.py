@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from shoal.api.access import Gate
+from shoal.api.command_door import CommandDoor
 from shoal.api.problem import handle_faults
-from shoal.api.routes_commands import CommandDoor
 from shoal.api.routes_events import event_routes
 from shoal.cli import event
 from shoal.cli.event_settle import delivered_span, settle_called

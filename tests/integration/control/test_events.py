@@ -19,6 +19,7 @@ from shoal.control.event_calls import STATE, left_of, make_call
 from shoal.control.event_desk import EventDesk
 from shoal.control.leases import LeaseBook
 from shoal.control.order_desk import OrderDesk
+from shoal.control.owner_skips import OwnerSkips
 from shoal.control.sender import FabricSender
 from shoal.control.service import Control
 from shoal.control.taking_part import TakingPart
@@ -31,6 +32,7 @@ from shoal.edge.agent_columns import EventCode
 from shoal.edge.agent_owner import opt_out
 from shoal.fabric.keys import Role
 from shoal.store.database import migrate, open_database
+from shoal.store.event_skips import EventSkips
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
@@ -70,6 +72,7 @@ class Controller:
             ledger, resources=FLEET.resources, issuer=ISSUER, fence=fence, now_ns=clock.now_ns
         )
         taking_part = TakingPart(ProgramStore(engine), FLEET.nameplate, t_ns=clock.t_ns)
+        skips = OwnerSkips(FLEET, EventSkips(engine), self.orders, enrolled=taking_part.enrolled)
         self.events = EventDesk(
             FLEET,
             self.orders,
@@ -77,6 +80,7 @@ class Controller:
             fresh_s=180.0,
             alerts=WeatherAlertLog(engine),
             owners=taking_part,
+            sit_out=skips.since_ns,
         )
         leases = LeaseBook(SITES)
         self.desk = OrderDesk(
@@ -86,6 +90,8 @@ class Controller:
             leases=leases,
             enrolled=taking_part.enrolled,
             sources=(self.events.entries,),
+            within=lambda _, wanted: skips.without(wanted),
+            sit_out=skips.rows,
         )
 
         async def view() -> FleetView:
@@ -106,6 +112,7 @@ class Controller:
             desk=self.desk,
             leases=leases,
             taking_part=taking_part,
+            skips=skips,
             events=self.events,
         )
 

@@ -22,12 +22,12 @@ from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
 from shoal.api.app import create_app
 from shoal.api.books import read_books
+from shoal.api.command_door import CommandDoor
 from shoal.api.doorman import Doorman
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
 from shoal.api.plant import Acknowledge, AskSites, Plant
-from shoal.api.routes_commands import CommandDoor
 from shoal.api.state import RoleHealth
 from shoal.control.event_calls import kept_of
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer

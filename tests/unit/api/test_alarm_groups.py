@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api.alarm_answers import AlarmGroups
+from shoal.api.alarm_answers import AlarmGroups, AlarmsAside
 from shoal.api.alarm_groups import AlarmCauses
 from shoal.api.feeds import FeedSaid
 from shoal.api.plant import Plant
@@ -82,6 +82,12 @@ def plant(tmp_path: Path) -> Plant:
     return plant
 
 
+async def aside(causes: AlarmCauses) -> AlarmsAside:
+    said = (await alarm_groups_feed(causes).read("aside")).value
+    assert isinstance(said, AlarmsAside)
+    return said
+
+
 def groups(plant: Plant) -> dict[str, dict[str, Any]]:
     found = ask(plant, "GET", "/api/alarms/groups")
     assert found.status_code == 200, found.text
@@ -126,8 +132,20 @@ def test_money_is_told_where_an_award_is_under_way(plant: Plant) -> None:
     assert groups(plant)["group:feeder-1"]["money"] == []
 
 
-def test_weather_above_scattered_sites_is_no_cause_of_its_own_for_one(plant: Plant) -> None:
-    assert not [key for key in groups(plant) if key.startswith("weather")]
+def test_feed_says_what_stands_without_what_is_put_aside(plant: Plant) -> None:
+    causes = AlarmCauses(plant)
+    before = asyncio.run(aside(causes))
+    assert (before.standing, before.aside_count, before.aside) == (
+        {"critical": 1, "major": 1, "warning": 1},
+        0,
+        [],
+    )
+    put = {"minutes": 30, "reason": "works on the line"}
+    assert ask(plant, "POST", "/api/alarms/2/shelve", json=put, **AS_ADA).status_code == 200
+    after = asyncio.run(aside(causes))
+    assert (after.standing, after.aside_count, after.aside) == ({"major": 1, "warning": 1}, 1, [2])
+    assert ask(plant, "DELETE", "/api/alarms/2/shelve", **AS_ADA).status_code == 200
+    assert asyncio.run(aside(causes)).aside_count == 0
 
 
 def test_members_come_page_by_page(plant: Plant) -> None:

@@ -39,7 +39,8 @@ def test_places_come_once_and_then_as_304(plant: Plant) -> None:
     answer = ask(plant, "GET", "/api/map/sites")
     shown = answer.json()
     assert shown["site_ids"] == ["home-0", "home-1", "bess-0"]
-    assert shown["latitude_deg"] == [31.0, 32.0, 33.0]
+    assert shown["latitude_mdeg"] == [31_000, 32_000, 33_000]
+    assert shown["capacity_hw"] == [50, 70, 100_000]
     assert [shown["types"][one] for one in shown["device_type"]] == ["home", "home", "home"]
     again = ask(plant, "GET", "/api/map/sites", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -48,9 +49,9 @@ def test_places_come_once_and_then_as_304(plant: Plant) -> None:
 
 def test_map_says_how_sites_are_and_what_was_never_measured_is_null(plant: Plant) -> None:
     shown = get(plant, "/api/map/now")
-    assert (shown["total"], shown["unanswered"], shown["row"]) == (3, 0, [0, 1, 2])
+    assert (shown["total"], shown["unanswered"], shown["row"]) == (3, 0, None)
     assert [shown["grades"][one] for one in shown["grade"]] == ["fresh", "stale", "unknown"]
-    assert (shown["battery_kw"], shown["soc_frac"]) == ([-2.0, 0.0, None], [0.5, 0.25, None])
+    assert (shown["battery_hw"], shown["soc_percent"]) == ([-20, 0, None], [50, 25, None])
     assert shown["alarm"] == [-1, -1, -1]
     assert shown["version"] == get(plant, "/api/map/sites")["version"]
 
@@ -75,7 +76,7 @@ def test_map_says_how_sites_are_and_what_was_never_measured_is_null(plant: Plant
 def test_search_filters_and_sorts(plant: Plant, query: str, found: list[str]) -> None:
     shown = get(plant, f"/api/sites/search?{query}")
     assert [one["site_id"] for one in shown["rows"]] == found
-    assert shown["total"] == len(get(plant, f"/api/map/now?{query}")["row"])
+    assert shown["total"] == len(get(plant, f"/api/map/now?{query}")["grade"])
 
 
 def test_search_tells_the_path_and_the_age(plant: Plant) -> None:

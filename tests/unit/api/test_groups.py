@@ -12,8 +12,9 @@ from shoal.api.groups import GroupQuery, GroupTree
 from shoal.api.listener import Listener
 from shoal.api.live import MAX_WATCHED
 from shoal.api.plant import Plant
+from shoal.control.doing import ControlNow
 from shoal.domain.errors import UnknownIdError
-from shoal.fabric.subjects import LIVE_AGGREGATES
+from shoal.fabric.subjects import LIVE_AGGREGATES, LIVE_CONTROL
 from tests.unit.api.doors import ask, make_plant
 from tests.unit.api.plants import T0_NS, aggregates, make_fleet
 
@@ -51,6 +52,46 @@ def test_groups_are_found_by_name_and_sorted_by_what_matters(plant: Plant) -> No
     assert groups(plant, order="power")[0] == "storage"
     assert groups(plant, order="doubt")[-1] == "storage"
     assert groups(plant, order="sites")[-1] == "storage"
+
+
+def told(**changes: Any) -> ControlNow:
+    """Homes are told to give 4 kW while a home beside takes 0.5 kW by itself; the big battery does as it is told."""
+    values: dict[str, Any] = {
+        "t_ns": T0_NS,
+        "holds_until_ns": T0_NS + 1,
+        "serving": 2,
+        "parts": [],
+        "part_count": 0,
+        "groups": [0, 1, 2, 3],
+        "sites": [1, 1, 1, 1],
+        "commanded_w": [-4_000, -4_000, 50_000, 50_000],
+        "free_w": [500, 500, 0, 0],
+    }
+    return ControlNow(**{**values, **changes})
+
+
+def test_groups_are_ranked_by_how_far_they_are_from_what_is_commanded(plant: Plant) -> None:
+    before = ask(plant, "GET", "/api/groups", params={"order": "deviation"}).json()["groups"]
+    assert [(one["commanded_kw"], one["deviation_frac"]) for one in before] == [(None, None)] * 3
+    plant.hub.take(LIVE_CONTROL, msgspec.msgpack.encode(told()))
+    shown = ask(plant, "GET", "/api/groups", params={"order": "deviation"}).json()["groups"]
+    assert [one["group_id"] for one in shown] == ["homes", "storage", "texas"]
+    # they give 3 kW of batteries of 12 kW, half a kilowatt less than the 3.5 kW that were to be
+    assert shown[0]["commanded_kw"] == -4.0
+    assert shown[0]["deviation_frac"] == pytest.approx(0.5 / 12, abs=1e-4)
+    assert (shown[1]["commanded_kw"], shown[1]["deviation_frac"]) == (50.0, 0.0)
+    assert (shown[2]["commanded_kw"], shown[2]["deviation_frac"], shown[2]["commanded_sites"]) == (
+        None,
+        None,
+        0,
+    )
+
+
+def test_commands_that_hold_no_more_are_not_shown(plant: Plant) -> None:
+    plant.hub.take(LIVE_CONTROL, msgspec.msgpack.encode(told(holds_until_ns=T0_NS)))
+    shown = ask(plant, "GET", "/api/groups", params={"order": "deviation"}).json()["groups"]
+    assert {one["commanded_kw"] for one in shown} == {None}
+    assert not plant.model.on_control(told(groups=[0, 1, 2, 99]))
 
 
 def test_groups_come_in_pages_with_their_instant(plant: Plant) -> None:

@@ -135,6 +135,27 @@ def test_event_that_ends_before_it_was_told_is_told_no_more() -> None:
     assert due(book, 3_600, 3_590) == []
 
 
+def test_owners_reserve_is_told_and_taken_back_and_stands_beside_events() -> None:
+    book = DesiredBook(SITES)
+    kept = np.zeros(SITES)
+    kept[2] = 0.35
+    assert book.keep_reserve(kept).tolist() == [2]
+    assert due(book, 0) == [2], "nobody else has anything to hear"
+    assert [document.reserve_frac for document in send(book, 0, 2)] == [0.35]
+    book.put(entry(event(), 1, 2))
+    before, kept_too = send(book, 1, 1, 2)
+    assert (before.reserve_frac, kept_too.reserve_frac) == (0.0, 0.35)
+    assert [len(document.events) for document in (before, kept_too)] == [1, 1]
+    assert book.keep_reserve(kept).tolist() == [], "the same again is no news"
+    assert book.keep_reserve(np.zeros(SITES)).tolist() == [2]
+    book.drop("e1")
+    assert due(book, 2) == [1, 2], "what it was told has to be taken back"
+    assert send(book, 2, 2)[0].reserve_frac == 0.0
+    successor = DesiredBook(SITES)
+    successor.restore(book.state())
+    assert 2 in due(successor, 3)
+
+
 def test_halted_site_is_told_so_and_told_when_it_is_free_again() -> None:
     book = DesiredBook(SITES)
     halted = np.arange(SITES) == 4

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from shoal.control.doing import ControlNow
 from shoal.control.sender import FabricSender
 from shoal.control.service import Control
 from shoal.domain.clock import Stage, Tick
@@ -86,6 +87,7 @@ class Rig:
         self.memory = Memory()
         self.sent: list[tuple[str, DesiredState]] = []
         self.states: list[list[ResourceState]] = []
+        self.came_to: list[ControlNow] = []
         self.order: list[str] = []
         self.reports: list[dict[str, int]] = []
 
@@ -111,6 +113,9 @@ class Rig:
             self.order.append("publish")
             self.states.append(states)
 
+        async def publish_now(now: ControlNow) -> None:
+            self.came_to.append(now)
+
         control = Control(
             fleet=FLEET,
             clock=clock,
@@ -120,6 +125,7 @@ class Rig:
             memory=self.memory,
             sender=FabricSender(FLEET, publish=publish, flush=flush),
             publish_states=publish_states,
+            publish_now=publish_now,
         )
         asyncio.run(control.follow())
         self.reports = clock.reports
@@ -152,6 +158,31 @@ def test_commands_reach_the_sites_of_their_resource() -> None:
     assert mine == {FLEET.site_ids[row] for row in rows.tolist()}
     powers = [desired.battery_w for _, desired in rig.sent if desired.resource_id == FEEDER]
     assert sum(powers) == -3_000
+
+
+def test_cycle_says_what_the_plant_does_now_and_what_each_group_is_told() -> None:
+    rig = Rig()
+    rig.memory.awards[FEEDER] = [hour(0, -3_000)]
+    rig.run(0, 2)
+    now = rig.came_to[-1]
+    (part,) = now.parts
+    rows = FLEET.rows_in(FLEET.resources[1].group_id)
+    assert (part.kind, part.name, part.what, part.sites) == ("award", FEEDER, "power", len(rows))
+    assert (part.commanded_w, part.until_ns) == (-3_000, START_NS + NS_PER_HOUR)
+    assert (part.silent_sites, part.low_w, part.power_w, part.high_w) == (0, 0, 0, 0)
+    assert (now.serving, now.part_count) == (len(rows), 1)
+    told = dict(zip(now.groups, now.commanded_w, strict=True))
+    assert told[FLEET.group_number[FLEET.resources[1].group_id]] == -3_000
+    assert now.holds_until_ns > now.t_ns
+
+
+def test_cycle_without_anything_to_do_says_so() -> None:
+    rig = Rig()
+    rig.run(0, 1)
+    now = rig.came_to[0]
+    assert (now.parts, now.part_count, now.serving) == ([], 0, 0)
+    # to rest is a command, too
+    assert (len(now.groups), set(now.commanded_w)) == (len(FLEET.groups), {0})
 
 
 def test_award_is_looked_up_once_an_hour() -> None:

@@ -64,6 +64,7 @@ def test_storm_over_scattered_sites_is_the_storm_but_not_over_one_feeder() -> No
     rows = [0, 11, 22, 33, 44, 55, 66, 77]
     storm = Area(key="s1", name="Tornado warning", rows=np.arange(0, 80))
     assert keys(silent(rows), (storm,)) == {"weather:s1": 8}
+    assert keys(silent(rows[:1]), (storm,)) == {"kind:communication_loss": 1}
     assert keys(silent(range(10)), (storm,)) == {"group:r0s0f0": 10}
     assert keys(silent(rows, kind=AlarmKind.SUSPECT_SIGN), (storm,)) == {"kind:suspect_sign": 8}
     wide = Area(key="s1", name="Heat", rows=np.arange(0, 240))

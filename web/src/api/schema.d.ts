@@ -4,6 +4,186 @@
  */
 
 export interface paths {
+    "/api/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Audit
+         * @description Return who did what, the newest first: orders and stops, alarms, bids, proposals, people, devices.
+         */
+        get: operations["read_audit_api_admin_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Audit
+         * @description Return the same as CSV, the newest 100,000 lines at most.
+         */
+        get: operations["export_audit_api_admin_audit_export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Devices
+         * @description Return devices, gateways first, each kind by name: their secret's state, and when each was last heard.
+         */
+        get: operations["read_devices_api_admin_devices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/devices/{device_id}/enrol": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enrol
+         * @description Give a device a new secret, shown in this answer alone; a former one is refused from then on.
+         */
+        post: operations["enrol_api_admin_devices__device_id__enrol_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/devices/{device_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke
+         * @description Refuse a device's secret from now on, for a reason that is kept.
+         */
+        post: operations["revoke_api_admin_devices__device_id__revoke_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/feeds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Feeds
+         * @description Return how fresh what is known from outside is, the stale first, what was set aside, and which fallbacks are in use.
+         */
+        get: operations["read_feeds_api_admin_feeds_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/markets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Markets
+         * @description Return every market's rules in force with their effective dates; they change with the software alone.
+         */
+        get: operations["read_markets_api_admin_markets_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/programs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Programs
+         * @description Return the programs, the one that goes first on top, with who takes part and what stands for each.
+         */
+        get: operations["read_programs_api_admin_programs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read System
+         * @description Return versions, roles, who owns which work and how far behind, leases, live clients, and the host's room.
+         */
+        get: operations["read_system_api_admin_system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/users": {
         parameters: {
             query?: never;
@@ -434,6 +614,8 @@ export interface paths {
         /**
          * Schedule
          * @description Tell sites an event ahead; for operators only.
+         *
+         *     409 when a second person has to approve it: propose it then.
          */
         post: operations["schedule_api_commands_events_post"];
         delete?: never;
@@ -494,6 +676,8 @@ export interface paths {
         /**
          * Change
          * @description Extend or shorten an order; for operators only.
+         *
+         *     409 when it becomes longer and a second person has to approve that: propose it then.
          */
         post: operations["change_api_commands_orders__order_id__change_post"];
         delete?: never;
@@ -534,6 +718,8 @@ export interface paths {
         /**
          * Send
          * @description Let sites together follow a power from now on; for operators only.
+         *
+         *     409 when a second person has to approve it: propose it then.
          */
         post: operations["send_api_commands_setpoints_post"];
         delete?: never;
@@ -586,6 +772,250 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/dispatch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Orders
+         * @description Return the orders: what runs, what is planned, what is past; with what is commanded and measured now.
+         */
+        get: operations["read_orders_api_dispatch_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/orders/{order_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Order
+         * @description Return one order: what it asks, the preview and proposal that it came from, and all that was done to it.
+         */
+        get: operations["read_order_api_dispatch_orders__order_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/orders/{order_id}/now": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Now
+         * @description Return an order as it goes: what the feed `order/<id>` says once a second.
+         */
+        get: operations["read_now_api_dispatch_orders__order_id__now_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/orders/{order_id}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Series
+         * @description Return what an order asked and what its sites did, from a little before it up to now; the feed goes on from there.
+         */
+        get: operations["read_series_api_dispatch_orders__order_id__series_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look
+         * @description Return what an order would come to: who would take part, who not and why, power, cost, rebound. Nothing is sent.
+         */
+        post: operations["look_api_dispatch_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/preview/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Preview
+         * @description Return a preview again, as it was; they are kept for a quarter of an hour.
+         */
+        get: operations["read_preview_api_dispatch_preview__token__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/preview/{token}/sites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Sites
+         * @description Return the sites of a preview, of one reason or all, some at a time.
+         */
+        get: operations["read_sites_api_dispatch_preview__token__sites_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/proposals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Proposals
+         * @description Return proposals: those that wait first, the earliest to be void on top, then the newest.
+         */
+        get: operations["read_proposals_api_dispatch_proposals_get"];
+        put?: never;
+        /**
+         * Propose
+         * @description Ask another operator to approve an order; it is checked as if it were launched now, and nothing is sent.
+         */
+        post: operations["propose_api_dispatch_proposals_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/proposals/{proposal_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Proposal
+         * @description Return one proposal.
+         */
+        get: operations["read_proposal_api_dispatch_proposals__proposal_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/proposals/{proposal_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve
+         * @description Approve what somebody else proposed: it is launched at once. 409 for one's own, and for what is decided or void.
+         */
+        post: operations["approve_api_dispatch_proposals__proposal_id__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/proposals/{proposal_id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse
+         * @description Refuse a proposal, and say why.
+         */
+        post: operations["refuse_api_dispatch_proposals__proposal_id__refuse_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/dispatch/proposals/{proposal_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw
+         * @description Take back what one proposed oneself.
+         */
+        post: operations["withdraw_api_dispatch_proposals__proposal_id__withdraw_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/events": {
         parameters: {
             query?: never;
@@ -602,6 +1032,8 @@ export interface paths {
         /**
          * Call
          * @description Call an event; for operators only.
+         *
+         *     409 when a second person has to approve it: propose it then.
          */
         post: operations["call_api_events_post"];
         delete?: never;
@@ -662,8 +1094,90 @@ export interface paths {
         /**
          * Change
          * @description Change an event that is ahead or under way; for operators only.
+         *
+         *     409 when it becomes larger or longer and a second person has to approve that: propose it then.
          */
         post: operations["change_api_events__event_id__change_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/forecast/contests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Contests
+         * @description Return who forecasts better and how likely that is chance: trained models, shadows, and the naive forecast.
+         */
+        get: operations["read_contests_api_forecast_contests_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/forecast/coverage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Coverage
+         * @description Return how often outcomes were below each quantile, and where in the forecast's range they fell.
+         */
+        get: operations["read_coverage_api_forecast_coverage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/forecast/scores": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Scores
+         * @description Return how good a forecast was by day or week, beside the naive one and challengers; at most 92 days.
+         */
+        get: operations["read_scores_api_forecast_scores_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/forecast/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Series
+         * @description Return every forecast that is kept, with who makes it since when; what is not forecast says why.
+         */
+        get: operations["read_series_api_forecast_series_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -702,6 +1216,26 @@ export interface paths {
          * @description Return one group with its newest figures, and those above it.
          */
         get: operations["read_group_api_groups__group_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/groups/{group_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read History
+         * @description Return a group's past up to its newest sums: from its sites' means, then what was live, without a seam.
+         */
+        get: operations["read_history_api_groups__group_id__history_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -814,6 +1348,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/home/sites/{site_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Site
+         * @description Return a home: what its owner keeps and how long that lasts, its programs, and storm watch.
+         */
+        get: operations["read_site_api_home_sites__site_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/earnings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Earnings
+         * @description Return what a home earned in a month, day by day, of what is settled.
+         */
+        get: operations["read_earnings_api_home_sites__site_id__earnings_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Events
+         * @description Return the events that mean a home: under way, ahead, and of late; and which of them it follows now.
+         */
+        get: operations["read_events_api_home_sites__site_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/events/{event_id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Skip
+         * @description Sit an event out, also one under way: the home goes back to its own plan at once.
+         */
+        post: operations["skip_api_home_sites__site_id__events__event_id__skip_post"];
+        /**
+         * Come Back
+         * @description Take part again in an event that was skipped and is not over.
+         */
+        delete: operations["come_back_api_home_sites__site_id__events__event_id__skip_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/home/sites/{site_id}/now": {
         parameters: {
             query?: never;
@@ -827,6 +1445,66 @@ export interface paths {
          */
         get: operations["read_home_api_home_sites__site_id__now_get"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/reserve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Keep Reserve
+         * @description Keep so much of the battery for outages, from now on: no program takes it, and the device is told.
+         */
+        put: operations["keep_reserve_api_home_sites__site_id__reserve_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/sharing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Sharing
+         * @description Return who sees what of a home, and to what its owner consented.
+         */
+        get: operations["read_sharing_api_home_sites__site_id__sharing_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/home/sites/{site_id}/storm-watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Watch Storms
+         * @description Turn storm watch on or off; off counts at once, on from the plant's next look at the weather.
+         */
+        put: operations["watch_storms_api_home_sites__site_id__storm_watch_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -958,6 +1636,290 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/market/bids": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Bids
+         * @description Return the revisions of a resource's bids for a day, the newest first: by whom, how they stand, what was said.
+         */
+        get: operations["read_bids_api_market_bids_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/bids/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Bid
+         * @description Return a bid's whole story: what it offers and why, what was tried and decided, who said what, what came of it.
+         */
+        get: operations["read_bid_api_market_bids__key__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/bids/{key}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Bid
+         * @description Let a bid go that waits for a person; where two are wanted, one of them does not suffice.
+         */
+        post: operations["approve_bid_api_market_bids__key__approve_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/bids/{key}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Diff
+         * @description Return what stands with a bid and did not stand with another one, interval by interval.
+         */
+        get: operations["read_diff_api_market_bids__key__diff_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/bids/{key}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse Bid
+         * @description Hold a bid back that waits for a person; whoever bids withdraws it at its next turn.
+         */
+        post: operations["refuse_bid_api_market_bids__key__refuse_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/manual": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Manual
+         * @description Return the bids made by hand for a resource, drafts too, the newest first, until two days after their gate.
+         */
+        get: operations["read_manual_api_market_manual_get"];
+        put?: never;
+        /**
+         * Draft Manual
+         * @description Keep a draft of a bid made by hand if the market would take it, else say what is wrong and where.
+         */
+        post: operations["draft_manual_api_market_manual_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/manual/{manual_id}/submit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Manual
+         * @description Hand a draft to whoever bids: it goes to the market at its next turn, and all else is planned around it.
+         */
+        post: operations["submit_manual_api_market_manual__manual_id__submit_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/manual/{manual_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw Manual
+         * @description Take a bid made by hand back: what comes next is planned without it; what stands in the market stays until then.
+         */
+        post: operations["withdraw_manual_api_market_manual__manual_id__withdraw_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Plan
+         * @description Return the plan of the newest decision, what binds in it, and at which price each interval would flip.
+         */
+        get: operations["read_plan_api_market_plan_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Prices
+         * @description Return prices, and the newest forecast of each interval before it began; at most 32 days.
+         */
+        get: operations["read_prices_api_market_prices_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/products": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Products
+         * @description Return every product at the gate that closed last and at the next one: open, closed or published, and its bid.
+         */
+        get: operations["read_products_api_market_products_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Rules
+         * @description Return what the market takes for a delivery day: products, prices, quantities, gates, and what stands.
+         */
+        get: operations["read_rules_api_market_rules_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/market/{resource}/mode": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Mode
+         * @description Say how a resource bids: by itself, after a person's approval, or not at all; and whether two persons are wanted.
+         */
+        put: operations["put_mode_api_market__resource__mode_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/now/purpose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Purpose
+         * @description Return what the plant does now and for whom, the most power first.
+         */
+        get: operations["read_purpose_api_now_purpose_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/owners": {
         parameters: {
             query?: never;
@@ -1052,6 +2014,50 @@ export interface paths {
         get: operations["read_runs_api_runs_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read One
+         * @description Return a run: each step against the gate, what was known, the rung that held and why.
+         */
+        get: operations["read_one_api_runs__run_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run_id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Replay
+         * @description Return what came of deciding again: whether every byte is the same, and what differs.
+         */
+        get: operations["read_replay_api_runs__run_id__replay_get"];
+        put?: never;
+        /**
+         * Begin Replay
+         * @description Decide again from exactly what was known then; one at a time. Ask with GET what came of it.
+         */
+        post: operations["begin_replay_api_runs__run_id__replay_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1801,6 +2807,19 @@ export interface components {
             active_count: number;
         };
         /**
+         * AlarmsAside
+         * @description How many alarms stand that nobody has put aside, by severity, and those that somebody has.
+         *
+         *         `aside` are numbers of such alarms, the most urgent first; `aside_count` counts those beyond the list too.
+         */
+        AlarmsAside: {
+            aside: number[];
+            aside_count: number;
+            standing: {
+                [key: string]: number;
+            };
+        };
+        /**
          * AlertDetail
          * @description A weather alert with what of the fleet it touches.
          *
@@ -1853,6 +2872,38 @@ export interface components {
         Alive: {
             role: string;
             status: string;
+        };
+        /**
+         * ApprovalAnswer
+         * @description What became of a word about a bid: whether it may go now, and if not, why.
+         */
+        ApprovalAnswer: {
+            bid: components["schemas"]["BidRow"];
+            may_go: boolean;
+            words: string;
+        };
+        /**
+         * AuditEntryView
+         * @description Who did what; `by` is empty for the plant itself.
+         */
+        AuditEntryView: {
+            about: string;
+            action: string;
+            at_ms: number;
+            by: string;
+            detail: string;
+            /** @enum {unknown} */
+            kind: "alarms" | "bids" | "devices" | "orders" | "people" | "proposals";
+            /** @enum {unknown} */
+            outcome: "done" | "refused";
+        };
+        /**
+         * AuditList
+         * @description Some of the audit, the newest first; `next` is `before` of the following page, null at the end.
+         */
+        AuditList: {
+            lines: components["schemas"]["AuditEntryView"][];
+            next: string | null;
         };
         /**
          * AuditView
@@ -1908,6 +2959,216 @@ export interface components {
             submitted_ms: number | null;
         };
         /**
+         * BidAuditStep
+         * @description Something that was done to a bid, or said about it: who, when, what.
+         */
+        BidAuditStep: {
+            at_ms: number;
+            by: string;
+            /** @enum {unknown} */
+            kind: "step" | "word";
+            said: string;
+            what: string;
+        };
+        /**
+         * BidAward
+         * @description The newest version of the award, in the intervals that the bid lists.
+         */
+        BidAward: {
+            published_ms: number;
+            quantities: components["schemas"]["BidAwarded"][];
+            version: number;
+        };
+        /**
+         * BidAwarded
+         * @description What was awarded in one interval: bought (charging) positive, sold negative; of a service what is held.
+         */
+        BidAwarded: {
+            end_ms: number;
+            power_mw: number;
+            price_per_mwh: number;
+            product: string;
+            start_ms: number;
+        };
+        /**
+         * BidChange
+         * @description One interval of one product in which what stands differs; curves come as points, the rest as steps.
+         */
+        BidChange: {
+            after: components["schemas"]["OfferStep"][];
+            after_points: components["schemas"]["OfferPoint"][];
+            after_power_mw: number | null;
+            before: components["schemas"]["OfferStep"][];
+            before_points: components["schemas"]["OfferPoint"][];
+            before_power_mw: number | null;
+            end_ms: number;
+            /** @enum {unknown} */
+            kind: "added" | "changed" | "removed";
+            name: string;
+            product: string;
+            start_ms: number;
+        };
+        /**
+         * BidDecision
+         * @description The decision behind a bid: what was tried, which rung held, why, and what the resource was then.
+         */
+        BidDecision: {
+            as_of_ms: number;
+            capacity_kwh: number;
+            decision_id: string;
+            expected_amount: string | null;
+            inputs: components["schemas"]["BidInput"][];
+            reasons: string[];
+            relaxed: string[];
+            rung: string;
+            silent_frac: number;
+            stored_kwh: number;
+            strategy: string;
+            strategy_version: string;
+            tried: components["schemas"]["BidTried"][];
+            trigger: string;
+        };
+        /**
+         * BidDetail
+         * @description All that is kept about a bid; `decision` is None for one made by hand, `award` before there is one.
+         */
+        BidDetail: {
+            as_of_ms: number;
+            audit: components["schemas"]["BidAuditStep"][];
+            award: components["schemas"]["BidAward"] | null;
+            bid: components["schemas"]["BidRow"];
+            currency: string;
+            decision: components["schemas"]["BidDecision"] | null;
+            manual_id: string | null;
+            offers: components["schemas"]["OfferView"][];
+            rebid_category: string;
+            rebid_reason: string;
+            receipt: components["schemas"]["BidReceipt"] | null;
+            settlement_point: string;
+            zone: string;
+        };
+        /**
+         * BidDiff
+         * @description What stands after a bid and did not stand after another (`against`; empty: nothing stood).
+         */
+        BidDiff: {
+            against: string;
+            against_revision: number | null;
+            changes: components["schemas"]["BidChange"][];
+            key: string;
+            revision: number;
+            same_intervals: number;
+        };
+        /**
+         * BidInput
+         * @description How much of a series was known when it was decided, and how old its newest fact was; None when there was none.
+         */
+        BidInput: {
+            from_ms: number;
+            intervals: number;
+            newest_age_s: number | null;
+            newest_interval_end_ms: number | null;
+            newest_known_ms: number | null;
+            series_id: string;
+            to_ms: number;
+        };
+        /**
+         * BidReceipt
+         * @description The market's answer; the last four say why it refused.
+         */
+        BidReceipt: {
+            bid_id: string;
+            field: string;
+            fix: string;
+            reason: string;
+            received_ms: number;
+            /** @enum {unknown} */
+            state: "accepted" | "draft" | "rejected" | "submitted" | "superseded" | "unknown" | "withdrawn";
+            value: string;
+        };
+        /**
+         * BidRow
+         * @description One revision of a bid. `stands` says that part of it is what the market holds now; `open` that its gate is.
+         */
+        BidRow: {
+            /** @enum {unknown} */
+            approval: "approved" | "not needed" | "off" | "refused" | "second wanted" | "wanted";
+            approval_words: string;
+            author: string;
+            content_digest: string;
+            created_ms: number;
+            decision_id: string | null;
+            delivery_date: string;
+            gate_ms: number;
+            intervals: number;
+            key: string;
+            market_id: string;
+            open: boolean;
+            products: string[];
+            resource_id: string;
+            revision: number;
+            rung: string;
+            rung_reason: string;
+            stands: boolean;
+            /** @enum {unknown} */
+            state: "accepted" | "draft" | "rejected" | "submitted" | "superseded" | "unknown" | "withdrawn";
+            submitted_ms: number | null;
+        };
+        /**
+         * BidTried
+         * @description A rung that was tried: `outcome` is `ok`, or why it did not hold.
+         */
+        BidTried: {
+            outcome: string;
+            rung: string;
+            took_s: number;
+        };
+        /**
+         * BindingLimit
+         * @description A limit at which sites would stand: how many, and how much it keeps back, kW without direction.
+         */
+        BindingLimit: {
+            limit: string;
+            power_kw: number;
+            sites: number;
+        };
+        /**
+         * BlockBody
+         * @description An order for several intervals, taken together or not at all.
+         */
+        BlockBody: {
+            /** Block Id */
+            block_id: string;
+            /** End Ms */
+            end_ms: number[];
+            /**
+             * Exclusive Group
+             * @default
+             */
+            exclusive_group: string;
+            /** Limit Price Per Mwh */
+            limit_price_per_mwh: number;
+            /**
+             * Minimum Acceptance Frac
+             * @default 1
+             */
+            minimum_acceptance_frac: number;
+            /**
+             * Parent Id
+             * @default
+             */
+            parent_id: string;
+            /** Quantity Mw */
+            quantity_mw: number[];
+            /**
+             * Side
+             * @enum {string}
+             */
+            side: "buy" | "sell";
+            /** Start Ms */
+            start_ms: number[];
+        };
+        /**
          * BoundView
          * @description A claim that a group's limit holds back; `shadow_price_per_w` is in the split's own measure, not money.
          */
@@ -1947,6 +3208,12 @@ export interface components {
              * @default 800
              */
             owner_share_permille: number;
+            /**
+             * Preview
+             * @description The preview that it is launched from.
+             * @default
+             */
+            preview: string;
             /**
              * Price Per Mwh
              * @default 0
@@ -1996,6 +3263,18 @@ export interface components {
             reason: string;
         };
         /**
+         * CallStep
+         * @description One stretch of a call: `kind` as devices are told; `all_kw` of all its sites, null where each does what it can.
+         */
+        CallStep: {
+            all_kw: number | null;
+            end_ms: number;
+            kind: string;
+            sites: number;
+            start_ms: number;
+            stretch: string;
+        };
+        /**
          * CanaryAsked
          * @description A trial on a few sites first.
          */
@@ -2037,6 +3316,61 @@ export interface components {
             revision: number;
         };
         /**
+         * CostPart
+         * @description One part of a cost: `energy` bought or sold, `wear` of batteries, `owners`, what their owners are paid.
+         */
+        CostPart: {
+            amount: string;
+            /** @enum {unknown} */
+            name: "energy" | "owners" | "wear";
+            words: string;
+        };
+        /**
+         * CostView
+         * @description What an order would cost, as far as the plant knows prices; positive costs, negative earns.
+         *
+         *         Attributes:
+         *             currency: Of the amounts; empty when nothing is known of any.
+         *             amount: Expected in all; null when no part of it is known.
+         *             low_amount: With the energy that may be expected nine times out of ten: the lesser amount.
+         *             high_amount: See there.
+         *             per_mwh: The amount per MWh moved; null when none is moved.
+         *             parts: What it is made of; the amounts of those that are known add up to `amount`.
+         *             missing: What is not in it, in words; empty when all of it is.
+         */
+        CostView: {
+            amount: string | null;
+            currency: string;
+            high_amount: string | null;
+            low_amount: string | null;
+            missing: string[];
+            parts: components["schemas"]["CostPart"][];
+            per_mwh: string | null;
+        };
+        /**
+         * CoveragePoint
+         * @description One quantile: outcomes at or below it should be a share of `nominal`.
+         *
+         *         The true share is between `low` and `high` nine times in ten; see `ScoreTotal`.
+         */
+        CoveragePoint: {
+            high: number | null;
+            low: number | null;
+            nominal: number;
+            observed: number;
+        };
+        /**
+         * DecisionAsked
+         * @description What is said with a decision; a refusal says why.
+         */
+        DecisionAsked: {
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /**
          * Delivery
          * @description Awarded and metered energy by interval; `delivered_mwh` is None where nothing is known yet.
          */
@@ -2065,6 +3399,57 @@ export interface components {
             kind: "delta";
             seq: number;
             set: Record<string, never>;
+        };
+        /**
+         * DevicePage
+         * @description Some devices, gateways first, each kind by name; `next` goes on after them and is null at the end.
+         *
+         *         The counts are of all devices, whatever is searched for.
+         */
+        DevicePage: {
+            as_of_ms: number;
+            devices: number;
+            enrolled: number;
+            limit: number;
+            missing: number;
+            next: string | null;
+            revoked: number;
+            rows: components["schemas"]["DeviceView"][];
+        };
+        /**
+         * DeviceView
+         * @description Something that signs in: a site, or a gateway that speaks for `sites`.
+         *
+         *         `enrolled_ms` and `revoked_ms` are of the machine's clock, `heard_ms` of the device's own: its newest sample, of a
+         *         gateway the newest of its sites'. Secrets do not expire: they hold until they are replaced or revoked. `asked` is
+         *         whether the shards could be asked when it was last heard.
+         */
+        DeviceView: {
+            age_s: number | null;
+            asked: boolean;
+            device_id: string;
+            device_type: string | null;
+            enrolled_ms: number | null;
+            firmware: string | null;
+            grade: ("fresh" | "stale" | "suspect" | "unknown") | null;
+            heard_ms: number | null;
+            /** @enum {unknown} */
+            kind: "gateway" | "site";
+            revoked_ms: number | null;
+            sites: number;
+            /** @enum {unknown} */
+            state: "enrolled" | "missing" | "revoked";
+        };
+        /**
+         * DispatchAsked
+         * @description What is looked at or proposed: exactly one of these.
+         */
+        DispatchAsked: {
+            call?: components["schemas"]["CallAsked"] | null;
+            call_change?: components["schemas"]["NamedCallChange"] | null;
+            change?: components["schemas"]["NamedChange"] | null;
+            event?: components["schemas"]["EventAsked"] | null;
+            setpoint?: components["schemas"]["SetPointAsked"] | null;
         };
         /**
          * EndAsked
@@ -2109,6 +3494,16 @@ export interface components {
             import_wh: number;
             sites: number;
             sites_without_reading: number;
+        };
+        /**
+         * EnrolledDevice
+         * @description A device's new secret. It is in this answer and nowhere else: the plant keeps a digest of it.
+         */
+        EnrolledDevice: {
+            device_id: string;
+            enrolled_ms: number;
+            replaced: boolean;
+            secret: string;
         };
         /**
          * EnvelopeAsked
@@ -2192,6 +3587,12 @@ export interface components {
             /** Minutes */
             minutes: number;
             /**
+             * Preview
+             * @description The preview that it is launched from.
+             * @default
+             */
+            preview: string;
+            /**
              * Program
              * @default peak
              */
@@ -2266,6 +3667,30 @@ export interface components {
             target_kw: number;
         };
         /**
+         * FactSetAside
+         * @description A fact that was set aside because it cannot be true.
+         */
+        FactSetAside: {
+            detail: string;
+            known_ms: number;
+            /** @enum {unknown} */
+            reason: "contradiction" | "infinite" | "phase" | "range" | "resolution" | "step" | "width";
+            series_id: string;
+            source: string;
+            start_ms: number;
+        };
+        /**
+         * FallbackNow
+         * @description By which rung a resource bid last, where that was not the best one, and why better ones did not.
+         */
+        FallbackNow: {
+            at_ms: number;
+            delivery_date: string;
+            reason: string;
+            resource_id: string;
+            rung: string;
+        };
+        /**
          * FeedSaid
          * @description What a feed says: its value as of an instant, or why there is none.
          */
@@ -2274,6 +3699,64 @@ export interface components {
             /** @default null */
             fault: string | null;
             value: unknown;
+        };
+        /**
+         * FeedSeries
+         * @description How fresh the knowledge of one series is.
+         *
+         *         `age_s` is since its newest fact became known, `expected_s` how old that may be by the contract of the series.
+         */
+        FeedSeries: {
+            age_s: number | null;
+            expected_s: number | null;
+            facts: number;
+            known_ms: number | null;
+            latest_end_ms: number | null;
+            series_id: string;
+            set_aside: number;
+            /** @enum {unknown} */
+            state: "fresh" | "stale" | "unjudged";
+            unit: string;
+        };
+        /**
+         * FeederPreview
+         * @description The part of one feeder: the groups right above sites in the hierarchy of the grid.
+         *
+         *         Attributes:
+         *             group_id: Its id; empty for sites under none.
+         *             sites: Of the order, there.
+         *             taking_part: Of these.
+         *             asked_kw: What is asked of them.
+         *             expected_kw: What they would do.
+         *             limit_kw: Tightest limit at the feeder's connection in the direction of the order, without sign; null for none.
+         *             limit_group: Whose limit that is: the feeder's or one above it.
+         */
+        FeederPreview: {
+            asked_kw: number;
+            expected_kw: number;
+            group_id: string;
+            high_kw: number;
+            limit_group: string;
+            limit_kw: number | null;
+            low_kw: number;
+            name: string;
+            sites: number;
+            taking_part: number;
+        };
+        /**
+         * FeedsAdmin
+         * @description What is known from outside: the stale series first. `total` counts those that match, before `limit` cuts them.
+         */
+        FeedsAdmin: {
+            as_of_ms: number;
+            fallbacks: components["schemas"]["FallbackNow"][];
+            latest_set_aside: components["schemas"]["FactSetAside"][];
+            limit: number;
+            rows: components["schemas"]["FeedSeries"][];
+            series: number;
+            set_aside: number;
+            stale: number;
+            total: number;
         };
         /**
          * FleetNow
@@ -2341,17 +3824,147 @@ export interface components {
             t_ms: number[];
         };
         /**
+         * ForecastContest
+         * @description Who forecasts better, and how likely that is chance.
+         *
+         *         `p_value` is the most probable that so good a challenger were no better; it holds whenever one looks. Losses are in units
+         *         of the day's mean magnitude. `since_ms` is when the champion took its place.
+         */
+        ForecastContest: {
+            challenger: string;
+            challenger_loss: number | null;
+            champion: string;
+            champion_loss: number | null;
+            days: number;
+            from_date: string | null;
+            gain_frac: number;
+            /** @enum {unknown} */
+            kind: "model" | "naive" | "shadow";
+            p_value: number;
+            scored_to_ms: number | null;
+            series_id: string;
+            since_ms: number | null;
+            /** @enum {unknown} */
+            verdict: "collecting" | "drop" | "keep" | "promote";
+            why: string;
+        };
+        /**
+         * ForecastContests
+         * @description The contests: `trained` counts the series for which models are trained here, `shadows` the strategies in the shadow.
+         */
+        ForecastContests: {
+            alpha_frac: number;
+            contests: components["schemas"]["ForecastContest"][];
+            least_days: number;
+            shadows: number;
+            trained: number;
+        };
+        /**
+         * ForecastCoverage
+         * @description How honest a forecast is about how sure it is; no points for one that does not say.
+         */
+        ForecastCoverage: {
+            days: number;
+            from_ms: number;
+            inside_nominal: number | null;
+            inside_observed: number | null;
+            n: number;
+            pit: components["schemas"]["PitBin"][];
+            points: components["schemas"]["CoveragePoint"][];
+            series_id: string;
+            to_ms: number;
+        };
+        /**
+         * ForecastScores
+         * @description How good a forecast was, by days or weeks of the market's clock, with the naive one and challengers beside it.
+         *
+         *         `issued` counts the intervals that were forecast in the span; those that are not scored have no whole outcome yet, or were
+         *         said too late. `first_open_ms` and `last_open_ms` are where the unscored ones start.
+         */
+        ForecastScores: {
+            challengers: components["schemas"]["ScoreColumns"][];
+            champion: components["schemas"]["ScoreColumns"];
+            currency: string;
+            first_open_ms: number | null;
+            from_ms: number;
+            issued: number;
+            last_open_ms: number | null;
+            naive_crps: (number | null)[];
+            naive_mae: (number | null)[];
+            naive_n: number[];
+            outcome_series_id: string;
+            series_id: string;
+            step: string;
+            t_end_ms: number[];
+            t_ms: number[];
+            to_ms: number;
+            totals: components["schemas"]["ScoreTotal"][];
+            unit: string;
+            zone: string;
+        };
+        /**
+         * ForecastSeries
+         * @description One forecast that is kept, or that a resource's bids would leave.
+         *
+         *         `model` is who said the newest word, `model_since_ms` since when it speaks, as far back as was looked. `intervals` is 0
+         *         for one of which nothing is kept yet; then `none_because` says why.
+         */
+        ForecastSeries: {
+            /** @enum {unknown} */
+            by: "others" | "plant";
+            currency: string;
+            intervals: number;
+            kind: string;
+            latest_end_ms: number | null;
+            latest_known_ms: number | null;
+            market_id: string;
+            model: string;
+            model_since_ms: number | null;
+            none_because: string;
+            outcome_end_ms: number | null;
+            outcome_series_id: string;
+            outcomes: number;
+            place: string;
+            resource_ids: string[];
+            series_id: string;
+            unit: string;
+            zone: string;
+        };
+        /**
+         * ForecastSeriesList
+         * @description Every forecast, those of the plant first.
+         */
+        ForecastSeriesList: {
+            series: components["schemas"]["ForecastSeries"][];
+        };
+        /**
+         * GateView
+         * @description When bids close; `closes_at` is local on the day before delivery, `lead_s` before each interval.
+         */
+        GateView: {
+            closes_at: string | null;
+            /** @enum {unknown} */
+            kind: "auction" | "bands" | "interval";
+            lead_s: number;
+            publishes_at: string | null;
+        };
+        /**
          * Group
          * @description One node of a hierarchy at one instant, with `children` nodes right below it; see `FleetNow` for the figures.
          *
-         *         `expected_kw`, `low_kw` and `high_kw` are of the batteries.
+         *         `expected_kw`, `low_kw` and `high_kw` are of the batteries. `commanded_kw` is what the controller commands of
+         *         `commanded_sites` of them; `deviation_frac` is how far the group is from that, what its other sites do by themselves
+         *         left out, as a share of its rated power. Both are None where nobody is commanded a power.
          */
         Group: {
             battery_kw: number;
             capacity_kw: number;
             children: number;
+            commanded_kw: number | null;
+            commanded_sites: number;
             coverage_count_frac: number | null;
             coverage_kw_frac: number | null;
+            deviation_frac: number | null;
             expected_kw: number;
             firm_charge_kw: number;
             firm_discharge_kw: number;
@@ -2411,6 +4024,33 @@ export interface components {
             sites_without_reading: number;
         };
         /**
+         * GroupHistory
+         * @description A group over time as columns of one length, strictly in order of time: from history up to `seam_ms`, live sums after.
+         *
+         *         The group is the sites that hang there now. `battery_kw` is the best estimate of all its batteries. Where it is from
+         *         history, `low_kw` to `high_kw` hold it for certain: what was not measured is taken at its rating either way. Where it is
+         *         live they hold it nine times out of ten. `coverage_kw_frac` is the share of the rated power that was measured.
+         *         `gap` is true of a point before which nothing was for longer than `gap_after_s`: no line belongs there.
+         *         `seam_ms` is null when nothing is from history; `from` a live sum on the points are instants, else the middle of means.
+         */
+        GroupHistory: {
+            battery_kw: (number | null)[];
+            coverage_kw_frac: (number | null)[];
+            from_ms: number;
+            gap: boolean[];
+            gap_after_s: number;
+            grid_kw: (number | null)[];
+            group_id: string;
+            high_kw: (number | null)[];
+            low_kw: (number | null)[];
+            seam_ms: number | null;
+            soc_frac: (number | null)[];
+            source: ("1h" | "5min" | "live" | "samples")[];
+            step_s: number;
+            t_ms: number[];
+            to_ms: number;
+        };
+        /**
          * GroupLimitView
          * @description A limited group in the last cycle.
          *
@@ -2440,6 +4080,19 @@ export interface components {
             limit: number;
             offset: number;
             total: number;
+        };
+        /**
+         * GroupPoint
+         * @description A group's newest sums, as `group/<id>` says them: the next point after those of `GroupHistory`.
+         */
+        GroupPoint: {
+            battery_kw: number | null;
+            coverage_kw_frac: number | null;
+            grid_kw: number | null;
+            high_kw: number | null;
+            low_kw: number | null;
+            soc_frac: number | null;
+            t_ms: number;
         };
         /**
          * GroupedAlarm
@@ -2546,6 +4199,101 @@ export interface components {
             last: string;
         };
         /**
+         * HomeAlert
+         * @description A weather alert with the home inside.
+         */
+        HomeAlert: {
+            event: string;
+            from_ms: number | null;
+            severity: string;
+            until_ms: number;
+        };
+        /**
+         * HomeConsent
+         * @description A consent to a program: who gave it, to which terms, and when it was withdrawn.
+         */
+        HomeConsent: {
+            consented_by: string;
+            consented_ms: number | null;
+            from_ms: number;
+            now: boolean;
+            program: string;
+            program_id: string;
+            terms: string;
+            until_ms: number | null;
+            withdrawn_by: string;
+            withdrawn_ms: number | null;
+        };
+        /**
+         * HomeDay
+         * @description What the owner receives of a settled day; a later `version` takes the place of an earlier one.
+         */
+        HomeDay: {
+            amount: string;
+            date: string;
+            settled_ms: number;
+            version: number;
+        };
+        /**
+         * HomeEarnings
+         * @description What a home earned in a month, from settled shares alone: what is not settled yet is not in it.
+         *
+         *         `months` are those in which something was settled, the newest first; `through` is the last settled day of the month.
+         */
+        HomeEarnings: {
+            as_of_ms: number;
+            money: components["schemas"]["HomeMoney"][];
+            month: string;
+            months: string[];
+            site_id: string;
+            through: string | null;
+        };
+        /**
+         * HomeEvent
+         * @description An event that means the home.
+         *
+         *         `asked_kw` is load-positive, None where it is not decided or is none. `pay` is None where the event pays nothing that is
+         *         known now. `why_not` says why it cannot be skipped, empty where it can.
+         */
+        HomeEvent: {
+            asked_kw: number | null;
+            event_id: string;
+            from_ms: number;
+            /** @enum {unknown} */
+            kind: "charge" | "hold" | "local" | "power";
+            may_skip: boolean;
+            pay: components["schemas"]["HomePay"] | null;
+            program: string;
+            program_id: string;
+            reason: string;
+            skipped_ms: number | null;
+            soc_frac: number | null;
+            /** @enum {unknown} */
+            state: "ahead" | "called off" | "over" | "running";
+            until_ms: number;
+            why_not: string;
+        };
+        /**
+         * HomeEvents
+         * @description The events of a home: those under way and ahead, the soonest first, and those of late, the newest first.
+         */
+        HomeEvents: {
+            as_of_ms: number;
+            next: components["schemas"]["HomeEvent"][];
+            past: components["schemas"]["HomeEvent"][];
+            site_id: string;
+            told: components["schemas"]["HomeTold"];
+        };
+        /**
+         * HomeMoney
+         * @description The settled days of a month in one currency, and their sum to the last digit.
+         */
+        HomeMoney: {
+            currency: string;
+            days: components["schemas"]["HomeDay"][];
+            total: string;
+        };
+        /**
          * HomeNow
          * @description What a home does now, load-positive; None where it is not measured.
          *
@@ -2567,6 +4315,57 @@ export interface components {
             solar_kw: number | null;
         };
         /**
+         * HomePay
+         * @description What an event is likely to pay the owner if the home does all that is asked from now on: an estimate, no promise.
+         */
+        HomePay: {
+            amount: string;
+            currency: string;
+            energy_kwh: number;
+        };
+        /**
+         * HomeProgram
+         * @description A program that the home takes part in; `left_until_ms` is set while its owner has left it for a while, 0 for good.
+         */
+        HomeProgram: {
+            /** @enum {unknown} */
+            kind: "capacity" | "hold" | "local" | "power";
+            left: boolean;
+            left_until_ms: number | null;
+            name: string;
+            /** @enum {unknown} */
+            pays: "capacity" | "energy" | "event" | "nothing";
+            program_id: string;
+            since_ms: number | null;
+        };
+        /**
+         * HomeReader
+         * @description Who sees what of the home: `people` who may, None where they are not counted, and what they see.
+         */
+        HomeReader: {
+            names: string[];
+            /** @enum {unknown} */
+            party: "administrators" | "household" | "markets" | "operators" | "others" | "traders";
+            people: number | null;
+            sees_history: boolean;
+            sees_live: boolean;
+            sees_name: boolean;
+        };
+        /**
+         * HomeReserve
+         * @description What the owner keeps for outages, of the battery's capacity, and the least that can be chosen.
+         *
+         *         `asked_frac` is what was asked of the plant, None for nothing beyond the least.
+         */
+        HomeReserve: {
+            asked_by: string;
+            asked_frac: number | null;
+            asked_ms: number | null;
+            least_frac: number;
+            reserve_frac: number;
+            told: components["schemas"]["HomeTold"];
+        };
+        /**
          * HomeShare
          * @description What one home receives.
          */
@@ -2574,6 +4373,95 @@ export interface components {
             amount: string;
             amount_cents: number;
             site_id: string;
+        };
+        /**
+         * HomeSharing
+         * @description What is shared with whom, and to what the owner has consented.
+         */
+        HomeSharing: {
+            as_of_ms: number;
+            consents: components["schemas"]["HomeConsent"][];
+            readers: components["schemas"]["HomeReader"][];
+            site_id: string;
+        };
+        /**
+         * HomeSite
+         * @description A home of one's own. `stored_out_frac` of what leaves the battery's cells arrives in the home.
+         */
+        HomeSite: {
+            as_of_ms: number;
+            charge_limit_kw: number;
+            discharge_limit_kw: number;
+            energy_capacity_kwh: number;
+            programs: components["schemas"]["HomeProgram"][];
+            reserve: components["schemas"]["HomeReserve"];
+            site_id: string;
+            stored_out_frac: number;
+            storm: components["schemas"]["HomeStorm"];
+            use: components["schemas"]["HomeUse"];
+            zone: string;
+        };
+        /**
+         * HomeSkip
+         * @description What came of skipping an event, or of coming back.
+         *
+         *         `in_force` says whether the event still stands in what the home was told, None when the controller does not answer.
+         */
+        HomeSkip: {
+            at_ms: number;
+            event_id: string;
+            in_force: boolean | null;
+            site_id: string;
+            skipped: boolean;
+            told: components["schemas"]["HomeTold"];
+        };
+        /**
+         * HomeStorm
+         * @description Storm watch: the plant fills the battery ahead of dangerous weather. `offered`: the home is enrolled in it.
+         */
+        HomeStorm: {
+            alerts: components["schemas"]["HomeAlert"][];
+            changed_ms: number | null;
+            offered: boolean;
+            on: boolean;
+        };
+        /**
+         * HomeTold
+         * @description What the plant has told the home, by the controller's word.
+         *
+         *         `taken` says whether the home's device has confirmed it, None when the controller does not answer: what was said is
+         *         kept all the same, and counts as soon as it is back. `events` are those that the home follows or will.
+         */
+        HomeTold: {
+            events: string[];
+            reserve_frac: number | null;
+            taken: boolean | null;
+        };
+        /**
+         * HomeUse
+         * @description What the home uses by itself, by its own hours of late: nine hours of ten are above `low_kw`, nine below `high_kw`.
+         *
+         *         Without sun and without its car. None where fewer than `needed_hours` were measured.
+         */
+        HomeUse: {
+            days: number;
+            high_kw: number | null;
+            hours: number;
+            low_kw: number | null;
+            needed_hours: number;
+            usual_kw: number | null;
+        };
+        /**
+         * HostNow
+         * @description The machine on which the interface runs; `disk` is the one with its database, null where that is elsewhere.
+         */
+        HostNow: {
+            disk_bytes: number | null;
+            disk_free_bytes: number | null;
+            load_1min: number | null;
+            memory_bytes: number;
+            memory_free_bytes: number;
+            processors: number;
         };
         /**
          * HoursAsked
@@ -2603,6 +4491,58 @@ export interface components {
             zone: string;
         };
         /**
+         * IntervalBody
+         * @description What is offered in one interval; of orders none at all takes back what stands in it.
+         */
+        IntervalBody: {
+            /**
+             * Band Mw
+             * @default []
+             */
+            band_mw: number[];
+            /** End Ms */
+            end_ms: number;
+            /** Max Avail Mw */
+            max_avail_mw?: number | null;
+            /**
+             * Orders
+             * @default []
+             */
+            orders: components["schemas"]["OrderBody"][];
+            /**
+             * Points
+             * @default []
+             */
+            points: components["schemas"]["PointBody"][];
+            /** Power Mw */
+            power_mw?: number | null;
+            /** Start Ms */
+            start_ms: number;
+            trapezium?: components["schemas"]["TrapeziumBody"] | null;
+        };
+        /**
+         * JudgeBody
+         * @description A word about a bid; `content_digest` is of what was looked at, so that a changed bid is not covered.
+         */
+        JudgeBody: {
+            /** Content Digest */
+            content_digest?: string | null;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * Lease
+         * @description A slot that one process holds; `beat` grows while that lives.
+         */
+        Lease: {
+            beat: number;
+            holder: string;
+            slot: string;
+        };
+        /**
          * Leave
          * @description For how long an owner leaves a program: from now on, or from an instant, until another or for good.
          */
@@ -2611,6 +4551,29 @@ export interface components {
             from_ms?: number | null;
             /** Until Ms */
             until_ms?: number | null;
+        };
+        /**
+         * LeftOut
+         * @description Sites that would not take part, for one reason; each site is under one reason only.
+         *
+         *         `silent`: not heard from lately; told as soon as it speaks. `stopped`: under a kill switch. `no_battery`. `not_enrolled`
+         *         in the program. `opted_out`: its owner left the program for now. `owner_hours`: its owner keeps it at that hour.
+         *         `other_program`: a program that goes first has it. `no_energy`: too little stored above what its owner keeps, or no room
+         *         left to charge. `no_room`: its connection or a group above carries no more. `unknown_state`: its state of charge is not
+         *         known. `not_asked`: more were there than are needed.
+         *
+         *         Attributes:
+         *             reason: A stable code.
+         *             words: For people.
+         *             sites: How many.
+         *             sample: The first ten of them.
+         */
+        LeftOut: {
+            /** @enum {unknown} */
+            reason: "no_battery" | "no_energy" | "no_room" | "not_asked" | "not_enrolled" | "opted_out" | "other_program" | "owner_hours" | "silent" | "stopped" | "takes_part" | "unknown_state";
+            sample: string[];
+            sites: number;
+            words: string;
         };
         /**
          * LimitAsked
@@ -2644,6 +4607,16 @@ export interface components {
             kind: "group" | "site";
             reason: string;
             target: string;
+        };
+        /**
+         * LimitsFrom
+         * @description The lowest and highest price of an offer for delivery days from one on.
+         */
+        LimitsFrom: {
+            cap_per_mwh: number;
+            effective_from: string;
+            floor_per_mwh: number;
+            in_force: boolean;
         };
         /**
          * LimitsNow
@@ -2696,21 +4669,106 @@ export interface components {
             zone: string;
         };
         /**
+         * LossView
+         * @description Who would get less than it asked for by this: the claim, how much, kW without direction, and in words.
+         */
+        LossView: {
+            claim: string;
+            power_kw: number;
+            sites: number;
+            words: string;
+        };
+        /**
+         * ManualAnswer
+         * @description A bid made by hand. `invalid`: nothing was kept, `problems` say why. It is a bid (`bid`) soon after it was submitted.
+         *
+         *         `gate_ms` is the first gate of all that it lists. `changes` is what would stand, against what stands now.
+         */
+        ManualAnswer: {
+            as_of_ms: number;
+            at_ms: number;
+            bid: components["schemas"]["BidRow"] | null;
+            by: string;
+            changes: components["schemas"]["BidChange"][];
+            delivery_date: string;
+            gate_ms: number | null;
+            manual_id: string | null;
+            market_id: string;
+            offers: components["schemas"]["OfferView"][];
+            open: boolean;
+            power: components["schemas"]["ManualPower"][];
+            problems: components["schemas"]["ManualProblem"][];
+            reason: string;
+            resource_id: string;
+            /** @enum {unknown} */
+            state: "draft" | "invalid" | "submitted" | "withdrawn";
+        };
+        /**
+         * ManualBody
+         * @description A bid made by hand: it replaces what stands in the intervals that it lists.
+         */
+        ManualBody: {
+            /**
+             * Category
+             * @default financial
+             * @enum {string}
+             */
+            category: "physical" | "forecast" | "financial" | "error";
+            /** Delivery Date */
+            delivery_date: string;
+            /** Offers */
+            offers: components["schemas"]["OfferBody"][];
+            /** Power */
+            power?: components["schemas"]["PowerBody"][] | null;
+            /** Reason */
+            reason: string;
+            /** Resource Id */
+            resource_id: string;
+        };
+        /**
+         * ManualList
+         * @description Bids made by hand for a resource whose delivery is not over, and drafts of such, the newest first.
+         */
+        ManualList: {
+            as_of_ms: number;
+            manual: components["schemas"]["ManualAnswer"][];
+            resource_id: string;
+        };
+        /**
+         * ManualPower
+         * @description The power that a bid made by hand is expected to come to, charging positive; all else is planned around it.
+         */
+        ManualPower: {
+            end_ms: number;
+            power_kw: number;
+            start_ms: number;
+        };
+        /**
+         * ManualProblem
+         * @description What is wrong with a bid made by hand, where, and what to do.
+         */
+        ManualProblem: {
+            field: string;
+            fix: string;
+            value: string;
+        };
+        /**
          * MapNow
          * @description How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
          *
-         *         `grade` is a position in `grades`, `alarm` one in `severities`; -1 for none. `unanswered` sites could not be asked:
-         *         they are unknown here. What was never measured is null.
+         *         `row` is null where the filter lets all through: the columns are in the registry's order then. `grade` is a position in
+         *         `grades`, `alarm` one in `severities`; -1 for none. `battery_hw` is in hundreds of watts, charging positive.
+         *         `unanswered` sites could not be asked: they are unknown here. What was never measured is null.
          */
         MapNow: {
             alarm: number[];
             as_of_ms: number | null;
-            battery_kw: (number | null)[];
+            battery_hw: (number | null)[];
             grade: number[];
             grades: ("fresh" | "stale" | "suspect" | "unknown")[];
-            row: number[];
+            row: number[] | null;
             severities: ("critical" | "major" | "notice" | "warning")[];
-            soc_frac: (number | null)[];
+            soc_percent: (number | null)[];
             total: number;
             unanswered: number;
             version: string;
@@ -2719,16 +4777,225 @@ export interface components {
          * MapSites
          * @description Where the sites are and how large: columns in the order of the registry.
          *
-         *         `device_type` is a position in `types`. `version` changes with the fleet; it is the answer's `ETag` as well.
+         *         Whole numbers, so that ten thousand weigh little: places in thousandths of a degree, a hundred metres, which is as
+         *         near as a map needs to know where somebody lives; ratings in hundreds of watts. `device_type` is a position in `types`.
+         *         `version` changes with the fleet; it is the answer's `ETag` as well.
          */
         MapSites: {
-            capacity_kw: number[];
+            capacity_hw: number[];
             device_type: number[];
-            latitude_deg: number[];
-            longitude_deg: number[];
+            latitude_mdeg: number[];
+            longitude_mdeg: number[];
             site_ids: string[];
             types: string[];
             version: string;
+        };
+        /**
+         * MarketBids
+         * @description The revisions of a resource's bids for a delivery day, the newest first; `total` counts those before `offset`, too.
+         */
+        MarketBids: {
+            as_of_ms: number;
+            bids: components["schemas"]["BidRow"][];
+            currency: string;
+            day: string;
+            limit: number;
+            market_id: string;
+            offset: number;
+            resource_id: string;
+            total: number;
+            zone: string;
+        };
+        /**
+         * MarketDayRules
+         * @description The rules of a resource's market for a delivery day, and what stands for it.
+         *
+         *         `charge_limit_mw`, `discharge_limit_mw` and `stored_kwh` are as the newest decision saw the resource, None before one.
+         */
+        MarketDayRules: {
+            as_of_ms: number;
+            capacity_kwh: number | null;
+            charge_limit_mw: number | null;
+            currency: string;
+            delivery_date: string;
+            discharge_limit_mw: number | null;
+            market_id: string;
+            market_name: string;
+            products: components["schemas"]["RuleProduct"][];
+            reason_categories: string[];
+            reason_required: boolean;
+            resource_id: string;
+            settlement_point: string;
+            standing: components["schemas"]["OfferView"][];
+            standing_revision: number | null;
+            zone: string;
+        };
+        /**
+         * MarketFlip
+         * @description At which price of an interval its action would become another, all other prices held.
+         */
+        MarketFlip: {
+            /** @enum {unknown} */
+            action: "charge" | "discharge" | "rest";
+            end_ms: number;
+            expected_price_per_mwh: number | null;
+            price_per_mwh: number;
+            start_ms: number;
+            words: string;
+            /** @enum {unknown} */
+            would: "charge" | "discharge" | "rest";
+        };
+        /**
+         * MarketMode
+         * @description How a resource bids; `by` is empty and `at_ms` None while nobody has said anything.
+         */
+        MarketMode: {
+            at_ms: number | null;
+            by: string;
+            four_eyes: boolean;
+            /** @enum {unknown} */
+            mode: "advisory" | "automatic" | "off";
+            reason: string;
+            resource_id: string;
+        };
+        /**
+         * MarketPlan
+         * @description The plan of the newest decision that had one, as columns of N intervals; `soc_kwh` and `soc_frac` are N + 1.
+         *
+         *         Charging and discharging are never negative. `basis` says what the flips rest on: `optimum` is the exact optimum solved
+         *         again from what the decision kept, `decision` are thresholds that the decision kept itself, `offer` are the bands that were
+         *         offered (then the price decides, and power and later energies are None), `none` that there are none (`why_none`).
+         */
+        MarketPlan: {
+            action: ("charge" | "discharge" | "rest")[];
+            as_of_ms: number;
+            /** @enum {unknown} */
+            basis: "decision" | "none" | "offer" | "optimum";
+            binding: string[][];
+            by_hand: boolean[];
+            capacity_kwh: number;
+            charge_below_per_mwh: (number | null)[];
+            charge_kw: (number | null)[];
+            currency: string;
+            decided_ms: number;
+            decision_id: string;
+            delivery_date: string;
+            discharge_above_per_mwh: (number | null)[];
+            discharge_kw: (number | null)[];
+            end_ms: number[];
+            expected_amount: string | null;
+            flips_at: components["schemas"]["MarketFlip"][];
+            gate_ms: number;
+            market_id: string;
+            price_per_mwh: (number | null)[];
+            resource_id: string;
+            rung: string;
+            settlement_point: string;
+            soc_frac: (number | null)[];
+            soc_kwh: (number | null)[];
+            start_ms: number[];
+            strategy: string;
+            water_value_per_mwh: (number | null)[];
+            why_none: string;
+            zone: string;
+        };
+        /**
+         * MarketPrices
+         * @description Prices of a product at a point as columns, and what was forecast of each interval before it began.
+         *
+         *         `actual` is None before it is published. The quantiles are those of the newest forecast that was known before the
+         *         interval began (`issued_ms`), None without one, or where a forecast says nothing of that level.
+         */
+        MarketPrices: {
+            actual: (number | null)[];
+            actual_known_ms: (number | null)[];
+            as_of_ms: number;
+            currency: string;
+            end_ms: number[];
+            from_ms: number;
+            issued_ms: (number | null)[];
+            market_id: string;
+            mean: (number | null)[];
+            product_id: string;
+            q05: (number | null)[];
+            q25: (number | null)[];
+            q50: (number | null)[];
+            q75: (number | null)[];
+            q95: (number | null)[];
+            settlement_point: string;
+            start_ms: number[];
+            to_ms: number;
+            zone: string;
+        };
+        /**
+         * MarketProduct
+         * @description A product at one gate: until when it can be bid for, and how the newest bid for it stands.
+         *
+         *         `covers_*` is the delivery that the gate closes. `state` is `published` once its award is kept. `status` is the bid's, None
+         *         without a bid; `rung` is empty for a bid made by hand, whose `author` is somebody.
+         */
+        MarketProduct: {
+            /** @enum {unknown} */
+            approval: "approved" | "not needed" | "off" | "refused" | "second wanted" | "wanted";
+            author: string;
+            bid_key: string | null;
+            covers_end_ms: number;
+            covers_start_ms: number;
+            delivery_date: string;
+            /** @enum {unknown} */
+            gate_kind: "auction" | "bands" | "interval";
+            gate_ms: number;
+            /** @enum {unknown} */
+            kind: "capacity" | "energy";
+            market_id: string;
+            /** @enum {unknown} */
+            mode: "advisory" | "automatic" | "off";
+            name: string;
+            product_id: string;
+            publishes_ms: number | null;
+            resource_id: string;
+            revision: number | null;
+            rung: string;
+            rung_reason: string;
+            /** @enum {unknown} */
+            state: "closed" | "open" | "published";
+            status: ("accepted" | "draft" | "rejected" | "submitted" | "superseded" | "unknown" | "withdrawn") | null;
+        };
+        /**
+         * MarketProducts
+         * @description Every resource that bids, and for each of its products the gate that closed last and those that come.
+         */
+        MarketProducts: {
+            as_of_ms: number;
+            products: components["schemas"]["MarketProduct"][];
+            resources: components["schemas"]["MarketResource"][];
+        };
+        /**
+         * MarketResource
+         * @description A resource that bids: where, in which zone and currency, and how.
+         */
+        MarketResource: {
+            currency: string;
+            market_id: string;
+            market_name: string;
+            mode: components["schemas"]["MarketMode"];
+            resource_id: string;
+            settlement_point: string;
+            zone: string;
+        };
+        /**
+         * MarketView
+         * @description A market's rules as the software has them; `resources` are those of this plant that bid there.
+         */
+        MarketView: {
+            currency: string;
+            day: string;
+            market_id: string;
+            name: string;
+            products: components["schemas"]["ProductView"][];
+            resources: string[];
+            settlement_s: number;
+            zone: string;
         };
         /**
          * Membership
@@ -2738,6 +5005,21 @@ export interface components {
             group_id: string;
             hierarchy_id: string;
             path: string[];
+        };
+        /**
+         * ModeBody
+         * @description How a resource is to bid; what is left out stays as it is.
+         */
+        ModeBody: {
+            /** Four Eyes */
+            four_eyes?: boolean | null;
+            /** Mode */
+            mode?: ("automatic" | "advisory" | "off") | null;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
         };
         /**
          * Money
@@ -2761,6 +5043,42 @@ export interface components {
             revenue: number;
             /** @enum {unknown} */
             status: "provisional" | "settled";
+        };
+        /**
+         * NamedCallChange
+         * @description A change of the event of this name.
+         */
+        NamedCallChange: {
+            /** End Ms */
+            end_ms?: number | null;
+            /** Event Id */
+            event_id: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Revision */
+            revision: number;
+            /** Targets */
+            targets?: components["schemas"]["TargetAsked"][] | null;
+        };
+        /**
+         * NamedChange
+         * @description A change of the order of this name.
+         */
+        NamedChange: {
+            /** End Ms */
+            end_ms?: number | null;
+            /** Order Id */
+            order_id: string;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Revision */
+            revision: number;
         };
         /**
          * NewPassword
@@ -2848,6 +5166,116 @@ export interface components {
             note: string;
         };
         /**
+         * OfferBlock
+         * @description An order for several intervals, taken together or not at all.
+         */
+        OfferBlock: {
+            block_id: string;
+            end_ms: number[];
+            exclusive_group: string;
+            limit_price_per_mwh: number;
+            minimum_acceptance_frac: number;
+            parent_id: string;
+            quantity_mw: number[];
+            /** @enum {unknown} */
+            side: "buy" | "sell";
+            start_ms: number[];
+        };
+        /**
+         * OfferBody
+         * @description One offer, in the shape that the market takes.
+         */
+        OfferBody: {
+            /**
+             * Band Prices Per Mwh
+             * @default []
+             */
+            band_prices_per_mwh: number[];
+            /**
+             * Blocks
+             * @default []
+             */
+            blocks: components["schemas"]["BlockBody"][];
+            /**
+             * Intervals
+             * @default []
+             */
+            intervals: components["schemas"]["IntervalBody"][];
+            /** Product */
+            product: string;
+            /**
+             * Shape
+             * @enum {string}
+             */
+            shape: "orders" | "storage_curves" | "bands" | "load_target" | "blocks";
+            /** Side */
+            side?: ("gen" | "load") | null;
+        };
+        /**
+         * OfferInterval
+         * @description What is offered in one interval: steps, or the points of a curve, or a load without a price (`power_mw`).
+         *
+         *         Steps without a quantity are left out. `max_avail_mw` of bands is the most that may be dispatched, whatever they add up to.
+         */
+        OfferInterval: {
+            end_ms: number;
+            max_avail_mw: number | null;
+            points: components["schemas"]["OfferPoint"][];
+            power_mw: number | null;
+            start_ms: number;
+            steps: components["schemas"]["OfferStep"][];
+            trapezium: components["schemas"]["OfferTrapezium"] | null;
+            why: components["schemas"]["PriceWhy"] | null;
+        };
+        /**
+         * OfferPoint
+         * @description A point of a curve: the power at a price, charging positive; linear between points.
+         */
+        OfferPoint: {
+            power_mw: number;
+            price_per_mwh: number;
+        };
+        /**
+         * OfferStep
+         * @description A quantity at a price: an order, or a band. `why` says in words where the price comes from, empty when nobody knows.
+         *
+         *         A `buy` is taken when the price is at or below its own, `sell` and `hold` when it is at or above.
+         */
+        OfferStep: {
+            price_per_mwh: number;
+            quantity_mw: number;
+            /** @enum {unknown} */
+            side: "buy" | "hold" | "sell";
+            why: string;
+        };
+        /**
+         * OfferTrapezium
+         * @description Where a service can be enabled, on the axis of net dispatch to the grid.
+         */
+        OfferTrapezium: {
+            enablement_max_mw: number;
+            enablement_min_mw: number;
+            high_breakpoint_mw: number;
+            low_breakpoint_mw: number;
+        };
+        /**
+         * OfferView
+         * @description One offer of a bid. `band_prices_per_mwh` are the ten of bands, which hold for the whole day; else empty.
+         */
+        OfferView: {
+            band_prices_per_mwh: number[];
+            blocks: components["schemas"]["OfferBlock"][];
+            intervals: components["schemas"]["OfferInterval"][];
+            /** @enum {unknown} */
+            kind: "capacity" | "energy";
+            name: string;
+            product: string;
+            /** @enum {unknown} */
+            shape: "bands" | "blocks" | "load_target" | "orders" | "storage_curves";
+            /** @enum {unknown} */
+            side: "" | "gen" | "load";
+        };
+        /**
          * Order
          * @description One order of a bid; the side gives the direction.
          */
@@ -2858,6 +5286,237 @@ export interface components {
             /** @enum {unknown} */
             side: "buy" | "sell";
             start_ms: number;
+        };
+        /**
+         * OrderBody
+         * @description An order of one interval.
+         */
+        OrderBody: {
+            /** Price Per Mwh */
+            price_per_mwh: number;
+            /** Quantity Mw */
+            quantity_mw: number;
+            /**
+             * Side
+             * @enum {string}
+             */
+            side: "buy" | "sell";
+        };
+        /**
+         * OrderDetail
+         * @description One order with everything that was ever done to it.
+         *
+         *         Attributes:
+         *             spec: What is asked, as it is kept: powers in whole watts, charging positive.
+         *             proposal: The proposal that it came from.
+         *             preview: The preview that it was launched from, as it was then; null when none was named.
+         *             steps: Its audit, the oldest first.
+         */
+        OrderDetail: {
+            preview: components["schemas"]["PreviewView"] | null;
+            proposal: components["schemas"]["Proposal"] | null;
+            row: components["schemas"]["OrderRow"];
+            spec: Record<string, never>;
+            steps: components["schemas"]["OrderStep"][];
+        };
+        /**
+         * OrderFeeder
+         * @description How an order goes at one feeder; see `OrderNow` for the figures.
+         *
+         *         Attributes:
+         *             refused: Sites whose device refused, by reason.
+         */
+        OrderFeeder: {
+            answering: number | null;
+            commanded_kw: number | null;
+            coverage_frac: number | null;
+            fresh: number;
+            group_id: string;
+            high_kw: number;
+            low_kw: number;
+            measured_kw: number | null;
+            name: string;
+            oldest_age_s: number | null;
+            reasons: {
+                [key: string]: number;
+            };
+            refused: number;
+            sites: number;
+        };
+        /**
+         * OrderNow
+         * @description An order as it goes, on the feed `order/<id>` once a second.
+         *
+         *         Attributes:
+         *             as_of_ms: When its sites were looked at.
+         *             t_ms: The instant of the figures: append it to the series when it is later than its last one.
+         *             phase: Where it is in time.
+         *             told_phase: Where the controller is with a call; empty for others.
+         *             commanded_kw: What is asked of all together at this instant, ramps left out; null where each does what it can.
+         *             measured_kw: What the batteries of those heard from do; null when nobody was heard.
+         *             low_kw: All of them, silent ones included, do between this and `high_kw`: the ratings bound those not heard from.
+         *             shortfall_kw: What is missing of the commanded power, without direction; 0 when it is reached.
+         *             shared: How the commanded power is shared out: `told`, each site has its own; `by rating`, the controller shares it
+         *                 anew in every cycle, and feeders are shown with the part of their rated power.
+         *             coverage_frac: The share of the rated power that was heard from.
+         *             reasons: Refusals by devices, by reason.
+         */
+        OrderNow: {
+            as_of_ms: number;
+            by_feeder: components["schemas"]["OrderFeeder"][];
+            commanded_kw: number | null;
+            coverage_frac: number | null;
+            end_ms: number;
+            high_kw: number;
+            low_kw: number;
+            measured_kw: number | null;
+            oldest_age_s: number | null;
+            order_id: string;
+            /** @enum {unknown} */
+            phase: "past" | "planned" | "running";
+            reasons: {
+                [key: string]: number;
+            };
+            revision: number;
+            /** @enum {unknown} */
+            shared: "by rating" | "told";
+            shortfall_kw: number | null;
+            sites: components["schemas"]["OrderSites"];
+            start_ms: number;
+            state: string;
+            t_ms: number;
+            told_phase: string;
+        };
+        /**
+         * OrderPage
+         * @description Some orders: what runs first, then what is planned by its start, then what is past, the newest first.
+         *
+         *         Attributes:
+         *             as_of_ms: Of the measured figures; null when none could be had.
+         *             counts: How many there are by phase, and `waiting` proposals.
+         */
+        OrderPage: {
+            as_of_ms: number | null;
+            counts: {
+                [key: string]: number;
+            };
+            limit: number;
+            now_ms: number;
+            offset: number;
+            rows: components["schemas"]["OrderRow"][];
+            total: number;
+        };
+        /**
+         * OrderRow
+         * @description One order in the list.
+         *
+         *         Attributes:
+         *             kind: What it is.
+         *             device_kind: Of an event: `power`, `charge`, `hold` or `local`; empty otherwise.
+         *             title: What is asked, in words.
+         *             phase: Where it is in time; what was ended is past.
+         *             state: `standing`, `cancelled` or `aborted`.
+         *             asked_kw: Of all together; null where each does what it can.
+         *             measured_kw: What its batteries do now, of those heard from; null when it does not run, or nobody was heard.
+         *             coverage_frac: The share of its sites that this is of.
+         *             sites: How many it means now.
+         *             approved_by: The second person; empty for none.
+         *             trial: How its trial on a few stands; empty for none.
+         */
+        OrderRow: {
+            approved_by: string;
+            asked_kw: number | null;
+            at_ms: number;
+            by: string;
+            coverage_frac: number | null;
+            device_kind: string;
+            end_ms: number;
+            fleet: boolean;
+            for_whom: string;
+            /** @enum {unknown} */
+            kind: "call" | "droop" | "envelope" | "event" | "prices" | "setpoint";
+            measured_kw: number | null;
+            order_id: string;
+            /** @enum {unknown} */
+            phase: "past" | "planned" | "running";
+            program: string;
+            reason: string;
+            revision: number;
+            scope_groups: string[];
+            scope_sites: string[];
+            sites: number;
+            start_ms: number;
+            state: string;
+            title: string;
+            trial: string;
+        };
+        /**
+         * OrderSeries
+         * @description Commanded against measured over time; the feed `order/<id>` goes on after the last `t_ms`.
+         *
+         *         Attributes:
+         *             t_ms: Instants, growing.
+         *             commanded_kw: What was asked of all together.
+         *             measured_kw: What the batteries of those heard from did; null where nobody was. From before anybody watched the order,
+         *                 and where history has no means yet, it is what the plant's sums of its groups made of all of them.
+         *             low_kw: All of them did between this and `high_kw`: the ratings bound those not heard from; the plant's sums say it
+         *                 nine times out of ten.
+         *             coverage_frac: The share of the rated power that was heard from.
+         *             gap: Whether nothing was heard between a point and the one before it: no line belongs there.
+         *             step_ms: Length of the means that points from history are.
+         *             seam_ms: Up to there points are from history, after it as they were seen live; null when all are live.
+         *             from_ms: The earliest instant.
+         *             until_ms: The latest, exclusive.
+         */
+        OrderSeries: {
+            commanded_kw: (number | null)[];
+            coverage_frac: (number | null)[];
+            from_ms: number;
+            gap: boolean[];
+            high_kw: (number | null)[];
+            low_kw: (number | null)[];
+            measured_kw: (number | null)[];
+            order_id: string;
+            seam_ms: number | null;
+            step_ms: number;
+            t_ms: number[];
+            until_ms: number;
+        };
+        /**
+         * OrderSites
+         * @description Where an order's sites stand; a site may be in several.
+         *
+         *         Attributes:
+         *             meant: Whom it means now.
+         *             fresh: Of these, heard from lately.
+         *             answering: Fresh, and doing at least half of what is asked; null where nothing is asked of each.
+         *             refused: Whose device refused.
+         *             left: Whose owner left it.
+         *             stopped: Under a kill switch.
+         */
+        OrderSites: {
+            answering: number | null;
+            fresh: number;
+            left: number;
+            meant: number;
+            refused: number;
+            stopped: number;
+        };
+        /**
+         * OrderStep
+         * @description One line of an order's audit.
+         *
+         *         `action`: `preview`, `propose`, `approve`, `refuse`, `withdraw`, `put` (launched), `change`, `cancel`, `abort`, `trial`,
+         *         `leave` and `return` of owners, `result`, `report` of a device.
+         */
+        OrderStep: {
+            action: string;
+            at_ms: number;
+            by: string;
+            detail: string;
+            number: number;
+            outcome: string;
+            reason: string;
         };
         /**
          * OrderView
@@ -2900,6 +5559,130 @@ export interface components {
             unit: string;
         };
         /**
+         * PitBin
+         * @description A part of the forecast's range: the share of outcomes that should fall into it, and that did.
+         */
+        PitBin: {
+            expected: number;
+            from_frac: number;
+            n: number;
+            observed: number;
+            to_frac: number;
+        };
+        /**
+         * PointBody
+         * @description A point of a curve, charging positive.
+         */
+        PointBody: {
+            /** Power Mw */
+            power_mw: number;
+            /** Price Per Mwh */
+            price_per_mwh: number;
+        };
+        /**
+         * PowerBody
+         * @description What a bid is expected to come to in a span, charging positive.
+         */
+        PowerBody: {
+            /** End Ms */
+            end_ms: number;
+            /** Power Kw */
+            power_kw: number;
+            /** Start Ms */
+            start_ms: number;
+        };
+        /**
+         * PreviewSite
+         * @description One site in a preview: what it is asked and would do, or why not; `age_s` null for one never heard.
+         */
+        PreviewSite: {
+            age_s: number | null;
+            asked_kw: number;
+            expected_kw: number;
+            /** @enum {unknown} */
+            reason: "no_battery" | "no_energy" | "no_room" | "not_asked" | "not_enrolled" | "opted_out" | "other_program" | "owner_hours" | "silent" | "stopped" | "takes_part" | "unknown_state";
+            site_id: string;
+            soc_frac: number | null;
+            sustained_kw: number;
+        };
+        /**
+         * PreviewSites
+         * @description Some of the sites of a preview, in the order of the registry.
+         */
+        PreviewSites: {
+            limit: number;
+            offset: number;
+            reason: string;
+            rows: components["schemas"]["PreviewSite"][];
+            token: string;
+            total: number;
+        };
+        /**
+         * PreviewView
+         * @description What an order would come to; nothing is sent. Launch with its `token`, and the audit names it.
+         *
+         *         Attributes:
+         *             token: Its name.
+         *             kept_s: For how many seconds of real time it is kept, however fast the plant's clock goes.
+         *             kind: What was asked.
+         *             made_ms: When it was worked out.
+         *             start_ms: When the order would begin.
+         *             end_ms: When it would end, exclusive.
+         *             sites: Who is meant: all in scope.
+         *             enrolled: Of these, who takes part in the program and has a battery.
+         *             taking_part: Who would do something of it.
+         *             fresh: Of the enrolled, heard from lately.
+         *             silent: Not; told as soon as they speak.
+         *             halted: Under a kill switch.
+         *             asked_kw: What is asked of all together.
+         *             expected_kw: What they would do at once.
+         *             sustained_kw: What they can hold to the end.
+         *             sustained_low_kw: That nine times out of ten, as the next; of the fresh ones' batteries.
+         *             energy_kwh: What they would move until the end.
+         *             shortfall_kw: What is missing of the asked power at the end, without direction.
+         *             second_above_kw: Orders above this power need a second person; null where none is needed for any.
+         *             second_kw: The power that counts for that, without direction.
+         *             needs_second: Whether this one does: propose it instead of launching it.
+         *             steps: What would be told to whom when, of a call: getting ready, delivering, recovering.
+         *             assumes: What the figures rest on, in words.
+         */
+        PreviewView: {
+            asked_kw: number;
+            assumes: string[];
+            binding: components["schemas"]["BindingLimit"][];
+            by_feeder: components["schemas"]["FeederPreview"][];
+            cost: components["schemas"]["CostView"];
+            end_ms: number;
+            energy_kwh: number;
+            enrolled: number;
+            expected_kw: number;
+            fresh: number;
+            halted: number;
+            high_kw: number;
+            kept_s: number;
+            /** @enum {unknown} */
+            kind: "call" | "call_change" | "change" | "event" | "setpoint";
+            left_out: components["schemas"]["LeftOut"][];
+            losses: components["schemas"]["LossView"][];
+            low_kw: number;
+            made_ms: number;
+            needs_second: boolean;
+            program: string;
+            rebound: components["schemas"]["Rebound"];
+            second_above_kw: number | null;
+            second_kw: number;
+            shortfall_kw: number;
+            silent: number;
+            sites: number;
+            start_ms: number;
+            steps: components["schemas"]["CallStep"][];
+            sustained_high_kw: number;
+            sustained_kw: number;
+            sustained_low_kw: number;
+            taking_part: number;
+            token: string;
+        };
+        /**
          * PriceSeries
          * @description Prices of a settlement point by interval, per MWh: published ones, and quantiles of the latest forecast.
          */
@@ -2910,6 +5693,27 @@ export interface components {
             q95: (number | null)[];
             settlement_point: string;
             start_ms: number[];
+        };
+        /**
+         * PriceWhy
+         * @description Why an interval is as it is, by the optimiser that decided it.
+         *
+         *         Below `charge_below_per_mwh` the best plan charges in it, above `discharge_above_per_mwh` it discharges, all other prices
+         *         held; None where no price makes it. `marginal_value_per_mwh` is what a MWh more in store is worth then. `flips_at_per_mwh` is
+         *         the nearest price at which the action would become `would`. `binding` names the limits that it is up against.
+         */
+        PriceWhy: {
+            /** @enum {unknown} */
+            action: "charge" | "discharge" | "rest";
+            binding: string[];
+            charge_below_per_mwh: number | null;
+            discharge_above_per_mwh: number | null;
+            end_ms: number;
+            expected_price_per_mwh: number;
+            flips_at_per_mwh: number | null;
+            marginal_value_per_mwh: number | null;
+            start_ms: number;
+            would: ("charge" | "discharge" | "rest") | null;
         };
         /**
          * Problem
@@ -2926,6 +5730,52 @@ export interface components {
             type: string;
             /** @default null */
             value: string | null;
+        };
+        /**
+         * ProductView
+         * @description A product and its rules; `interval_s`, `floor_per_mwh` and `cap_per_mwh` are those in force on `MarketView.day`.
+         */
+        ProductView: {
+            cap_per_mwh: number | null;
+            first_day: string;
+            floor_per_mwh: number | null;
+            gates: components["schemas"]["GateView"][];
+            interval_from: string | null;
+            interval_s: number | null;
+            /** @enum {unknown} */
+            kind: "capacity" | "energy";
+            last_day: string | null;
+            limits: components["schemas"]["LimitsFrom"][];
+            name: string;
+            next_gate_ms: number | null;
+            price_tick_per_mwh: number;
+            product_id: string;
+            quantity_minimum_mw: number;
+            quantity_step_mw: number;
+            traded: boolean;
+        };
+        /**
+         * ProgramAdmin
+         * @description A program as it is in the book, who takes part now, and what stands for it.
+         */
+        ProgramAdmin: {
+            asks_everybody: boolean;
+            exclusive: boolean;
+            /** @enum {unknown} */
+            kind: "capacity" | "hold" | "local" | "power";
+            may_opt_out: boolean;
+            minimum_notice_s: number;
+            name: string;
+            next_order_ms: number | null;
+            opted_out_sites: number;
+            /** @enum {unknown} */
+            pays: "capacity" | "energy" | "event" | "nothing";
+            place: number;
+            program_id: string;
+            services: components["schemas"]["ServiceHours"][];
+            sites: number;
+            standing_orders: number;
+            terms: string;
         };
         /**
          * ProgramNow
@@ -2950,6 +5800,16 @@ export interface components {
             terms: string;
         };
         /**
+         * ProgramsAdmin
+         * @description The book, the program that goes first on top; `sites_with_hours` keep hours of the day to themselves.
+         */
+        ProgramsAdmin: {
+            as_of_ms: number;
+            programs: components["schemas"]["ProgramAdmin"][];
+            sites: number;
+            sites_with_hours: number;
+        };
+        /**
          * Promised
          * @description What an owner asks for, from now on or from an instant, until another or for good.
          *
@@ -2964,6 +5824,126 @@ export interface components {
             reserve_frac?: number | null;
             /** Until Ms */
             until_ms?: number | null;
+        };
+        /**
+         * Proposal
+         * @description Something that waits for a second person, or did.
+         *
+         *         Attributes:
+         *             proposal_id: Its name.
+         *             kind: What would be launched.
+         *             title: In words.
+         *             power_kw: What counts for the limit, without direction.
+         *             body: What would be launched, as it was asked.
+         *             by: Who proposed it.
+         *             reason: Why.
+         *             expires_ms: When it is void if nobody decides.
+         *             state: Where it stands.
+         *             decided_by: Who decided; empty before.
+         *             note: What was said with the decision.
+         *             order_id: The order that came of it; of a change, the order it changes.
+         *             preview: The preview that it was proposed from, as it was then; null when none was named.
+         */
+        Proposal: {
+            at_ms: number;
+            body: Record<string, never>;
+            by: string;
+            decided_by: string;
+            decided_ms: number | null;
+            expires_ms: number;
+            /** @enum {unknown} */
+            kind: "call" | "call_change" | "change" | "event" | "setpoint";
+            note: string;
+            order_id: string;
+            power_kw: number;
+            preview: components["schemas"]["PreviewView"] | null;
+            proposal_id: string;
+            reason: string;
+            /** @enum {unknown} */
+            state: "approved" | "expired" | "refused" | "waiting" | "withdrawn";
+            title: string;
+        };
+        /**
+         * ProposalAsked
+         * @description An order that somebody else is asked to approve, why, and the preview that was looked at.
+         */
+        ProposalAsked: {
+            call?: components["schemas"]["CallAsked"] | null;
+            call_change?: components["schemas"]["NamedCallChange"] | null;
+            change?: components["schemas"]["NamedChange"] | null;
+            event?: components["schemas"]["EventAsked"] | null;
+            /**
+             * Preview
+             * @description The preview that it is launched from.
+             * @default
+             */
+            preview: string;
+            /** Reason */
+            reason: string;
+            setpoint?: components["schemas"]["SetPointAsked"] | null;
+        };
+        /**
+         * ProposalPage
+         * @description Some proposals, those that wait first, then the newest; `above_kw` null where no second person is ever needed.
+         */
+        ProposalPage: {
+            above_kw: number | null;
+            limit: number;
+            now_ms: number;
+            offset: number;
+            rows: components["schemas"]["Proposal"][];
+            total: number;
+        };
+        /**
+         * Purpose
+         * @description What the plant does now and for whom, as its controller said in its last cycle.
+         *
+         *         `as_of_ms` is null before it said anything, `stale` is true when it has been silent for longer than its orders hold.
+         *         `sites` are all that serve something, each once; the others do what their owners set. `parts` are the first of
+         *         `part_count`, the most power first; without any of them the plant is at rest.
+         */
+        Purpose: {
+            as_of_ms: number | null;
+            of_sites: number;
+            part_count: number;
+            parts: components["schemas"]["PurposePart"][];
+            sites: number;
+            stale: boolean;
+        };
+        /**
+         * PurposePart
+         * @description One thing that the plant does now.
+         *
+         *         Attributes:
+         *             kind: An award of a market, an order of a power, or an event that devices run.
+         *             name: The resource's, or the order's id.
+         *             program_id: Under which program; "" for none that is known.
+         *             program: Its name for people.
+         *             market_id: Which market it is for; null for none.
+         *             doing: What the sites are to do.
+         *             sites: How many of them.
+         *             silent_sites: How many of them were not heard in time: taken at the mean of the others.
+         *             commanded_kw: What is commanded of them, charging positive; null where devices choose it by themselves.
+         *             power_kw: Best estimate of what they do.
+         *             low_kw: With `high_kw` what they do for certain: the silent ones anywhere within their ratings.
+         *             until_ms: Up to when.
+         */
+        PurposePart: {
+            commanded_kw: number | null;
+            /** @enum {unknown} */
+            doing: "charge" | "hold" | "local" | "power";
+            high_kw: number;
+            /** @enum {unknown} */
+            kind: "award" | "event" | "setpoint";
+            low_kw: number;
+            market_id: string | null;
+            name: string;
+            power_kw: number;
+            program: string;
+            program_id: string;
+            silent_sites: number;
+            sites: number;
+            until_ms: number;
         };
         /**
          * PutAside
@@ -3033,6 +6013,45 @@ export interface components {
             status: string;
         };
         /**
+         * ReasonBody
+         * @description Why.
+         */
+        ReasonBody: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * Rebound
+         * @description What may come after the end, at the most: those that took part refill what they gave, from the grid, all at once.
+         *
+         *         It is a bound, not an expectation: sun takes part of it, and devices with plans of their own come back later. After an
+         *         order that charges nothing is to be refilled, and `peak_kw` is 0.
+         *
+         *         Attributes:
+         *             sure: What kind of figure it is.
+         *             peak_kw: Most that they take together, charging positive.
+         *             energy_kwh: What they take in until all is as before.
+         *             from_ms: When the first come back.
+         *             until_ms: When the last is as before.
+         *             steepest_kw_per_min: How fast their sum changes at the most at the end of the order.
+         *             t_ms: Instants of the curve.
+         *             kw: Most that they take together then, the order's own power before its end included.
+         */
+        Rebound: {
+            energy_kwh: number;
+            from_ms: number;
+            kw: number[];
+            peak_kw: number;
+            steepest_kw_per_min: number;
+            /** @enum {unknown} */
+            sure: "at most";
+            t_ms: number[];
+            until_ms: number;
+        };
+        /**
          * RefusedAlarm
          * @description An alarm of which no note could be taken, and why.
          */
@@ -3047,6 +6066,25 @@ export interface components {
         ReleaseAsked: {
             /** Reason */
             reason: string;
+        };
+        /**
+         * ReplayDifference
+         * @description One thing that is not as it was: in the facts, the decision, or the bid that was made of it.
+         */
+        ReplayDifference: {
+            recorded: string;
+            replayed: string;
+            /** @enum {unknown} */
+            what: "bid" | "decision" | "facts";
+            where: string;
+        };
+        /**
+         * ReserveAsked
+         * @description What the owner keeps for outages, of the battery's capacity.
+         */
+        ReserveAsked: {
+            /** Reserve Frac */
+            reserve_frac: number;
         };
         /**
          * Resource
@@ -3080,6 +6118,14 @@ export interface components {
             target_kw: number;
         };
         /**
+         * RevokeAsked
+         * @description Why a device's secret is refused from now on.
+         */
+        RevokeAsked: {
+            /** Reason */
+            reason: string;
+        };
+        /**
          * RoleHealth
          * @description How one part of the plant is.
          */
@@ -3091,6 +6137,31 @@ export interface components {
             status: "down" | "starting" | "up";
         };
         /**
+         * RuleProduct
+         * @description What a market takes of a product on a day: everything that an editor of bids needs.
+         *
+         *         `closes_ms` says of each interval until when it may be bid for; `open` whether that is still so.
+         */
+        RuleProduct: {
+            cap_per_mwh: number;
+            closes_ms: number[];
+            /** @enum {unknown} */
+            direction: "both" | "down" | "up";
+            end_ms: number[];
+            floor_per_mwh: number;
+            /** @enum {unknown} */
+            kind: "capacity" | "energy";
+            name: string;
+            open: boolean[];
+            points: number;
+            price_tick_per_mwh: number;
+            product_id: string;
+            quantity_minimum_mw: number;
+            quantity_step_mw: number;
+            shapes: ("bands" | "blocks" | "load_target" | "orders" | "storage_curves")[];
+            start_ms: number[];
+        };
+        /**
          * Run
          * @description A run of recorded days: its span, and how much of it is done.
          */
@@ -3098,6 +6169,169 @@ export interface components {
             done_frac: number;
             from_ms: number;
             to_ms: number;
+        };
+        /**
+         * RunBid
+         * @description The bid that was made of it.
+         */
+        RunBid: {
+            author: string;
+            bid_key: string;
+            revision: number;
+            state: string;
+        };
+        /**
+         * RunDecision
+         * @description What was decided, from what, and why.
+         *
+         *         `better_rungs` counts those that were tried before the one that held; `reason` says why they did not. The amount is
+         *         what the plan is expected to earn until its horizon, None on a rung without a plan.
+         */
+        RunDecision: {
+            as_of_ms: number;
+            better_rungs: number;
+            capacity_kwh: number;
+            currency: string;
+            decision_id: string;
+            expected_amount: string | null;
+            fixed_by_hand: number;
+            inputs: components["schemas"]["RunInput"][];
+            reason: string;
+            reasons: string[];
+            record_no: number;
+            relaxed: string[];
+            rung: string;
+            silent_frac: number;
+            standing_revision: number | null;
+            stored_kwh: number;
+            strategy: string;
+            strategy_version: string;
+            trigger: string;
+            withheld: string[];
+        };
+        /**
+         * RunDetail
+         * @description One run.
+         *
+         *         `sent_ms` is when its bid was first sent. It is `late` when that was not before the gate, or the gate closed without it.
+         *         `no_replay` says why it cannot be decided again; empty when it can.
+         */
+        RunDetail: {
+            bid: components["schemas"]["RunBid"] | null;
+            decision: components["schemas"]["RunDecision"] | null;
+            gate: components["schemas"]["RunGate"] | null;
+            late: boolean;
+            no_replay: string;
+            run: components["schemas"]["WorkflowRun"];
+            sent_ms: number | null;
+            steps: components["schemas"]["RunStep"][];
+            zone: string;
+        };
+        /**
+         * RunGate
+         * @description What is bid for, and until when.
+         */
+        RunGate: {
+            closes_ms: number;
+            covers_end_ms: number;
+            covers_start_ms: number;
+            delivery_date: string;
+            kind: string;
+            market_id: string;
+            product_id: string;
+        };
+        /**
+         * RunInput
+         * @description What was known of one series when it was decided.
+         *
+         *         `age_s` is from `known_ms`, when the newest of it became known, to the decision; `reaches_ms` is the end of the last
+         *         interval. It is stale when it is older than `stale_after_s`; where nobody said how old it may become it is not judged.
+         */
+        RunInput: {
+            age_s: number | null;
+            from_ms: number;
+            intervals: number;
+            known_ms: number | null;
+            reaches_ms: number | null;
+            series_id: string;
+            source: string;
+            stale_after_s: number | null;
+            /** @enum {unknown} */
+            state: "fresh" | "missing" | "not judged" | "stale";
+            to_ms: number;
+        };
+        /**
+         * RunReplay
+         * @description How deciding again stands; instants are on the machine's clock.
+         *
+         *         `same` is whether every byte is, None before it is known. A run whose strategy has another version here is refused.
+         */
+        RunReplay: {
+            began_ms: number | null;
+            by: string;
+            differs: components["schemas"]["ReplayDifference"][];
+            reason: string;
+            same: boolean | null;
+            /** @enum {unknown} */
+            state: "done" | "failed" | "none" | "running";
+            took_s: number | null;
+            verdict: ("different" | "refused" | "same") | null;
+            workflow_id: string;
+        };
+        /**
+         * RunStep
+         * @description One step, in order.
+         *
+         *         `budget_s` is None where nothing limited it, or it was not kept. `held` says that the run went on with what it came to.
+         */
+        RunStep: {
+            budget_s: number | null;
+            by: string;
+            held: boolean;
+            name: string;
+            outcome: string;
+            /** @enum {unknown} */
+            phase: "decide" | "send" | "settle";
+            start_ms: number;
+            took_s: number;
+        };
+        /**
+         * ScoreColumns
+         * @description Scores of one forecast by steps, as columns beside `ForecastScores.t_ms`; None where there is nothing to score.
+         *
+         *         `mae` is the error of the median, `bias` forecast less outcome, `inside_frac` the share of outcomes within the outer
+         *         quantiles.
+         */
+        ScoreColumns: {
+            bias: (number | null)[];
+            crps: (number | null)[];
+            inside_frac: (number | null)[];
+            mae: (number | null)[];
+            n: number[];
+            name: string;
+            pinball: (number | null)[];
+        };
+        /**
+         * ScoreTotal
+         * @description Scores of one forecast over all of the span.
+         *
+         *         The true error lies between `mae_low` and `mae_high` nine times in ten, if days are alike; None for fewer than five days.
+         *         `skill_frac` is how much smaller the error is than that of the naive forecast, on the `naive_n` intervals that have one.
+         */
+        ScoreTotal: {
+            bias: number | null;
+            crps: number | null;
+            days: number;
+            inside_frac: number | null;
+            mae: number | null;
+            mae_high: number | null;
+            mae_low: number | null;
+            n: number;
+            naive_mae: number | null;
+            naive_n: number;
+            name: string;
+            pinball: number | null;
+            skill_frac: number | null;
         };
         /**
          * ServiceAsked
@@ -3179,6 +6413,17 @@ export interface components {
             peak_without_kw: number | null;
             ramp_with_kw_per_min: number;
             ramp_without_kw_per_min: number;
+        };
+        /**
+         * ServiceHours
+         * @description A standing service of a program, and when it acts; no windows stand for always.
+         */
+        ServiceHours: {
+            group: string;
+            kind: string;
+            service_id: string;
+            windows: string[];
+            zone: string;
         };
         /**
          * ServiceNow
@@ -3280,6 +6525,12 @@ export interface components {
             groups?: string[];
             /** Minutes */
             minutes: number;
+            /**
+             * Preview
+             * @description The preview that it is launched from.
+             * @default
+             */
+            preview: string;
             /**
              * Program
              * @default emergency
@@ -3977,6 +7228,37 @@ export interface components {
             target: string;
         };
         /**
+         * StormAsked
+         * @description Whether the plant may get the home ready for dangerous weather.
+         */
+        StormAsked: {
+            /** On */
+            on: boolean;
+        };
+        /**
+         * SystemAdmin
+         * @description The plant's software: versions, roles, owners of work, leases, live clients, the host.
+         *
+         *         `owners_fault` says why the owners are not known, empty when they are. `wall_ms` is the machine's clock, `as_of_ms` the
+         *         plant's, which may be simulated. `message_age_s` is since the last live message, null before the first.
+         */
+        SystemAdmin: {
+            as_of_ms: number;
+            clients: number;
+            database: string;
+            host: components["schemas"]["HostNow"];
+            leases: components["schemas"]["Lease"][];
+            message_age_s: number | null;
+            owners: components["schemas"]["OwnedUnit"][];
+            owners_fault: string;
+            python: string;
+            roles: components["schemas"]["RoleHealth"][];
+            schema_revision: string;
+            slow_clients: number;
+            version: string;
+            wall_ms: number;
+        };
+        /**
          * TakeGroupBack
          * @description Which group of alarms is taken back from the shelf.
          */
@@ -4012,6 +7294,20 @@ export interface components {
             level: number;
             name: string;
             sites: number;
+        };
+        /**
+         * TrapeziumBody
+         * @description Where a service can be enabled.
+         */
+        TrapeziumBody: {
+            /** Enablement Max Mw */
+            enablement_max_mw: number;
+            /** Enablement Min Mw */
+            enablement_min_mw: number;
+            /** High Breakpoint Mw */
+            high_breakpoint_mw: number;
+            /** Low Breakpoint Mw */
+            low_breakpoint_mw: number;
         };
         /**
          * TwinPage
@@ -4163,6 +7459,465 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    read_audit_api_admin_audit_get: {
+        parameters: {
+            query?: {
+                /** @description Only these kinds; may be given again. */
+                kind?: ("orders" | "alarms" | "bids" | "proposals" | "people" | "devices")[] | null;
+                /** @description Only what somebody did whose name contains it. */
+                by?: string;
+                /** @description Only what was done about what contains it. */
+                about?: string;
+                /** @description Milliseconds since 1970, UTC. */
+                from_ms?: number | null;
+                /** @description Milliseconds since 1970, UTC. */
+                until_ms?: number | null;
+                /** @description Leave out what the plant did by itself. */
+                people?: boolean;
+                /** @description `next` of the page before. */
+                before?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit_api_admin_audit_export_get: {
+        parameters: {
+            query?: {
+                /** @description Only these kinds; may be given again. */
+                kind?: ("orders" | "alarms" | "bids" | "proposals" | "people" | "devices")[] | null;
+                /** @description Only what somebody did whose name contains it. */
+                by?: string;
+                /** @description Only what was done about what contains it. */
+                about?: string;
+                /** @description Milliseconds since 1970, UTC. */
+                from_ms?: number | null;
+                /** @description Milliseconds since 1970, UTC. */
+                until_ms?: number | null;
+                /** @description Leave out what the plant did by itself. */
+                people?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "text/csv": string;
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_devices_api_admin_devices_get: {
+        parameters: {
+            query?: {
+                /** @description Only those whose name contains it, in any case. */
+                text?: string;
+                /** @description Only those in this state. */
+                state?: ("enrolled" | "revoked" | "missing") | null;
+                /** @description `next` of the page before. */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DevicePage"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enrol_api_admin_devices__device_id__enrol_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site with a connection of its own, or a gateway. */
+                device_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrolledDevice"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_api_admin_devices__device_id__revoke_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site with a connection of its own, or a gateway. */
+                device_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RevokeAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceView"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_feeds_api_admin_feeds_get: {
+        parameters: {
+            query?: {
+                /** @description Only those whose name contains it, in any case. */
+                text?: string;
+                /** @description Only what is older than its contract allows. */
+                stale?: boolean;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedsAdmin"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_markets_api_admin_markets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketView"][];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_programs_api_admin_programs_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProgramsAdmin"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_system_api_admin_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemAdmin"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_users_api_admin_users_get: {
         parameters: {
             query?: never;
@@ -5331,6 +9086,15 @@ export interface operations {
                 };
             };
             /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5458,6 +9222,15 @@ export interface operations {
                 };
             };
             /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5555,6 +9328,15 @@ export interface operations {
             };
             /** @description A fault, and what to do */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5710,6 +9492,676 @@ export interface operations {
             };
         };
     };
+    read_orders_api_dispatch_get: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                phase?: ("planned" | "running" | "past") | null;
+                /** @description Also prices, limits and standing responses. */
+                every_kind?: boolean;
+                /** @description How many to leave out at the beginning. */
+                offset?: number;
+                /** @description How many to list at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderPage"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_order_api_dispatch_orders__order_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The order's id. */
+                order_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderDetail"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_now_api_dispatch_orders__order_id__now_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The order's id. */
+                order_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderNow"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_series_api_dispatch_orders__order_id__series_get: {
+        parameters: {
+            query?: {
+                /** @description Milliseconds since 1970, UTC; of the order when left out. */
+                from_ms?: number | null;
+                /** @description Milliseconds since 1970, UTC; of the order when left out. */
+                to_ms?: number | null;
+                /** @description About how many points at most. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The order's id. */
+                order_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderSeries"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    look_api_dispatch_preview_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DispatchAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewView"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_preview_api_dispatch_preview__token__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The preview's token. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewView"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_sites_api_dispatch_preview__token__sites_get: {
+        parameters: {
+            query?: {
+                /** @description Only these; empty for all in scope. */
+                reason?: "" | ("takes_part" | "silent" | "stopped" | "no_battery" | "not_enrolled" | "opted_out" | "owner_hours" | "other_program" | "no_energy" | "no_room" | "unknown_state" | "not_asked");
+                /** @description How many to leave out at the beginning. */
+                offset?: number;
+                /** @description How many to list at most. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The preview's token. */
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewSites"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_proposals_api_dispatch_proposals_get: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                state?: ("waiting" | "approved" | "refused" | "withdrawn" | "expired") | null;
+                /** @description How many to leave out at the beginning. */
+                offset?: number;
+                /** @description How many to list at most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProposalPage"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    propose_api_dispatch_proposals_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProposalAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Proposal"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_proposal_api_dispatch_proposals__proposal_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The proposal's id. */
+                proposal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Proposal"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    approve_api_dispatch_proposals__proposal_id__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The proposal's id. */
+                proposal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Proposal"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuse_api_dispatch_proposals__proposal_id__refuse_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The proposal's id. */
+                proposal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Proposal"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_api_dispatch_proposals__proposal_id__withdraw_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The proposal's id. */
+                proposal_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Proposal"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_events_api_events_get: {
         parameters: {
             query?: {
@@ -5775,6 +10227,15 @@ export interface operations {
             };
             /** @description A fault, and what to do */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5932,12 +10393,204 @@ export interface operations {
                 };
             };
             /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_contests_api_forecast_contests_get: {
+        parameters: {
+            query?: {
+                series?: string | null;
+                /** @description Intervals that start from then on; 31 days when absent. */
+                from_ms?: number | null;
+                /** @description And before then; in three days when absent. */
+                to_ms?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastContests"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_coverage_api_forecast_coverage_get: {
+        parameters: {
+            query: {
+                /** @description The forecast, as `series` names it. */
+                series: string;
+                /** @description Intervals that start from then on; 31 days when absent. */
+                from_ms?: number | null;
+                /** @description And before then; in three days when absent. */
+                to_ms?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastCoverage"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_scores_api_forecast_scores_get: {
+        parameters: {
+            query: {
+                /** @description The forecast, as `series` names it. */
+                series: string;
+                /** @description Intervals that start from then on; 31 days when absent. */
+                from_ms?: number | null;
+                /** @description And before then; in three days when absent. */
+                to_ms?: number | null;
+                /** @description Of the market's clock. */
+                step?: "day" | "week";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastScores"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_series_api_forecast_series_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastSeriesList"];
                 };
             };
         };
@@ -5954,7 +10607,7 @@ export interface operations {
                 /** @description Those whose name or id contains it. */
                 text?: string;
                 /** @description How they are sorted; `coverage` puts the least first. */
-                order?: "registry" | "name" | "sites" | "power" | "coverage" | "suspect" | "doubt";
+                order?: "registry" | "name" | "sites" | "power" | "coverage" | "suspect" | "doubt" | "deviation";
                 /** @description How many to leave out at the beginning. */
                 offset?: number;
                 /** @description How many to list at most. */
@@ -6031,6 +10684,62 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_history_api_groups__group_id__history_get: {
+        parameters: {
+            query: {
+                /** @description Milliseconds since 1970, UTC. */
+                from_ms: number;
+                /** @description Milliseconds since 1970, UTC. */
+                to_ms: number;
+                /** @description About how many points at most. */
+                points?: number;
+            };
+            header?: never;
+            path: {
+                group_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupHistory"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A fault, and what to do */
@@ -6231,6 +10940,308 @@ export interface operations {
             };
         };
     };
+    read_site_api_home_sites__site_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeSite"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_earnings_api_home_sites__site_id__earnings_get: {
+        parameters: {
+            query?: {
+                /** @description Such as 2026-11; the present one when left out. */
+                month?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeEarnings"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_events_api_home_sites__site_id__events_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeEvents"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    skip_api_home_sites__site_id__events__event_id__skip_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+                /** @description The event's id. */
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeSkip"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    come_back_api_home_sites__site_id__events__event_id__skip_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+                /** @description The event's id. */
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeSkip"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_home_api_home_sites__site_id__now_get: {
         parameters: {
             query?: never;
@@ -6277,6 +11288,191 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    keep_reserve_api_home_sites__site_id__reserve_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReserveAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeReserve"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_sharing_api_home_sites__site_id__sharing_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeSharing"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_storms_api_home_sites__site_id__storm_watch_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A site of one's own. */
+                site_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StormAsked"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HomeStorm"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A fault, and what to do */
@@ -6608,6 +11804,798 @@ export interface operations {
             };
         };
     };
+    read_bids_api_market_bids_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+                /** @description The delivery day, YYYY-MM-DD; the next that can be bid for when absent. */
+                day?: string | null;
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketBids"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_bid_api_market_bids__key__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The idempotency key of a bid. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BidDetail"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_bid_api_market_bids__key__approve_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The idempotency key of a bid. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JudgeBody"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalAnswer"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_diff_api_market_bids__key__diff_get: {
+        parameters: {
+            query?: {
+                /** @description Another bid of the day; else what stood before. */
+                against?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description The idempotency key of a bid. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BidDiff"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuse_bid_api_market_bids__key__refuse_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The idempotency key of a bid. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JudgeBody"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalAnswer"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_manual_api_market_manual_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualList"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draft_manual_api_market_manual_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ManualBody"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualAnswer"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_manual_api_market_manual__manual_id__submit_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a bid made by hand. */
+                manual_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualAnswer"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_manual_api_market_manual__manual_id__withdraw_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a bid made by hand. */
+                manual_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ManualAnswer"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_plan_api_market_plan_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+                /** @description The delivery day, YYYY-MM-DD; the next that can be bid for when absent. */
+                day?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketPlan"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_prices_api_market_prices_get: {
+        parameters: {
+            query: {
+                /** @description Where the price is made. */
+                point: string;
+                /** @description Milliseconds since 1970, UTC; two days around now. */
+                from_ms?: number | null;
+                /** @description Milliseconds since 1970, UTC; two days around now. */
+                to_ms?: number | null;
+                /** @description Which market's. */
+                market?: string | null;
+                /** @description Of what; the first product's. */
+                product?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketPrices"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_products_api_market_products_get: {
+        parameters: {
+            query?: {
+                /** @description Only of this resource; of all when absent. */
+                resource?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketProducts"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_rules_api_market_rules_get: {
+        parameters: {
+            query: {
+                /** @description The resource. */
+                resource: string;
+                /** @description The delivery day, YYYY-MM-DD; the next that can be bid for when absent. */
+                day?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketDayRules"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_mode_api_market__resource__mode_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The resource. */
+                resource: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModeBody"];
+            };
+        };
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MarketMode"];
+                };
+            };
+            /** @description A fault, and what to do */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_purpose_api_now_purpose_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Purpose"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_owners_api_owners_get: {
         parameters: {
             query?: never;
@@ -6729,6 +12717,147 @@ export interface operations {
             };
             /** @description A fault, and what to do */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_one_api_runs__run_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run. */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunDetail"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    read_replay_api_runs__run_id__replay_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run. */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunReplay"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    begin_replay_api_runs__run_id__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run. */
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunReplay"];
+                };
+            };
+            /** @description A fault, and what to do */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A fault, and what to do */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

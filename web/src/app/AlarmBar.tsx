@@ -1,11 +1,12 @@
 /** The alarms that stand, in view on every screen: calm in one line, and one link from the worst of them to its cause. */
 import type { ReactElement } from "react";
+import type { Schema } from "../api/client";
 import type { Alarm, Alarms } from "../api/types";
 import { what } from "../features/alarms/alarms";
 import { count } from "../format/number";
 import { duration } from "../format/time";
 import { usePresence, useNowMs } from "../live/now";
-import { useLive, useLivePart } from "../live/store";
+import { useFeed, useLive, useLivePart } from "../live/store";
 import { strings } from "../strings";
 import { SEVERITIES, SeverityShape, TONES } from "../ui/Severity";
 import classes from "./AlarmBar.module.css";
@@ -14,20 +15,28 @@ import { ScreenLink } from "./nav";
 
 const words = strings.alarmBar;
 
+type Aside = Schema["AlarmsAside"];
+
 export interface AlarmLine {
   readonly counts: readonly { readonly severity: Alarm["severity"]; readonly count: number }[];
   /** Beyond those that were sent. */
   readonly more: number;
+  /** Put aside for a while, and so not counted. */
+  readonly aside: number;
   /** The worst that nobody has taken note of, the oldest of them. */
   readonly worst: Alarm | null;
 }
 
 /** What the bar says of the alarms that stand. Pure. */
-export function alarmLine(alarms: Alarms): AlarmLine {
-  const open = alarms.active.filter((one) => one.acknowledged_ms === null && one.returned_ms === null);
+export function alarmLine(alarms: Alarms, shelf: Aside | null = null): AlarmLine {
+  const away = new Set(shelf?.aside ?? []);
+  const awake = alarms.active.filter((one) => !away.has(one.number));
+  const open = awake.filter((one) => one.acknowledged_ms === null && one.returned_ms === null);
   const worst = [...open].sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || a.raised_ms - b.raised_ms)[0] ?? null;
-  const counts = SEVERITIES.map((severity) => ({ severity, count: alarms.active.filter((one) => one.severity === severity).length })).filter((one) => one.count > 0);
-  return { counts, more: alarms.active_count - alarms.active.length, worst };
+  const sent = (severity: Alarm["severity"]): number => awake.filter((one) => one.severity === severity).length;
+  // The plant counts all of them; until it has said so, those that were sent are counted here.
+  const counts = SEVERITIES.map((severity) => ({ severity, count: shelf === null ? sent(severity) : (shelf.standing[severity] ?? 0) })).filter((one) => one.count > 0);
+  return { counts, more: shelf === null ? alarms.active_count - alarms.active.length : 0, aside: shelf?.aside_count ?? 0, worst };
 }
 
 function Trust(): ReactElement | null {
@@ -41,7 +50,8 @@ function Trust(): ReactElement | null {
 export function AlarmBar(): ReactElement {
   const alarms = useLivePart("alarms");
   const now = useNowMs();
-  const line = alarms ? alarmLine(alarms) : null;
+  const { value: shelf } = useFeed<Aside>("alarms/aside");
+  const line = alarms ? alarmLine(alarms, shelf) : null;
   const worst = line?.worst ?? null;
   return (
     <section aria-label={words.label} className={classes["bar"]} data-tone={worst ? TONES[worst.severity] : "calm"} data-testid="alarm-bar">
@@ -59,6 +69,11 @@ export function AlarmBar(): ReactElement {
             ))}
             {line.more > 0 ? <span className={classes["count"]}>{words.more(count(line.more))}</span> : null}
           </ScreenLink>
+        ) : null}
+        {line && line.aside > 0 ? (
+          <span className={classes["dim"]} data-testid="alarm-aside">
+            {words.aside(count(line.aside))}
+          </span>
         ) : null}
         {worst ? (
           <ScreenLink to={links.alarm(worst.number)} className={classes["worst"]} testId="alarm-worst">

@@ -1,5 +1,5 @@
-/** Who reads the page, light or dark, the keys, and signing out: a disclosure, not a menu, so that everything in it is plain. */
-import { useEffect, useRef, useState, type ReactElement } from "react";
+/** Who reads the page, light or dark, the keys, a new password, and signing out: a disclosure, not a menu, so that everything in it is plain. */
+import { lazy, Suspense, useEffect, useRef, useState, type ReactElement } from "react";
 import { strings } from "../strings";
 import { Button } from "../ui/Button";
 import { useSession } from "./session";
@@ -7,11 +7,13 @@ import { chooseTheme, useThemeChoice, type ThemeChoice } from "./theme";
 import classes from "./UserMenu.module.css";
 
 const words = strings.session;
+const PasswordDialog = lazy(() => import("./password/Password"));
 const CHOICES: readonly ThemeChoice[] = ["system", "light", "dark"];
 
 export function UserMenu({ onKeys }: { onKeys: () => void }): ReactElement {
   const { session, signOut } = useSession();
   const [open, setOpen] = useState(false);
+  const [changing, setChanging] = useState(false);
   const choice = useThemeChoice();
   const holder = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -56,8 +58,27 @@ export function UserMenu({ onKeys }: { onKeys: () => void }): ReactElement {
           >
             {strings.keys.title}
           </Button>
-          {session.mode === "user" ? <Button onClick={() => void signOut()}>{words.signOut}</Button> : null}
+          {session.mode === "user" ? (
+            <>
+              <Button
+                onClick={() => {
+                  // where the keyboard is to be when the dialog is closed
+                  holder.current?.querySelector("button")?.focus();
+                  setOpen(false);
+                  setChanging(true);
+                }}
+              >
+                {words.changePassword}
+              </Button>
+              <Button onClick={() => void signOut()}>{words.signOut}</Button>
+            </>
+          ) : null}
         </div>
+      ) : null}
+      {changing ? (
+        <Suspense fallback={null}>
+          <PasswordDialog onClose={() => setChanging(false)} />
+        </Suspense>
       ) : null}
     </div>
   );

@@ -59,6 +59,15 @@ describe("AlarmBar", () => {
     ]);
   });
 
+  it("counts none that is put aside, and says how many are", () => {
+    const line = alarmLine({ active_count: 103, active: standing }, { standing: { critical: 1, warning: 90 }, aside_count: 12, aside: [2] });
+    expect([line.worst?.number, line.more, line.aside]).toEqual([1, 0, 12]);
+    expect(line.counts).toEqual([
+      { severity: "critical", count: 1 },
+      { severity: "warning", count: 90 },
+    ]);
+  });
+
   it("is calm, loud, and honest about an old picture", async () => {
     const { container } = draw(<AlarmBar />, { live: { state: CALM } });
     expect(screen.getByText("No alarm stands")).toBeTruthy();

@@ -12,6 +12,8 @@ export interface SessionView {
   /** Sign in; rejects with the reason in words. */
   readonly signIn: (name: string, password: string) => Promise<void>;
   readonly signOut: () => Promise<void>;
+  /** Give oneself a new password; rejects with the plant's refusal. */
+  readonly changePassword: (old: string, next: string) => Promise<void>;
 }
 
 const Context = createContext<SessionView | null>(null);
@@ -38,7 +40,7 @@ export function mustSignIn(session: Session): boolean {
 
 /** For tests and for parts of the page that are shown alone: a reader who may this. */
 export function SessionOf({ session, children }: { session: Session; children: ReactNode }): ReactElement {
-  const view = useMemo<SessionView>(() => ({ session, signIn: () => Promise.resolve(), signOut: () => Promise.resolve() }), [session]);
+  const view = useMemo<SessionView>(() => ({ session, signIn: () => Promise.resolve(), signOut: () => Promise.resolve(), changePassword: () => Promise.resolve() }), [session]);
   return <Context.Provider value={view}>{children}</Context.Provider>;
 }
 
@@ -56,13 +58,17 @@ export function SessionProvider({ children }: { children: ReactNode }): ReactEle
   known.current = session;
 
   const refresh = useCallback(async () => {
+    const before = known.current;
     try {
       const found = await api.get("/api/session", {});
+      if (known.current !== before) return false; // asked as somebody that the reader is no more
       if (known.current && !mustSignIn(known.current) && mustSignIn(found)) setOver(true);
       else setSession(found);
       setFailed(0);
+      return !mustSignIn(found);
     } catch {
       setFailed((count) => count + 1);
+      return false;
     }
   }, []);
 
@@ -85,12 +91,13 @@ export function SessionProvider({ children }: { children: ReactNode }): ReactEle
       setOver(true);
       return new Promise<boolean>((done) => waiting.current.push(done));
     });
-    onLiveSessionOver(() => setOver(true));
+    // The socket may be of a session that ended when this reader began another one: ask before saying so.
+    onLiveSessionOver(() => void refresh().then((stays) => (stays ? hurryLive() : undefined)));
     return () => {
       onSessionOver(null);
       onLiveSessionOver(null);
     };
-  }, []);
+  }, [refresh]);
 
   const left = session ? leftOf(session) : null;
   useEffect(() => {
@@ -99,12 +106,23 @@ export function SessionProvider({ children }: { children: ReactNode }): ReactEle
     return () => window.clearTimeout(id);
   }, [left, session]);
 
-  const signIn = useCallback(async (name: string, password: string) => {
-    setSession(await api.post("/api/session", { body: { name, password } }));
+  const begun = useCallback((fresh: Session) => {
+    known.current = fresh;
+    setSession(fresh);
     setOver(false);
     hurryLive();
     for (const done of waiting.current.splice(0)) done(true);
   }, []);
+
+  const signIn = useCallback(
+    async (name: string, password: string) => begun(await api.post("/api/session", { body: { name, password } })),
+    [begun],
+  );
+
+  const changePassword = useCallback(
+    async (old: string, next: string) => begun(await api.post("/api/session/password", { body: { old, new: next } })),
+    [begun],
+  );
 
   const signOut = useCallback(async () => {
     setSession(await api.delete("/api/session", {}));
@@ -112,7 +130,7 @@ export function SessionProvider({ children }: { children: ReactNode }): ReactEle
     window.location.reload();
   }, []);
 
-  const view = useMemo(() => (session ? { session, signIn, signOut } : null), [session, signIn, signOut]);
+  const view = useMemo(() => (session ? { session, signIn, signOut, changePassword } : null), [session, signIn, signOut, changePassword]);
   if (!view) return <p role="status">{failed > 0 ? strings.session.away : strings.loading}</p>;
   return (
     <Context.Provider value={view}>

@@ -2,7 +2,7 @@
 import { StrictMode, useEffect, type ReactElement } from "react";
 import { createRoot } from "react-dom/client";
 import { SessionProvider } from "../app/session";
-import { applyTheme } from "../app/theme";
+import { applyTheme, useDark } from "../app/theme";
 import { startLive } from "../live/store";
 import "../ui/page.css";
 import "../ui/tokens.css";
@@ -10,6 +10,7 @@ import { Home } from "./Home";
 
 /** The socket opens after it is known who reads. */
 function LiveHome(): ReactElement {
+  useDark(); // the document follows the system from light to dark and back
   useEffect(() => startLive(), []);
   return <Home asked={new URLSearchParams(window.location.search).get("site")} />;
 }

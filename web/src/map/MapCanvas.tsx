@@ -283,7 +283,7 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
 
   const all = useMemo(() => points.ids.map((_, row) => row), [points.ids]);
   return (
-    <div className={classes["map"]}>
+    <div className={classes["map"]} data-testid="map">
       <div ref={holder} role="application" tabIndex={0} aria-label={strings.map.label(label)} aria-describedby="map-keys" className={classes["holder"]} style={{ height }} onKeyDown={onKeyDown}>
         <canvas
           ref={canvas}

@@ -210,12 +210,13 @@ def _by_chain(situation: Situation, past: _Past, lag_steps: int, rung: str) -> D
     )
     slots = _slots(situation, 0, rows)
     energy_kwh = storage.initial_energy_kwh
-    wanted_kw, expected, worths, earned = [], [], [], 0.0
+    wanted_kw, expected, worths, flips, earned = [], [], [], [], 0.0
     for row in range(rows):
         chances = prices.chances(row)
         price = float(prices.shape_per_mwh[slots[row]] + chances @ prices.mean_per_mwh)
         follows = chances @ prices.transition
         released_kwh, worth = _best_release(plan, row, follows, energy_kwh, price)
+        flips.append(_flips(plan, row, follows, energy_kwh))
         earned = worth if row == 0 else earned
         wanted_kw.append(_net_kw(storage, released_kwh))
         expected.append(price)
@@ -240,6 +241,7 @@ def _by_chain(situation: Situation, past: _Past, lag_steps: int, rung: str) -> D
             f"charging pays below {below:.2f}, discharging above {above:.2f}, by what energy is worth afterwards",
         ),
         amount=earned,
+        flips_per_mwh=flips,
     )
 
 
@@ -251,12 +253,7 @@ def _best_release(
     Money and worth are both straight between the levels of the plan, so the best is on one of them, or at an end.
     """
     storage, value = plan.storage, chances @ plan.value_amount[row]
-    up_kwh = storage.charge_limit_kw * HALF_HOUR_H * storage.charge_efficiency_frac
-    down_kwh = storage.discharge_limit_kw * HALF_HOUR_H / storage.discharge_efficiency_frac
-    low = max(energy_kwh - down_kwh, 0.0)
-    high = min(energy_kwh + up_kwh, storage.energy_capacity_kwh)
-    levels = np.linspace(0.0, storage.energy_capacity_kwh, len(value))
-    after = np.concatenate([[energy_kwh, low, high], levels[(levels > low) & (levels < high)]])
+    after, levels = _reached(storage, energy_kwh, len(value) - 1)
     release = energy_kwh - after
     sold_kwh = np.maximum(release, 0.0) * storage.discharge_efficiency_frac
     bought_kwh = np.maximum(-release, 0.0) / storage.charge_efficiency_frac
@@ -265,6 +262,36 @@ def _best_release(
     worth = money + np.interp(after, levels, value)
     best = int(np.argmax(worth > worth.max() - _CLOSE_FRAC * max(abs(float(worth.max())), 1.0)))
     return float(release[best]), float(worth[best])
+
+
+def _reached(storage: Storage, energy_kwh: float, cells: int) -> tuple[Floats, Floats]:
+    """Return where a half-hour can lead, standing still first, and the levels of a plan of so many cells."""
+    up_kwh = storage.charge_limit_kw * HALF_HOUR_H * storage.charge_efficiency_frac
+    down_kwh = storage.discharge_limit_kw * HALF_HOUR_H / storage.discharge_efficiency_frac
+    low = max(energy_kwh - down_kwh, 0.0)
+    high = min(energy_kwh + up_kwh, storage.energy_capacity_kwh)
+    levels = np.linspace(0.0, storage.energy_capacity_kwh, cells + 1)
+    return np.concatenate([[energy_kwh, low, high], levels[(levels > low) & (levels < high)]]), levels
+
+
+def _flips(
+    plan: MarkovPlan, row: int, chances: Floats, energy_kwh: float
+) -> tuple[float | None, float | None]:
+    """Return the prices below which it is best to charge, and above which to discharge; None where none makes it.
+
+    At them the best charging, or the best discharging, is worth just what standing still is.
+    """
+    storage, value = plan.storage, chances @ plan.value_amount[row]
+    after, levels = _reached(storage, energy_kwh, len(value) - 1)
+    worth = np.interp(after, levels, value)
+    gained, moved_kwh = worth - worth[0], after - energy_kwh
+    fuller, emptier = moved_kwh > 0.0, moved_kwh < 0.0
+    per_mwh = gained[fuller] / (moved_kwh[fuller] / storage.charge_efficiency_frac) * KWH_PER_MWH
+    asked_per_mwh = gained[emptier] / (moved_kwh[emptier] * storage.discharge_efficiency_frac) * KWH_PER_MWH
+    return (
+        float(per_mwh.max()) if fuller.any() else None,
+        float(asked_per_mwh.min()) + storage.throughput_cost_per_mwh if emptier.any() else None,
+    )
 
 
 def _net_kw(storage: Storage, released_kwh: float) -> float:
@@ -324,6 +351,7 @@ def _decision(
     rung: str,
     reasons: tuple[str, ...],
     amount: float | None,
+    flips_per_mwh: list[tuple[float | None, float | None]] | None = None,
 ) -> Decision:
     """Return the position of the half-hour and the next ones, in whole lots, each possible after those before it."""
     market, product = market_module(situation.gate.market_id), situation.gate.product_id
@@ -366,9 +394,17 @@ def _decision(
             energy_kwh=tuple(energy_kwh),
             price_per_mwh=tuple(expected_per_mwh[:count]),
             value_per_mwh=tuple(worth_per_mwh[: count + 1]),
+            charge_below_per_mwh=_column(flips_per_mwh, 0, count),
+            discharge_above_per_mwh=_column(flips_per_mwh, 1, count),
         ),
         expected_amount=None if amount is None else round(amount * _AMOUNT_PER_CURRENCY),
     )
+
+
+def _column(
+    flips_per_mwh: list[tuple[float | None, float | None]] | None, side: int, count: int
+) -> tuple[float | None, ...] | msgspec.UnsetType:
+    return msgspec.UNSET if flips_per_mwh is None else tuple(one[side] for one in flips_per_mwh[:count])
 
 
 def _does(power_kw: float) -> str:
@@ -389,7 +425,7 @@ def _covered(market: Market, situation: Situation) -> list[Interval]:
 BALANCING: Final = register(
     GateStrategy(
         name="imbalance",
-        version="1",
+        version="2",
         about="Half-hourly positions from a Markov programme of the imbalance price, which is known only afterwards.",
         questions=questions,
         rungs=(

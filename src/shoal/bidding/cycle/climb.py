@@ -6,6 +6,7 @@ the reasons of those above it.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -58,11 +59,15 @@ class _NotGathered(Mapping[SeriesId, Series]):
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """One rung that was tried: how long it took, and ``ok`` or why it did not hold."""
+    """One rung that was tried: how long it took, of how long it had, and ``ok`` or why it did not hold.
+
+    `budget_s` is None where nothing limited it, and in records from before it was kept.
+    """
 
     rung: str
     took_s: float
     outcome: str
+    budget_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +124,7 @@ def climb(
         known = gather() if gather_s is None else _within(gather, gather_s)
     except Exception as error:  # noqa: BLE001 - whatever fails, the gate must be met
         took_s = time.perf_counter() - started_s
-        tried.append(Tried(rung=GATHER, took_s=took_s, outcome=_said(error)))
+        tried.append(Tried(rung=GATHER, took_s=took_s, outcome=_said(error), budget_s=gather_s))
         known = Known(situation=situation, facts=_NotGathered())  # only rungs that need no facts can hold
     if gather_s is None:
         gather_s = time.perf_counter() - started_s
@@ -129,7 +134,7 @@ def climb(
         budget_s = min(planned_s, until_s - time.perf_counter())
         if not rung.light and (budget_s <= 0 or (tried and tried[0].rung == GATHER)):
             outcome = "no time was left for it" if budget_s <= 0 else "it needs what could not be gathered"
-            tried.append(Tried(rung=rung.name, took_s=0.0, outcome=outcome))
+            tried.append(Tried(rung=rung.name, took_s=0.0, outcome=outcome, budget_s=_kept(budget_s)))
             continue
         started_s = time.perf_counter()
         try:
@@ -140,11 +145,16 @@ def climb(
             outcome = _said(error)
         took_s = time.perf_counter() - started_s
         if outcome:
-            tried.append(Tried(rung=rung.name, took_s=took_s, outcome=outcome))
+            tried.append(Tried(rung=rung.name, took_s=took_s, outcome=outcome, budget_s=_kept(budget_s)))
             continue
-        tried.append(Tried(rung=rung.name, took_s=took_s, outcome="ok"))
+        tried.append(Tried(rung=rung.name, took_s=took_s, outcome="ok", budget_s=_kept(budget_s)))
         return Climbed(decision=decision, tried=tuple(tried), known=known)
     return _standing(situation, tried, known)
+
+
+def _kept(budget_s: float) -> float | None:
+    """Return a budget as it is kept: never below 0, None when there was no limit."""
+    return max(budget_s, 0.0) if math.isfinite(budget_s) else None
 
 
 def _standing(situation: Situation, tried: list[Tried], known: Known) -> Climbed:

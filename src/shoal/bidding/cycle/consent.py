@@ -58,6 +58,7 @@ class ManualBid(msgspec.Struct, frozen=True, kw_only=True):
         reason: Why.
         category: Of the reason, where the market asks for one.
         withdrawn: Whether it was taken back.
+        drafted: Whether it is only a draft yet: then nothing is bid or planned by it.
     """
 
     manual_id: str
@@ -70,6 +71,7 @@ class ManualBid(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     category: RebidCategory = "financial"
     withdrawn: bool = False
+    drafted: bool = False
 
 
 def mode_at(said: Sequence[ModeSet], resource_id: str, *, as_of_ns: int) -> ModeSet:
@@ -140,5 +142,6 @@ def manual_for(
     return tuple(
         one
         for one in newest.values()
-        if not one.withdrawn and (not one.fixed or any(span.end_ns > as_of_ns for span in one.fixed))
+        if not (one.withdrawn or one.drafted)
+        and (not one.fixed or any(span.end_ns > as_of_ns for span in one.fixed))
     )

@@ -307,6 +307,7 @@ def _plan(offer: Offer, expected: NDArray[np.float64], intervals: tuple[Interval
         energy_kwh=tuple(plan.energy_kwh[: count + 1].tolist()),
         price_per_mwh=tuple(expected[:count].tolist()),
         value_per_mwh=tuple(plan.marginal_value_per_mwh[: count + 1].tolist()),
+        after_per_mwh=tuple(expected[count:].tolist()),
     )
 
 
@@ -360,7 +361,7 @@ def leaves(situation: Situation, decision: Decision) -> tuple[Facts, ...]:
 DAY_AHEAD: Final = register(
     GateStrategy(
         name="day-ahead",
-        version=f"2-{MODEL}",
+        version=f"3-{MODEL}",
         about="The exact optimum on expected prices, as orders that can be delivered whichever of them clear.",
         questions=questions,
         rungs=(

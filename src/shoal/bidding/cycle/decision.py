@@ -31,6 +31,11 @@ class PlannedIntervals(msgspec.Struct, frozen=True, kw_only=True):
         energy_kwh: N + 1 stored energies.
         price_per_mwh: N expected prices.
         value_per_mwh: N + 1 worths of a MWh more in store.
+        after_per_mwh: Prices after these intervals that it was made for, too; unset where it looked at none.
+        charge_below_per_mwh: N prices of the interval below which it would charge, None where no price makes it; unset where
+            they follow from the rest.
+        discharge_above_per_mwh: N prices above which it would discharge, likewise.
+        binding: N times the limits that the interval is up against, likewise.
     """
 
     start_ns: tuple[int, ...]
@@ -39,6 +44,10 @@ class PlannedIntervals(msgspec.Struct, frozen=True, kw_only=True):
     energy_kwh: tuple[float, ...]
     price_per_mwh: tuple[float, ...]
     value_per_mwh: tuple[float, ...]
+    after_per_mwh: tuple[float, ...] | msgspec.UnsetType = msgspec.UNSET
+    charge_below_per_mwh: tuple[float | None, ...] | msgspec.UnsetType = msgspec.UNSET
+    discharge_above_per_mwh: tuple[float | None, ...] | msgspec.UnsetType = msgspec.UNSET
+    binding: tuple[tuple[str, ...], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ExpectedPrices(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,10 +20,10 @@ import msgspec
 from shoal.bidding.cycle.collector import award_series
 from shoal.bidding.cycle.consent import ModeSet, mode_at
 from shoal.bidding.cycle.decision import strategy
-from shoal.bidding.cycle.known import GateRef, Offered, Situation, gate_ref
+from shoal.bidding.cycle.known import FixedPower, GateRef, Offered, Situation, gate_ref
 from shoal.bidding.cycle.manual import draft_manual
 from shoal.bidding.cycle.ports import Bidder
-from shoal.bidding.cycle.workflow import Done, Order, Plant, send_if_allowed
+from shoal.bidding.cycle.workflow import Done, Order, Plant, manual_bids, send_if_allowed
 from shoal.domain.errors import ShoalError
 from shoal.domain.facts import SeriesId
 from shoal.domain.interval import NS_PER_S
@@ -77,6 +77,7 @@ class _Handled:
     facts_no: int = 0
     silent_frac: float = 0.0
     less: Offered = field(default_factory=Offered)
+    fixed: frozenset[FixedPower] = frozenset()
     order: Order | None = None
     asked: tuple[SeriesId, ...] = ()
 
@@ -96,6 +97,12 @@ def gates_between(market: Market, market_id: str, *, from_ns: int, to_ns: int) -
                     seen.setdefault(key, gate_ref(market_id, day.isoformat(), gate))
         day += timedelta(days=1)
     yield from (seen[key] for key in sorted(seen))
+
+
+def _covered(fixed: Iterable[FixedPower], gate: GateRef) -> frozenset[FixedPower]:
+    """Return what is decided elsewhere of what a gate covers."""
+    from_ns, to_ns = gate.covers_start_ns, gate.covers_end_ns
+    return frozenset(one for one in fixed if one.start_ns < to_ns and from_ns < one.end_ns)
 
 
 class Keeper:
@@ -257,6 +264,9 @@ class Keeper:
             why = "an award was corrected" if corrected else "newer data arrived"
             self._give(bidder, handled, "late", why, now_ns)
             return
+        if self._by_hand(handled, now_ns) != handled.fixed:
+            self._give(bidder, handled, "manual", "bids by hand changed", now_ns)
+            return
         measured = self._plant.measure(bidder.resource_id, handled.gate, now_ns).for_plan(
             counts_cycles=strategy(bidder.strategy).counts_cycles
         )
@@ -267,6 +277,13 @@ class Keeper:
             self._give(bidder, handled, "coverage", f"{less.withheld_frac:.0%} is not offered", now_ns)
         elif less.service_limit_kw != handled.less.service_limit_kw:
             self._give(bidder, handled, "coverage", "other services are backed", now_ns)
+
+    def _by_hand(self, handled: _Handled, now_ns: int) -> frozenset[FixedPower]:
+        """Return what people have decided of what a gate covers."""
+        if handled.order is None:
+            return handled.fixed
+        manual = manual_bids(self._plant, handled.order, as_of_ns=now_ns)
+        return _covered([fixed for one in manual for fixed in one.fixed], handled.gate)
 
     def _newest(self, bidder: Bidder, asked: tuple[SeriesId, ...] = ()) -> int:
         """Return the number of the newest fact that a decision would look at.
@@ -330,6 +347,7 @@ class Keeper:
         about = msgspec.json.decode(kept.situation, type=Situation)
         handled.facts_no, handled.silent_frac = about.record_no, about.silent_frac
         handled.less = about.less
+        handled.fixed = _covered(about.fixed, handled.gate)
         handled.asked = tuple(
             one.series_id
             for one in strategy(about.strategy).questions(about)

@@ -194,7 +194,7 @@ def draft_manual(plant: Plant, bidder: Bidder, *, now_ns: int) -> list[str]:
         if record is not None and record.state == "draft" and manual.withdrawn:
             said = f"{manual.by} took it back: {manual.reason}"
             plant.cycles.move_bid(key, "withdrawn", at_ns=now_ns, by=manual.by, said=said)
-        elif record is None and not manual.withdrawn:
+        elif record is None and not (manual.withdrawn or manual.drafted):
             _draft(plant, bidder, market, manual, now_ns=now_ns)
             drafted.append(key)
     return drafted

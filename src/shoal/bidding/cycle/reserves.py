@@ -74,7 +74,7 @@ def _by_bands(situation: Situation) -> bool:
 RESERVES: Final = register(
     GateStrategy(
         name="reserves",
-        version=f"1/{day_ahead.DAY_AHEAD.version}/{five_minute.FIVE_MINUTE.version}",
+        version=f"2/{day_ahead.DAY_AHEAD.version}/{five_minute.FIVE_MINUTE.version}",
         about="Energy and ancillary services from one programme over scenarios, every MW backed for as long as it must last.",
         questions=questions,
         rungs=(

@@ -56,7 +56,7 @@ from shoal.domain.interval import NS_PER_HOUR, Interval, iso, to_datetime
 from shoal.market.bids import Offer, Orders, StorageCurves
 from shoal.market.registry import market_module
 from shoal.market.series import price_series
-from shoal.optimise.reasons import Reason, explain_plan
+from shoal.optimise.reasons import Reason, explain_plan, finite, said_of
 from shoal.optimise.scenario_inputs import ReserveProduct, Risk
 from shoal.optimise.storage import Storage, plan_storage
 
@@ -325,6 +325,9 @@ def _planned(
         energy_kwh=tuple(energy),
         price_per_mwh=tuple(plan.price_per_mwh[:steps].tolist()),
         value_per_mwh=(*worth, worth[-1]),
+        charge_below_per_mwh=tuple(finite(one.charge_below_per_mwh) for one in reasons),
+        discharge_above_per_mwh=tuple(finite(one.discharge_above_per_mwh) for one in reasons),
+        binding=tuple(tuple(said_of(limit) for limit in one.bindings) for one in reasons),
     )
 
 

@@ -40,6 +40,7 @@ STEP_TRIES: Final = 4
 STEP_REST_S: Final = 0.2
 POLL_S: Final = 0.05
 FINAL_STATES: Final = frozenset({"accepted", "rejected", "superseded", "withdrawn"})
+_NOT_GONE: Final = frozenset({"rejected", "withdrawn"})
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -398,10 +399,13 @@ def send_if_allowed(plant: Plant, key: str) -> str:
 
 
 def manual_bids(plant: Plant, order: Order, *, as_of_ns: int) -> tuple[ManualBid, ...]:
-    """Return the manual bids in force for the order's resource and market."""
+    """Return the manual bids in force for the order's resource and market; one that did not go is planned around no more."""
     said = plant.consents.said("manual", subject=order.resource_id, as_of_ns=as_of_ns)
     decoded = [msgspec.json.decode(one.content, type=ManualBid) for one in said]
-    return manual_for(decoded, order.gate, order.resource_id, as_of_ns=as_of_ns)
+    found = manual_for(decoded, order.gate, order.resource_id, as_of_ns=as_of_ns)
+    records = {one.manual_id: plant.cycles.bid(one.manual_id) for one in found}
+    gone = {name for name, one in records.items() if one is not None and one.state in _NOT_GONE}
+    return tuple(one for one in found if one.manual_id not in gone)
 
 
 def standing_bid(plant: Plant, order: Order) -> MarketBid | None:

@@ -16,21 +16,25 @@ from shoal.api.access import check_exposure, operators_of
 from shoal.api.alerts import AlertDesk
 from shoal.api.app import create_app
 from shoal.api.books import known_resources, read_books
+from shoal.api.command_door import CommandDoor
 from shoal.api.doorman import Doorman
 from shoal.api.health import RoleFile
 from shoal.api.live import LiveHub
 from shoal.api.model import LiveModel
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
-from shoal.api.routes_commands import CommandDoor
 from shoal.api.serve import bind, serve
 from shoal.cli.history_store import open_history
 from shoal.cli.roles.alarms import acknowledge_alarm
+from shoal.cli.roles.home_words import ask_home
 from shoal.cli.roles.host import Host
 from shoal.cli.roles.owners import read_owners
+from shoal.cli.roles.sharing import KeptStates, day_meters, grid_limits
 from shoal.cli.roles.telemetry import telemetry_options
 from shoal.cli.roles.twins import ask_sites
 from shoal.control.event_calls import kept_of
+from shoal.control.second_person import SecondPerson
+from shoal.control.taking_part import TakingPart
 from shoal.domain.fleet import Fleet
 from shoal.domain.interval import NS_PER_S, Interval, local_midnight_ns
 from shoal.domain.twins import ShardAnswer
@@ -44,6 +48,7 @@ from shoal.store.facts import FactStore
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
+from shoal.store.proposals import Proposals
 from shoal.store.users import Users
 from shoal.store.weather_alerts import WeatherAlertLog
 
@@ -89,6 +94,7 @@ async def api(host: Host) -> None:
         return host.clock.now_ns() or model.now_ns or time.time_ns()
 
     programs = ProgramStore(registry or database)
+    orders, proposals = Orders(database), Proposals(database)
     alerts = AlertDesk(
         fleet=fleet,
         log=WeatherAlertLog(database),
@@ -109,13 +115,25 @@ async def api(host: Host) -> None:
         alarms=AlarmLog(database),
         acknowledge=partial(acknowledge_alarm, client),
         programs=programs,
-        commands=CommandDoor(orders=Orders(database), fleet=fleet, book=programs.book(), now_ns=plant_now_ns),
+        commands=CommandDoor(
+            orders=orders,
+            fleet=fleet,
+            book=programs.book(),
+            now_ns=plant_now_ns,
+            proposals=proposals,
+            second=SecondPerson(orders, proposals, fleet, above_kw=settings.api.four_eyes_above_kw),
+            grid=grid_limits(settings, fleet, database),
+            taking_part=lambda t_ns: TakingPart(
+                programs, fleet.nameplate, t_ns=t_ns, day=day_meters(fleet, KeptStates(ledger))
+            ),
+        ),
         kept_event=partial(kept_of, ledger),
         now_ns=plant_now_ns,
         metrics=host.ops.registry,
         doorman=Doorman(users, session_hours=settings.api.session_hours),
         database=database,
         registry=registry or database,
+        ask_home=partial(ask_home, client),
     )
     page = PageFiles(Path(settings.api.page_dir)) if settings.api.page_dir else None
     app = create_app(plant, token=settings.api.token, operators=operators, page=page)

@@ -17,15 +17,18 @@ import msgspec
 import structlog
 
 from shoal.bidding.awarded import Ahead, Awarded
+from shoal.cli.roles.home_words import HomeWords
 from shoal.cli.roles.host import Host
 from shoal.cli.roles.sharing import burden_of, day_meters, event_caps, following, grid_limits, within
 from shoal.cli.roles.signing import signer_of
 from shoal.cli.roles.twins import ask_twins
 from shoal.control.desired_book import DesiredBook
 from shoal.control.dispatch import DispatchOptions
+from shoal.control.doing import ControlNow
 from shoal.control.event_desk import EventDesk
 from shoal.control.leases import LeaseBook
 from shoal.control.order_desk import OrderDesk
+from shoal.control.owner_skips import OwnerSkips
 from shoal.control.parameter_intake import ParameterIntake
 from shoal.control.schedule import everybody
 from shoal.control.sender import FabricSender
@@ -40,6 +43,8 @@ from shoal.edge.parameters_report import is_parameters
 from shoal.fabric.bulk_link import BulkLink, Take
 from shoal.fabric.fleet_feed import FleetFeed
 from shoal.fabric.subjects import (
+    ASK_HOMES,
+    LIVE_CONTROL,
     LIVE_RESOURCES,
     REPORT_ALL,
     REPORT_BEHIND_ALL,
@@ -50,6 +55,7 @@ from shoal.market.registry import market_module
 from shoal.runtime.clock import ConductedClock
 from shoal.store.database import migrate, open_database
 from shoal.store.device_parameters import DeviceParameterStore
+from shoal.store.event_skips import EventSkips
 from shoal.store.ledger import Ledger
 from shoal.store.orders import Orders
 from shoal.store.programs import ProgramStore
@@ -216,6 +222,12 @@ async def control(host: Host) -> None:
         ledger, resources=fleet.resources, issuer=ISSUER, fence=fence, now_ns=host.clock.now_ns
     )
     taking_part = await asyncio.to_thread(_taking_part, host, fleet, memory)
+    skips = OwnerSkips(
+        fleet,
+        EventSkips(engine),
+        orders,
+        enrolled=everybody if taking_part is None else taking_part.enrolled,
+    )
     events = EventDesk(
         fleet,
         orders,
@@ -223,6 +235,7 @@ async def control(host: Host) -> None:
         fresh_s=settings.telemetry.fresh_timeout_s,
         alerts=None if taking_part is None else WeatherAlertLog(engine),
         owners=taking_part,
+        sit_out=skips.since_ns,
     )
     standing = StandingDesk(
         fleet,
@@ -244,7 +257,8 @@ async def control(host: Host) -> None:
         enrolled=everybody if taking_part is None else taking_part.enrolled,
         sources=(events.entries, grid.entries),
         steering=standing.setpoints,
-        within=within(taking_part, caps),
+        within=within(taking_part, caps, skips),
+        sit_out=skips.rows,
     )
     registry = await asyncio.to_thread(host.registry)
     parameters = None if registry is None else ParameterIntake(DeviceParameterStore(registry))
@@ -269,6 +283,9 @@ async def control(host: Host) -> None:
     async def publish_states(states: list[ResourceState]) -> None:
         await client.publish(LIVE_RESOURCES, msgspec.json.encode(states))
 
+    async def publish_now(now: ControlNow) -> None:
+        await client.publish(LIVE_CONTROL, msgspec.msgpack.encode(now))
+
     service = Control(
         fleet=fleet,
         clock=host.clock,
@@ -286,9 +303,11 @@ async def control(host: Host) -> None:
         memory=memory,
         sender=sender,
         publish_states=publish_states,
+        publish_now=publish_now,
         desk=desk,
         leases=leases,
         taking_part=taking_part,
+        skips=skips,
         events=events,
         standing=standing,
         grid=grid,
@@ -304,7 +323,9 @@ async def control(host: Host) -> None:
     host.ops.register("sender", sender.statistics)
     host.ops.register("commands_link", link.statistics)
     host.ready()
-    tasks = [asyncio.create_task(host.end_on_change(feed, published))]
+    words = HomeWords(fleet, desk.book, look=service.prompt, now_ns=host.clock.now_ns)
+    await client.subscribe(ASK_HOMES, cb=words.take)
+    tasks = [asyncio.create_task(host.end_on_change(feed, published)), asyncio.create_task(words.run())]
     if parameters is not None:
         host.ops.register("parameters", parameters.statistics)
         tasks.append(asyncio.create_task(parameters.run()))

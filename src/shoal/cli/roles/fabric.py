@@ -25,11 +25,13 @@ from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.guard import Guard, GuardLimits
 from shoal.fabric.identity import AuthCallout
 from shoal.fabric.keys import Role
+from shoal.fabric.revocation import Revocation
 from shoal.fabric.server import NatsServer
 from shoal.fabric.streams import StreamLimits, ensure_streams
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.room import DiskRoom
 from shoal.store.database import migrate, open_database
+from shoal.store.devices import Devices
 from shoal.store.registry import Registry
 
 _CLUSTER_TIMEOUT_S: Final = 60.0
@@ -99,6 +101,7 @@ async def _serve(
             tasks.create_task(callout.serve(url, tls=host.tls()))
             tasks.create_task(_publish_fleet(host, FleetFeed(client), registry, gateways))
             tasks.create_task(_guard(host, admission, gateways, url))
+            tasks.create_task(_revoke(host, admission, url))
             await callout.ready.wait()
             host.ready(url=url)
             if server is not None:
@@ -144,6 +147,26 @@ async def _guard(host: Host, admission: Admission, gateways: _Gateways, url: str
             await guard.serve(url, tls=host.tls())
         except UnavailableError as error:
             _log.warning("devices are not watched", why=str(error))
+            await asyncio.sleep(_GUARD_AGAIN_S)
+
+
+async def _revoke(host: Host, admission: Admission, url: str) -> None:
+    """End connections of devices whose secret changed; a plant whose servers do not let it goes on without."""
+    devices = Devices(open_database(host.registry_url()))
+    step: int | None = None
+
+    async def changed() -> tuple[str, ...]:
+        nonlocal step
+        step, names = await asyncio.to_thread(devices.changed_since, step)
+        return names
+
+    revocation = Revocation(host.keys(), admission, changed)
+    host.ops.register("revocation", revocation.statistics)
+    while True:
+        try:
+            await revocation.serve(url, tls=host.tls())
+        except UnavailableError as error:
+            _log.warning("connections of revoked devices are not ended", why=str(error))
             await asyncio.sleep(_GUARD_AGAIN_S)
 
 

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 
 from shoal.cli.roles.host import Host, sqlite_url
+from shoal.cli.roles.silenced import FILE as SILENCED
+from shoal.cli.roles.silenced import SilencedSites
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import ProgramId, SiteId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S, Interval, local_midnight_ns
@@ -29,7 +31,6 @@ from shoal.simulate.fleet import devices_of, only_plants, plan_fleet, site_secre
 from shoal.simulate.hamlet import HAMLET, annual_kwh, microgrid, with_hamlet
 from shoal.simulate.homes import Homes
 from shoal.simulate.island import Island
-from shoal.simulate.network import FaultModel
 from shoal.simulate.physics import HomeWorld
 from shoal.simulate.profiles import Profiles
 from shoal.store.credentials import seal
@@ -167,9 +168,10 @@ async def homes(host: Host) -> None:
     service = Homes(
         fleet=fleet,
         world=world,
-        faults=FaultModel(
+        faults=SilencedSites(
             fleet.site_ids,
             settings.demo.seed,
+            file=settings.data_dir / "run" / SILENCED,
             drop_out_frac=settings.demo.drop_out_frac,
             drop_out_mean_s=settings.demo.drop_out_mean_s,
             loss_frac=settings.demo.loss_frac,

@@ -21,6 +21,7 @@ from shoal.control.event_caps import EventCaps
 from shoal.control.grid_limits import GridLimits
 from shoal.control.kept_hours import leave_out_kept
 from shoal.control.leases import LeaseBook
+from shoal.control.owner_skips import OwnerSkips
 from shoal.control.regulation_sites import regulation_event
 from shoal.control.schedule import Enrolled
 from shoal.control.taking_part import TakingPart
@@ -87,11 +88,13 @@ def event_caps(
 
 
 def within(
-    taking_part: TakingPart | None, caps: EventCaps
+    taking_part: TakingPart | None, caps: EventCaps, skips: OwnerSkips | None = None
 ) -> Callable[[int, dict[str, Entry]], dict[str, Entry]]:
-    """Return what takes out of documents the hours that owners keep, and what groups cannot carry."""
+    """Return what takes out of documents what owners left, the hours that they keep, and what groups cannot carry."""
 
     def allowed(t_ns: int, wanted: dict[str, Entry]) -> dict[str, Entry]:
+        if skips is not None:
+            wanted = skips.without(wanted)
         if taking_part is not None:
             wanted = leave_out_kept(wanted, taking_part.book, taking_part.away_in, t_ns=t_ns)
         return caps.within(t_ns, wanted)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Alarm, Severity } from "../../api/types";
 import { strings } from "../../strings";
-import { attention } from "../overview/attention";
+import { attention } from "../../screens/fleet/attention";
 import { SHAPES } from "../../ui/Severity";
 import { extent, inOrder, what } from "./alarms";
 

@@ -1,7 +1,9 @@
 /** The words of the alarms' screens. */
+import { titles } from "./titles";
+
 export const strings = {
-  title: "Alarms",
-  one: "Alarm",
+  title: titles.title,
+  one: titles.one,
   tabs: "Which alarms",
   tab: { standing: "Standing", shelved: "Put aside", history: "Over" },
 

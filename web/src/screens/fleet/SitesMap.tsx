@@ -13,14 +13,19 @@ import { isNarrowed, queryOf, type SiteFilter } from "./siteFilter";
 import { strings } from "./strings";
 
 const words = strings.sites;
+/** The filter lets everything through. */
+const ALL = "all";
 
 export default function SitesMap({ filter }: { filter: SiteFilter }): ReactElement {
   const go = useGo();
   const places = useApi("/api/map/sites", {});
   const query = useApi("/api/map/now", { query: queryOf(filter) }, { everyMs: 2_000, keep: true });
   const now = query.data;
-  const rowsKey = now?.row.join() ?? "";
-  const marks = useMemo(() => (places.data && rowsKey !== "" ? marksOf(places.data, rowsKey.split(",").map(Number)) : null), [places.data, rowsKey]);
+  const rowsKey = now === undefined ? "" : now.row === null ? ALL : now.row.join();
+  const marks = useMemo(() => {
+    if (!places.data || rowsKey === "") return null;
+    return marksOf(places.data, rowsKey === ALL ? places.data.site_ids.map((_, row) => row) : rowsKey.split(",").map(Number));
+  }, [places.data, rowsKey]);
   const known = now && places.data && now.version === places.data.version ? now : null;
   let state: PanelState = places.data === undefined ? stateOfQuery(places) : stateOfQuery(query, (data) => (data.total > 0 ? null : isNarrowed(filter) ? words.none : words.noSites));
   if (state.kind === "ready" && known === null) state = LOADING;

@@ -25,8 +25,8 @@ export interface Marks {
 export function marksOf(places: Places, rows: readonly number[]): Marks {
   return {
     ids: rows.map((row) => places.site_ids[row] ?? ""),
-    lat: Float64Array.from(rows, (row) => places.latitude_deg[row] ?? Number.NaN),
-    lon: Float64Array.from(rows, (row) => places.longitude_deg[row] ?? Number.NaN),
+    lat: Float64Array.from(rows, (row) => (places.latitude_mdeg[row] ?? Number.NaN) / 1_000),
+    lon: Float64Array.from(rows, (row) => (places.longitude_mdeg[row] ?? Number.NaN) / 1_000),
   };
 }
 
@@ -41,14 +41,14 @@ export const alarmAt = (now: Now, at: number): boolean => (now.alarm[at] ?? -1) 
 
 /** One site in words. */
 export function describeAt(now: Now, id: string, at: number): string {
-  const power = now.battery_kw[at] ?? null;
-  const soc = now.soc_frac[at] ?? null;
+  const power = now.battery_hw[at] ?? null;
+  const soc = now.soc_percent[at] ?? null;
   const severity = now.severities[now.alarm[at] ?? -1];
   return [
     id,
     words.grades[gradeAt(now, at)],
-    power === null ? shared.panel.noValue : batteryPhrase(power),
-    ...(soc === null ? [] : [words.charged(percent(soc))]),
+    power === null ? shared.panel.noValue : batteryPhrase(power / 10),
+    ...(soc === null ? [] : [words.charged(percent(soc / 100))]),
     ...(severity === undefined ? [] : [words.underAlarm(shared.severity[severity])]),
   ].join(", ");
 }

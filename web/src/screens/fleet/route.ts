@@ -1,7 +1,7 @@
 /** The fleet: what the plant does now, and what needs a person. */
 import type { ScreenRoute } from "../../app/screen";
-import { strings } from "./strings";
+import { titles } from "./titles";
 
 export const routes: readonly ScreenRoute[] = [
-  { path: "/", title: strings.title, nav: { order: 1, key: "f" }, right: "see", load: () => import("./Screen") },
+  { path: "/", title: titles.title, nav: { order: 1, key: "f" }, right: "see", load: () => import("./Screen") },
 ];

@@ -10,10 +10,10 @@ import { SitesView } from "./Sites";
 
 vi.mock("../../map/outlines", () => ({ outlines: () => new Promise(() => undefined) }));
 
-const PLACES: Places = { version: "v1", site_ids: ["home-0", "home-1", "bess-0"], latitude_deg: [31, 32, 33], longitude_deg: [-97, -98, -99], capacity_kw: [5, 5, 100], device_type: [0, 0, 3], types: ["home", "ev_charger", "meter", "battery"] };
+const PLACES: Places = { version: "v1", site_ids: ["home-0", "home-1", "bess-0"], latitude_mdeg: [31_000, 32_000, 33_000], longitude_mdeg: [-97_000, -98_000, -99_000], capacity_hw: [50, 50, 1_000], device_type: [0, 0, 3], types: ["home", "ev_charger", "meter", "battery"] };
 const NOW: Now = {
   version: "v1", as_of_ms: 0, total: 2, unanswered: 0, grades: ["fresh", "suspect", "stale", "unknown"], severities: ["notice", "warning", "major", "critical"],
-  row: [0, 2], grade: [0, 3], alarm: [-1, 2], battery_kw: [-3.2, null], soc_frac: [0.56, null],
+  row: [0, 2], grade: [0, 3], alarm: [-1, 2], battery_hw: [-32, null], soc_percent: [56, null],
 };
 const HITS = {
   as_of_ms: 0, total: 2, unanswered: 1, offset: 0, limit: 1000,
@@ -41,8 +41,8 @@ afterEach(() => vi.restoreAllMocks());
 
 describe("the map's words and marks", () => {
   it("are those of the rows that the filter left", () => {
-    expect([...marksOf(PLACES, NOW.row).ids]).toEqual(["home-0", "bess-0"]);
-    expect([...marksOf(PLACES, NOW.row).lat]).toEqual([31, 33]);
+    expect([...marksOf(PLACES, [0, 2]).ids]).toEqual(["home-0", "bess-0"]);
+    expect([...marksOf(PLACES, [0, 2]).lat]).toEqual([31, 33]);
     expect([shapeAt(NOW, 0), shapeAt(NOW, 1), alarmAt(NOW, 0), alarmAt(NOW, 1)]).toEqual(["disc", "triangle", false, true]);
     expect(describeAt(NOW, "home-0", 0)).toBe("home-0, fresh, discharging 3.2 kW, 56 % charged");
     expect(describeAt(NOW, "bess-0", 1)).toBe("bess-0, unknown, no value, alarm: major");

@@ -19,12 +19,19 @@ const words = strings.children;
 /** As many as the plant lets one page watch, less the group itself. */
 const MOST = 190;
 
-export const ORDERS = ["coverage", "suspect", "doubt", "power", "sites", "name"] as const;
+export const ORDERS = ["deviation", "coverage", "suspect", "doubt", "power", "sites", "name"] as const;
 export type ChildOrder = (typeof ORDERS)[number];
 
-/** The order that an address names; the least covered first when it names none. */
+/** The order that an address names; the farthest from its command first when it names none. */
 export function orderOf(text: string | undefined): ChildOrder {
-  return ORDERS.find((one) => one === text) ?? "coverage";
+  return ORDERS.find((one) => one === text) ?? "deviation";
+}
+
+/** How far a group is from what is commanded of it, in words. */
+export function deviationWords(one: Pick<Group, "commanded_kw" | "deviation_frac">): string {
+  if (one.commanded_kw === null || one.deviation_frac === null) return words.noCommand;
+  const commanded = batteryPhrase(one.commanded_kw);
+  return one.deviation_frac < 0.005 ? words.asCommanded(commanded) : words.off(percent(one.deviation_frac, 1), commanded);
 }
 
 const share = (frac: number | null): string => (frac === null ? shared.panel.noValue : percent(frac, 1));
@@ -32,6 +39,7 @@ const share = (frac: number | null): string => (frac === null ? shared.panel.noV
 export const COLUMNS: readonly BigColumn<Group>[] = [
   { id: "name", label: words.name, width: "2fr", cell: (one) => <ScreenLink to={links.node(one.group_id)}>{one.name}</ScreenLink> },
   { id: "sites", label: words.sites, end: true, cell: (one) => words.of(count(one.fresh), count(one.sites)) },
+  { id: "deviation", label: words.deviation, width: "2.2fr", cell: deviationWords },
   { id: "coverage", label: words.coverage, end: true, cell: (one) => share(one.coverage_kw_frac) },
   { id: "battery", label: words.battery, width: "1.6fr", cell: (one) => batteryPhrase(one.expected_kw) },
   { id: "range", label: words.range, width: "2.2fr", cell: (one) => (one.high_kw - one.low_kw < IDLE_KW ? words.exact : shared.figures.range(...batteryRange(one.low_kw, one.high_kw))) },

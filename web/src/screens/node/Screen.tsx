@@ -9,13 +9,16 @@ import { batteryPhrase, batteryRange, gridPhrase, gridRange, powerSize } from ".
 import { duration } from "../../format/time";
 import { useWatched } from "../../live/store";
 import { strings as shared } from "../../strings";
+import { Allowed } from "../../ui/Allowed";
 import { Breadcrumb } from "../../ui/Breadcrumb";
 import { Figure, Quantity, rangeSentence } from "../../ui/figures";
 import { IntervalBar } from "../../ui/IntervalBar";
 import layout from "../../ui/layout.module.css";
 import { Panel } from "../../ui/Panel";
 import { stateOfQuery } from "../../ui/panelState";
-import { Children, orderOf, type ChildOrder } from "./Children";
+import { Children, deviationWords, orderOf, type ChildOrder } from "./Children";
+import { History } from "./History";
+import { hoursOf, type Hours } from "./history";
 import { Limits } from "./Limits";
 import classes from "./node.module.css";
 import { strings } from "./strings";
@@ -28,6 +31,7 @@ function Figures({ group }: { group: Group }): ReactElement {
       <Figure label={words.battery} value={<Quantity value={batteryPhrase(group.expected_kw)} />} testId="node-battery">
         <IntervalBar low={group.low_kw} expected={group.expected_kw} high={group.high_kw} color="--battery" />
         {rangeSentence({ lowKw: group.low_kw, highKw: group.high_kw, range: batteryRange })}
+        <div data-testid="node-command">{deviationWords(group)}</div>
       </Figure>
       <Figure label={words.grid} value={<Quantity value={gridPhrase(group.grid_expected_kw)} />} testId="node-grid">
         <IntervalBar low={group.grid_low_kw} expected={group.grid_expected_kw} high={group.grid_high_kw} color="--import" />
@@ -47,7 +51,15 @@ function Figures({ group }: { group: Group }): ReactElement {
   );
 }
 
-export function NodeView({ groupId, order, onOrder }: { groupId: string; order: ChildOrder; onOrder: (order: ChildOrder) => void }): ReactElement {
+export interface NodeProps {
+  readonly groupId: string;
+  readonly order: ChildOrder;
+  readonly hours?: Hours;
+  readonly onOrder: (order: ChildOrder) => void;
+  readonly onHours?: (hours: Hours) => void;
+}
+
+export function NodeView({ groupId, order, hours = "6", onOrder, onHours = () => undefined }: NodeProps): ReactElement {
   const query = useApi("/api/groups/{group_id}", { path: { group_id: groupId } }, { everyMs: 5_000 });
   const watched = useWatched(useMemo(() => [groupId], [groupId]));
   const detail = query.data;
@@ -58,11 +70,15 @@ export function NodeView({ groupId, order, onOrder }: { groupId: string; order: 
     <div className={layout["screen"]}>
       <Breadcrumb items={[{ label: strings.fleet, to: links.fleet() }, ...above, { label: name }]} />
       <h1 className={layout["heading"]}>{name}</h1>
+      <Allowed right="operate">
+        <ScreenLink to={links.newDispatch({ group: groupId })}>{strings.dispatch}</ScreenLink>
+      </Allowed>
       <Panel title={strings.now} {...(group ? { hint: strings.hint(group.hierarchy_id) } : {})} testId="node" state={stateOfQuery(query)} onRetry={() => void query.refetch()}>
         {() => (group ? <Figures group={group} /> : strings.missing)}
       </Panel>
       {query.data === undefined && query.isError ? null : (
         <>
+          <History groupId={groupId} hours={hours} onHours={onHours} />
           <Children groupId={groupId} order={order} onOrder={onOrder} />
           <Limits groupId={groupId} />
         </>
@@ -75,5 +91,5 @@ export default function Screen(): ReactElement {
   const groupId = useParam("groupId");
   const search = useSearch();
   const setSearch = useSetSearch();
-  return <NodeView key={groupId} groupId={groupId} order={orderOf(search["order"])} onOrder={(order) => setSearch({ order })} />;
+  return <NodeView key={groupId} groupId={groupId} order={orderOf(search["order"])} hours={hoursOf(search["hours"])} onOrder={(order) => setSearch({ order })} onHours={(hours) => setSearch({ hours })} />;
 }

@@ -1,6 +1,8 @@
 /** One settled day: the way of its money, its intervals, what it is made of, its versions, what differs, who receives it. */
 import { useMemo, type ReactElement } from "react";
 import { useApi } from "../../api/queries";
+import { links } from "../../app/links";
+import { ScreenLink } from "../../app/nav";
 import { asSteps, POINTS_PER_STEP } from "../../charts/shape";
 import { TimeChart, type ChartSeries } from "../../charts/TimeChart";
 import { exactAmount, price } from "../../format/money";
@@ -160,7 +162,7 @@ function VersionsPanel({ state, detail, onRetry }: Held): ReactElement {
   const words = strings.versions;
   const first = detail?.versions.at(-1)?.version;
   return (
-    <Panel title={words.title} hint={words.hint} testId="settlement-versions" state={state} empty={detail?.versions.length === 0 ? words.empty : null} onRetry={onRetry}>
+    <Panel title={words.title} hint={words.hint} testId="settlement-versions" state={state} empty={detail?.versions.length === 0 ? words.empty : null} onRetry={onRetry} actions={detail ? <ScreenLink to={links.runs({ resource: detail.day.resource_id, day: detail.day.delivery_date })}>{words.runs}</ScreenLink> : null}>
       {() =>
         detail ? (
           <DataTable

@@ -1,6 +1,8 @@
 /** The words of the settlement screen. */
+import { titles } from "./titles";
+
 export const strings = {
-  title: "Settlement",
+  title: titles.title,
   heading: (resource: string) => `Settlement of ${resource}`,
   resources: "Resources",
   none: "The plant has not reported any resource yet.",
@@ -122,6 +124,7 @@ export const strings = {
     changed: "Intervals changed",
     check: "Check",
     first: "the first",
+    runs: "Runs of this day",
   },
 
   disputes: {

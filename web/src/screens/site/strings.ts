@@ -1,7 +1,9 @@
 /** The words of the screen of one site, and of the list of sites. */
+import { titles } from "./titles";
+
 export const strings = {
-  title: "Site",
-  listTitle: "Sites",
+  title: titles.title,
+  listTitle: titles.listTitle,
   always: "from the start",
 
   list: {

@@ -1,0 +1,2 @@
+/** What the shell says of this screen before it is loaded. */
+export const titles = { title: "Runs", one: "Run" } as const;

@@ -56,6 +56,23 @@ function watch(page, origin) {
   return faults;
 }
 
+/** Runs in the page: lets what scrolls inside the page show all it has, since axe cannot judge what is scrolled away; returns how to undo it. */
+function unrolled() {
+  window.scrollTo(0, 0);
+  const held = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    const { overflowX, overflowY } = getComputedStyle(element);
+    const scrolls = (overflow) => overflow === "auto" || overflow === "scroll";
+    const down = scrolls(overflowY) && element.scrollHeight > element.clientHeight;
+    const across = scrolls(overflowX) && element.scrollWidth > element.clientWidth;
+    // rows that are drawn only where they are looked at stay as they are
+    if ((!down && !across) || element.closest("dialog, [aria-rowcount]") !== null) continue;
+    held.push([element, element.style.cssText]);
+    Object.assign(element.style, { maxHeight: "none", overflow: "visible" });
+  }
+  window.rolledUp = () => held.forEach(([element, text]) => (element.style.cssText = text));
+}
+
 /** What axe finds in both themes: violations, and contrast that it could not decide. */
 async function lookOver(page, name) {
   for (const theme of ["light", "dark"]) {
@@ -63,7 +80,9 @@ async function lookOver(page, name) {
     await page.waitForFunction((wanted) => document.documentElement.dataset.theme === wanted, theme);
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     await page.evaluate(AXE);
+    await page.evaluate(unrolled);
     const { violations, incomplete } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations", "incomplete"] }));
+    await page.evaluate(() => window.rolledUp());
     const found = [...violations, ...incomplete.filter((one) => one.id === "color-contrast")];
     if (found.length > 0) {
       const list = found.map((one) => `${one.id}: ${one.nodes.slice(0, MOST_NODES).map((node) => node.target.join(" ")).join(", ")}${one.nodes.length > MOST_NODES ? ` and ${one.nodes.length - MOST_NODES} more` : ""}`);

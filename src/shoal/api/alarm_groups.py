@@ -5,9 +5,10 @@ Reading blocks; an asynchronous caller runs it in a thread.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -61,10 +62,16 @@ class Standing:
         Raises:
             UnknownIdError: when none stands with that cause.
         """
+        if not (members := self.members_if_any(cause)):
+            raise UnknownIdError("cause of alarms", cause)
+        return members
+
+    def members_if_any(self, cause: str) -> list[Alarm]:
+        """Return the alarms of a cause, the most urgent first; none when it is over."""
         for one in self.causes:
             if one.key == cause:
                 return [self.alarms[position] for position in one.alarm_rows.tolist()]
-        raise UnknownIdError("cause of alarms", cause)
+        return []
 
     def is_shelved(self, alarm: Alarm) -> bool:
         """Whether an alarm is put aside now."""
@@ -80,8 +87,19 @@ class Standing:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """What was read last, as long as its version is that of the database, and what was made of it."""
+
+    version: tuple[object, ...] = ()
+    alarms: Sequence[Alarm] = ()
+    shelf: Mapping[int, ShelfStep] = field(default_factory=dict)
+    areas: tuple[object, ...] | None = None
+    causes: Sequence[Cause] = ()
+
+
 class AlarmCauses:
-    """Gathers the alarms of a plant.
+    """Gathers the alarms of a plant, anew only when they have changed: many readers of many alarms share one reading.
 
     Args:
         plant: Whose.
@@ -91,6 +109,8 @@ class AlarmCauses:
         self._plant = plant
         self.shelf = AlarmShelf(plant.database)
         self._awarded = Awarded(cycles=plant.ledger, market=market_module)
+        self._lock = threading.Lock()
+        self._held = _Held()
 
     def read(self) -> Standing:
         """Return what stands now.
@@ -98,19 +118,21 @@ class AlarmCauses:
         Raises:
             UnavailableError: when the database cannot be reached.
         """
-        alarms = self._plant.alarms.active()
         in_force = [one for one in self._plant.alerts.standing() if one.in_force(self._plant.now_ns())]
         areas = [
             Area(key=one.kept.key, name=one.kept.alert.event, rows=np.sort(one.impact.rows))
             for one in in_force[:AREAS_LOOKED_AT]
             if len(one.impact.rows)
         ]
-        return Standing(
-            now_ns=self._plant.now_ns(),
-            alarms=alarms,
-            causes=self._explainer.causes(alarms, areas),
-            shelf=self.shelf.standing() if alarms else {},
-        )
+        shape = tuple((one.key, one.rows.tobytes()) for one in areas)
+        with self._lock:
+            held = self._fresh()
+            if held.areas != shape:
+                held.causes = self._explainer.causes(held.alarms, areas)
+                held.areas = shape
+            return Standing(
+                now_ns=self._plant.now_ns(), alarms=held.alarms, causes=held.causes, shelf=held.shelf
+            )
 
     def aside(self) -> AlarmsAside:
         """Return how many alarms stand that nobody has put aside, and those that somebody has.
@@ -118,13 +140,13 @@ class AlarmCauses:
         Raises:
             UnavailableError: when the database cannot be reached.
         """
-        now_ns = self._plant.now_ns()
-        alarms = self._plant.alarms.active()
-        shelf = self.shelf.standing() if alarms else {}
-        standing = Standing(now_ns=now_ns, alarms=alarms, causes=(), shelf=shelf)
-        aside = [one.number for one in alarms if standing.is_shelved(one)]
-        awake = Counter(one.severity.value for one in alarms if not standing.is_shelved(one))
-        return AlarmsAside(standing=dict(awake), aside_count=len(aside), aside=aside[:ASIDE_SHOWN])
+        with self._lock:
+            held = self._fresh()
+            alarms, shelf = held.alarms, held.shelf
+        standing = Standing(now_ns=self._plant.now_ns(), alarms=alarms, causes=(), shelf=shelf)
+        aside = {one.number: one for one in alarms if standing.is_shelved(one)}
+        awake = Counter(one.severity.value for one in alarms if one.number not in aside)
+        return AlarmsAside(standing=dict(awake), aside_count=len(aside), aside=list(aside)[:ASIDE_SHOWN])
 
     def groups(self) -> AlarmGroups:
         """Return the groups, those that are put aside last.
@@ -140,6 +162,15 @@ class AlarmCauses:
             alarms=len(standing.alarms),
             groups=sorted(groups, key=lambda one: one.shelved_until_ms is not None),
         )
+
+    def _fresh(self) -> _Held:
+        """Return the alarms that stand and the shelf, read again only when something has changed."""
+        version = (self._plant.alarms.version(), self.shelf.version())  # before what it is of: never too new
+        if version != self._held.version:
+            alarms = self._plant.alarms.active()
+            shelf = self.shelf.standing() if alarms else {}
+            self._held = _Held(version=version, alarms=alarms, shelf=shelf)
+        return self._held
 
     @cached_property
     def _explainer(self) -> Explainer:

@@ -13,13 +13,13 @@ import msgspec
 from shoal.api.command_door import CommandDoor
 from shoal.api.dispatch_views import PreviewView
 from shoal.api.launching import keep, preview_line
-from shoal.api.order_asked import Asked, DispatchAsked, check_order_asked, order_of
+from shoal.api.order_asked import Asked, CallAsked, DispatchAsked, check_order_asked, order_of
 from shoal.api.order_titles import title_of
 from shoal.api.order_views import Proposal
 from shoal.api.state import to_ms
 from shoal.control.asking import named
 from shoal.control.second_person import most_w
-from shoal.domain.errors import InvalidInputError
+from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.store.order_records import AuditEntry, CallSpec, EventSpec, Order
 from shoal.store.proposals import Proposals, Proposed, Verdict
@@ -97,9 +97,13 @@ class DispatchProposals:
             asked = DispatchAsked.model_validate(proposed.body)
             _, what = asked.one()
             order = self._order(what, by=proposed.by, now_ns=now_ns)
-            if order.revision == 1 and not isinstance(order.spec, CallSpec):
+            if order.revision == 1 and not (isinstance(what, CallAsked) and what.event_id):
                 # of this proposal, so that it can never be launched twice
-                order = msgspec.structs.replace(order, order_id=named("order", now_ns, proposed.proposal_id))
+                kind = order.program if isinstance(order.spec, CallSpec) else "order"
+                name = named(kind, proposed.at_ns, proposed.proposal_id)
+                if self._is_kept(name):
+                    return name  # an earlier approval got so far
+                order = msgspec.structs.replace(order, order_id=name)
             if not order.reason:
                 order = msgspec.structs.replace(order, reason=proposed.reason)
             check_order_asked(order, self._door.fleet, self._door.book, now_ns=now_ns)
@@ -156,6 +160,13 @@ class DispatchProposals:
             detail=detail,
         )
         self._door.orders.note([entry])
+
+    def _is_kept(self, order_id: str) -> bool:
+        try:
+            self._door.orders.order(order_id)
+        except UnknownIdError:
+            return False
+        return True
 
     def _order(self, asked: Asked, *, by: str, now_ns: int) -> Order:
         door = self._door

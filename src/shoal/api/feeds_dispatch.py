@@ -25,6 +25,7 @@ from shoal.api.order_facts import commanded_kw as commanded_at
 from shoal.api.order_trail import OrderTrails, after_sums, groups_of, sums_of
 from shoal.api.order_views import OrderFeeder, OrderNow, OrderSeries, OrderSites
 from shoal.api.plant import Plant
+from shoal.api.slow_reads import SlowReads
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.api.taking_now import TakingNow
 from shoal.control.event_calls import left_of
@@ -39,6 +40,8 @@ from shoal.store.order_records import CallSpec, Order
 EVERY_S: Final = 1.0
 RECORDS_EVERY_S: Final = 3.0
 ORDERS_KEPT: Final = 200
+SITES_KEPT: Final = 4_000_000
+"""Of all orders that are kept together, each as large as the fleet: some 17 bytes a site."""
 BEFORE_NS: Final = 15 * NS_PER_MINUTE
 """A series begins so long before its order, to show what the sites did anyway."""
 AFTER_NS: Final = 30 * NS_PER_MINUTE
@@ -85,6 +88,7 @@ class OrderDesk:
         self._taking = taking
         self._lines = OrderLines(plant.database)
         self._kept: OrderedDict[str, tuple[float, OnRecord]] = OrderedDict()
+        self._reads = SlowReads("orders")
         self.trails = OrderTrails()
 
     async def on_record(self, order_id: str) -> OnRecord:
@@ -100,7 +104,8 @@ class OrderDesk:
         read = await asyncio.to_thread(self._read, order_id)
         self._kept[order_id] = (time.monotonic(), read)
         self._kept.move_to_end(order_id)
-        while len(self._kept) > ORDERS_KEPT:
+        most = min(ORDERS_KEPT, max(SITES_KEPT // max(len(self._plant.fleet.site_ids), 1), 1))
+        while len(self._kept) > most:
             self._kept.popitem(last=False)
         return read
 
@@ -172,7 +177,9 @@ class OrderDesk:
         if numbers is not None:
             plant.hub.catch_up()
             live = after_sums(sums_of(numbers, from_ns, to_ns, plant), live)
-        return await asyncio.to_thread(self._series, record, live, from_ns, to_ns, points)
+        return await self._reads.read(
+            f"the history of {order_id}", lambda: self._series(record, live, from_ns, to_ns, points)
+        )
 
     def _series(
         self, record: OnRecord, live: LiveTrack, from_ns: int, to_ns: int, points: int

@@ -12,28 +12,36 @@ from shoal.api.state import Severity
 
 
 class MapSites(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the sites are and how large: columns in the order of the registry.
+    """Where the sites are and how large: columns in the order of the registry, packed so that ten thousand weigh little.
 
-    Whole numbers, so that ten thousand weigh little: places in thousandths of a degree, a hundred metres, which is as
-    near as a map needs to know where somebody lives; ratings in hundreds of watts. `device_type` is a position in `types`.
-    `version` changes with the fleet; it is the answer's `ETag` as well.
+    Places are in thousandths of a degree, a hundred metres, which is as near as a map needs to know where somebody
+    lives, each as the step from the one before; ratings in hundreds of watts. `device_type` is a position in `types`.
+    A column of numbers is base64 of bytes: the lowest byte of all rows first, then the next ones; a code of 0 is none,
+    else it is one more than 2v for v >= 0 and than -2v - 1 for v < 0. `site_ids` has a line each: a character whose code
+    less that of `0` says how many characters of the name before stay, then the rest. `version` changes with the fleet;
+    it is the answer's `ETag` as well.
     """
 
     version: str
-    site_ids: list[str]
-    latitude_mdeg: list[int]
-    longitude_mdeg: list[int]
-    capacity_hw: list[int]
-    device_type: list[int]
+    total: int
+    site_ids: str
+    latitude_mdeg: str
+    longitude_mdeg: str
+    capacity_hw: str
+    device_type: str
     types: list[str]
 
 
 class MapNow(msgspec.Struct, frozen=True, kw_only=True):
-    """How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
+    """How the sites are: the rows that changed after the mark that the caller gave, as columns packed as in `MapSites`.
 
-    `row` is null where the filter lets all through: the columns are in the registry's order then. `grade` is a position in
-    `grades`, `alarm` one in `severities`; -1 for none. `battery_hw` is in hundreds of watts, charging positive.
-    `unanswered` sites could not be asked: they are unknown here. What was never measured is null.
+    `mark` is what to give as `since` the next time. `sent` rows are in the columns. `row` has their positions in
+    `MapSites` of `version`, each as the step from the one before; null where the columns are all sites in the registry's
+    order. `state` is a position in `grades` plus 16 times one more than a position in `severities`, without those 16
+    where no alarm stands. `battery_hw` is in hundreds of watts, charging positive. What was never measured is none.
+    `through` says which sites the filter lets through, a bit each in the registry's order, base64 of bytes, the lowest
+    bit first; null where it lets all through. `total` is how many those are. `unanswered` of the fleet could not be
+    asked: they are unknown here.
     """
 
     version: str
@@ -42,11 +50,13 @@ class MapNow(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: int
     grades: list[TwinGrade]
     severities: list[Severity]
-    row: list[int] | None
-    grade: list[int]
-    alarm: list[int]
-    battery_hw: list[int | None]
-    soc_percent: list[int | None]
+    mark: str
+    sent: int
+    row: str | None
+    state: str
+    battery_hw: str
+    soc_percent: str
+    through: str | None
 
 
 class SiteHit(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+import structlog
 
 from shoal.api.command_door import CommandDoor
 from shoal.api.dispatch_views import PreviewView
 from shoal.api.order_asked import check_order_asked
 from shoal.api.previews import KeptPreview
 from shoal.control.second_person import SecondNeededError
+from shoal.domain.errors import UnavailableError
 from shoal.store.order_records import AuditEntry, Order
 
 NEEDS_SECOND: Final = "second_person"
 """The reason that the audit gives for an order that was refused to somebody alone."""
 _NS_PER_MS: Final = 1_000_000
+_log = structlog.get_logger(__name__)
 
 
 def launch(
@@ -63,11 +66,15 @@ def keep(door: CommandDoor, order: Order, *, seen: PreviewView | None, seen_by: 
     """
     kept = door.orders.put(order)
     if seen is not None:
-        door.orders.note([preview_line(order.order_id, seen, by=seen_by)])
-        if door.proposals is not None and order.revision == 1:
-            door.proposals.keep_preview(
-                order.order_id, msgspec.json.encode(seen), by=seen_by, at_ns=order.at_ns
-            )
+        try:
+            door.orders.note([preview_line(order.order_id, seen, by=seen_by)])
+            if door.proposals is not None and order.revision == 1:
+                door.proposals.keep_preview(
+                    order.order_id, msgspec.json.encode(seen), by=seen_by, at_ns=order.at_ns
+                )
+        except UnavailableError as error:
+            # the order stands: whoever heard of a fault now would launch it a second time
+            _log.error("what was seen of an order is not kept", order=order.order_id, why=str(error))
     return kept
 
 

@@ -32,7 +32,13 @@ PreviewToken: TypeAlias = Annotated[
 ]
 
 
-class ScopeAsked(BaseModel):
+class _Finite(BaseModel):
+    """What is asked in numbers that are finite: others could not be kept."""
+
+    model_config = {"allow_inf_nan": False}
+
+
+class ScopeAsked(_Finite):
     """Who is meant: sites, groups, or the fleet."""
 
     sites: list[str] = Field(default_factory=list, max_length=MAX_NAMES)
@@ -44,7 +50,7 @@ class ScopeAsked(BaseModel):
         return scope_of(sites=self.sites, groups=self.groups, fleet=self.fleet)
 
 
-class CanaryAsked(BaseModel):
+class CanaryAsked(_Finite):
     """A trial on a few sites first."""
 
     share_frac: float = Field(default=0.02, gt=0, lt=1)
@@ -84,14 +90,14 @@ class EventAsked(ScopeAsked):
     preview: PreviewToken = ""
 
 
-class TargetAsked(BaseModel):
+class TargetAsked(_Finite):
     """What a group delivers throughout."""
 
     group: str
     power_kw: float = Field(gt=0, lt=1e9)
 
 
-class CallAsked(BaseModel):
+class CallAsked(_Finite):
     """An event; notice is given now. It begins and ends at quarters of an hour."""
 
     event_id: str | None = Field(default=None, max_length=60)
@@ -108,7 +114,7 @@ class CallAsked(BaseModel):
     preview: PreviewToken = ""
 
 
-class ChangeAsked(BaseModel):
+class ChangeAsked(_Finite):
     """A change of an order; what is absent stays. `revision` is the one that was read."""
 
     revision: int = Field(ge=1)
@@ -116,7 +122,7 @@ class ChangeAsked(BaseModel):
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
-class CallChanged(BaseModel):
+class CallChanged(_Finite):
     """A change of an event; what is absent stays. `revision` is the one that was read."""
 
     revision: int = Field(ge=1)

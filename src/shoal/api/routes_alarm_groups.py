@@ -71,15 +71,15 @@ def alarm_group_routes(plant: Plant, causes: AlarmCauses) -> APIRouter:
         """Return every alarm that stands in at most ten groups by cause, the worst first."""
         return answer(causes.groups())
 
-    @router.get("/groups/members", responses=answers(AlarmMembers, 404, 422, 503))
+    @router.get("/groups/members", responses=answers(AlarmMembers, 422, 503))
     def read_members(
         cause: CauseKey,
         offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
         limit: Annotated[int, Query(ge=1, le=MOST_MEMBERS)] = 100,
     ) -> Response:
-        """Return the alarms of one group, the most urgent first."""
+        """Return the alarms of one group, the most urgent first; none once the last of them is over."""
         standing = causes.read()
-        alarms = standing.members(cause)
+        alarms = standing.members_if_any(cause)
         return answer(
             AlarmMembers(
                 as_of_ms=to_ms(standing.now_ns),

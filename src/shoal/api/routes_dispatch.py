@@ -49,8 +49,6 @@ from shoal.store.order_records import Order
 from shoal.store.proposals import Proposals, Verdict
 
 MAX_ROWS: Final = 1_000
-READS_AT_ONCE: Final = 2
-WAIT_S: Final = 20.0
 _LATEST_MS: Final = 2**62 // MS_PER_NS
 
 ReasonAsked: TypeAlias = Literal[""] | Reason
@@ -177,7 +175,6 @@ def dispatch_routes(plant: Plant) -> APIRouter:
 
 def _add_orders(router: APIRouter, plant: Plant, listed: OrderList, desk: OrderDesk) -> None:
     """Add the routes of orders."""
-    slots = asyncio.Semaphore(READS_AT_ONCE)
 
     async def seen() -> FleetLatest | None:
         """Return how the sites are, when any order runs and they answer."""
@@ -219,12 +216,7 @@ def _add_orders(router: APIRouter, plant: Plant, listed: OrderList, desk: OrderD
         order_id: OrderId, from_ms: Instant = None, to_ms: Instant = None, points: Points = 600
     ) -> Response:
         """Return what an order asked and what its sites did, from a little before it up to now; the feed goes on from there."""
-        try:
-            async with asyncio.timeout(WAIT_S), slots:
-                return answer(await desk.series(order_id, from_ms, to_ms, points))
-        except TimeoutError as error:
-            why = f"it was not read within {WAIT_S:g} s; ask for a shorter span, or again"
-            raise UnavailableError(f"the history of {order_id}", why) from error
+        return answer(await desk.series(order_id, from_ms, to_ms, points))
 
 
 def _sites(plant: Plant, kept: KeptPreview, reason: ReasonAsked, offset: int, limit: int) -> PreviewSites:

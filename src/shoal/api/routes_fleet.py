@@ -13,10 +13,13 @@ from starlette.responses import Response
 from shoal.api.aggregates import root_numbers
 from shoal.api.contract import answer, answers
 from shoal.api.fleet_answers import MapNow, MapSites, SiteHit, SiteHits
+from shoal.api.map_columns import MapColumns
+from shoal.api.packed import pack, pack_bits, pack_names, pack_steps
 from shoal.api.plant import Plant
 from shoal.api.sites_look import SEVERITIES, Look, SiteFilter, SiteOrder, SitesDesk, alarm_of_sites, in_order
 from shoal.api.state import Severity, to_ms
 from shoal.api.twins import GRADES
+from shoal.domain.fleet import Fleet
 from shoal.domain.telemetry import DeviceType
 
 MAX_HITS: Final = 1_000
@@ -31,6 +34,10 @@ OfGroup = Annotated[str | None, Query(description="Only sites at or below this g
 InGrade = Annotated[GradeAsked, Query(description="Only sites that count so; `silent` is stale or unknown.")]
 OfType = Annotated[str | None, Query(alias="type", description="Only sites of this type of device.")]
 UnderAlarm = Annotated[Severity | None, Query(description="Only sites under an alarm at least so urgent.")]
+InProgram = Annotated[str | None, Query(description="Only sites that take part in this program now.")]
+Since = Annotated[
+    str, Query(max_length=64, description="The `mark` of the answer before; left out: everything.")
+]
 Sorting = Annotated[SiteOrder, Query(description="What comes first.")]
 Offset = Annotated[int, Query(ge=0, description="How many to leave out at the beginning.")]
 Limit = Annotated[int, Query(ge=1, le=MAX_HITS, description="How many to list at most.")]
@@ -42,8 +49,11 @@ def _asked(
     grade: InGrade = "any",
     device_type: OfType = None,
     alarm: UnderAlarm = None,
+    program: InProgram = None,
 ) -> SiteFilter:
-    return SiteFilter(text=text, group=group, grade=grade, device_type=device_type, alarm=alarm)
+    return SiteFilter(
+        text=text, group=group, grade=grade, device_type=device_type, alarm=alarm, program=program
+    )
 
 
 Asked = Annotated[SiteFilter, Depends(_asked)]
@@ -53,13 +63,17 @@ def fleet_routes(plant: Plant) -> APIRouter:
     """Return the routes; they stand before those of a single site, whose names would hide `search`."""
     router = APIRouter(prefix="/api", tags=["fleet"])
     desk = SitesDesk(plant)
+    columns = MapColumns()
     places: list[bytes] = []
+
+    def alarms_at(look: Look) -> NDArray[np.int64]:
+        plant.hub.catch_up()
+        return alarm_of_sites(plant.fleet, plant.model.standing_alarms(), look.grade)
 
     async def found(asked: SiteFilter) -> tuple[Look, NDArray[np.int64], NDArray[np.int64]]:
         look = await desk.look()
-        plant.hub.catch_up()
-        alarm = alarm_of_sites(plant.fleet, plant.model.standing_alarms(), look.grade)
-        return look, alarm, desk.rows_of(asked, look, alarm)
+        alarm = alarms_at(look)
+        return look, alarm, await desk.rows_of(asked, look, alarm)
 
     @router.get("/map/sites", responses=answers(MapSites))
     async def read_places(request: Request) -> Response:
@@ -69,13 +83,17 @@ def fleet_routes(plant: Plant) -> APIRouter:
         if request.headers.get("if-none-match", "").removeprefix("W/") == tag:
             return Response(status_code=304, headers=headers)
         if not places:
-            places.append(msgspec.json.encode(_places(plant, desk.version)))
+            places.append(msgspec.json.encode(places_of(plant.fleet, desk.version)))
         return Response(places[0], media_type="application/json", headers=headers)
 
     @router.get("/map/now", responses=answers(MapNow, 404, 422, 503))
-    async def read_now(asked: Asked) -> Response:
-        """Return how the sites are that a filter lets through, as columns for the map."""
-        look, alarm, rows = await found(asked)
+    async def read_now(asked: Asked, since: Since = "") -> Response:
+        """Return which sites a filter lets through, and how those sites of the fleet are that changed since the last answer."""
+        look = await desk.look()
+        if not columns.shows(look):
+            columns.take(look, alarms_at(look))
+        rows = await desk.rows_of(asked, look, columns.alarm)
+        changed = columns.since(since)
         return answer(
             MapNow(
                 version=desk.version,
@@ -84,11 +102,15 @@ def fleet_routes(plant: Plant) -> APIRouter:
                 unanswered=look.unanswered,
                 grades=list(GRADES),
                 severities=list(SEVERITIES),
-                row=None if len(rows) == len(plant.fleet.site_ids) else rows.tolist(),
-                grade=look.grade[rows].tolist(),
-                alarm=alarm[rows].tolist(),
-                battery_hw=_whole(look.battery_kw[rows] * _HW_PER_KW),
-                soc_percent=_whole(look.soc_frac[rows] * 100.0),
+                mark=columns.mark,
+                sent=changed.sent,
+                row=changed.row,
+                state=changed.state,
+                battery_hw=changed.battery_hw,
+                soc_percent=changed.soc_percent,
+                through=None
+                if len(rows) == len(plant.fleet.site_ids)
+                else _bits(len(plant.fleet.site_ids), rows),
             )
         )
 
@@ -113,15 +135,16 @@ def fleet_routes(plant: Plant) -> APIRouter:
     return router
 
 
-def _places(plant: Plant, version: str) -> MapSites:
-    fleet = plant.fleet
+def places_of(fleet: Fleet, version: str) -> MapSites:
+    """Return where the sites of a fleet are, as `version` of it."""
     return MapSites(
         version=version,
-        site_ids=list(fleet.site_ids),
-        latitude_mdeg=np.rint(fleet.latitude_deg * _MDEG_PER_DEG).astype(np.int64).tolist(),
-        longitude_mdeg=np.rint(fleet.longitude_deg * _MDEG_PER_DEG).astype(np.int64).tolist(),
-        capacity_hw=np.rint(fleet.nameplate["discharge_limit_kw"] * _HW_PER_KW).astype(np.int64).tolist(),
-        device_type=fleet.device_type.tolist(),
+        total=len(fleet.site_ids),
+        site_ids=pack_names(fleet.site_ids),
+        latitude_mdeg=pack_steps(np.rint(fleet.latitude_deg * _MDEG_PER_DEG).astype(np.int64)),
+        longitude_mdeg=pack_steps(np.rint(fleet.longitude_deg * _MDEG_PER_DEG).astype(np.int64)),
+        capacity_hw=pack(np.rint(fleet.nameplate["discharge_limit_kw"] * _HW_PER_KW).astype(np.int64)),
+        device_type=pack(fleet.device_type.astype(np.int64)),
         types=list(_TYPES),
     )
 
@@ -155,8 +178,10 @@ def _leaf(plant: Plant, row: int) -> int:
     return int(plant.fleet.leaf_group[plant.fleet.groups[roots[0]].hierarchy_id][row])
 
 
-def _whole(values: NDArray[np.float64]) -> list[int | None]:
-    return [None if value != value else int(value) for value in np.rint(values).tolist()]
+def _bits(site_count: int, rows: NDArray[np.int64]) -> str:
+    through = np.zeros(site_count, dtype=np.bool_)
+    through[rows] = True
+    return pack_bits(through)
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

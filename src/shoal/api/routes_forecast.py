@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -41,7 +41,7 @@ from shoal.bidding.forecast_quality import (
     spread_by_day,
 )
 from shoal.domain.errors import InvalidInputError, UnavailableError
-from shoal.domain.interval import local_midnight_ns, to_datetime
+from shoal.domain.interval import NS_PER_HOUR, local_midnight_ns, to_datetime
 from shoal.forecast.champion import ContestRules
 from shoal.store.facts import FactStore
 
@@ -51,6 +51,8 @@ AHEAD_DAYS: Final = 3
 """What is forecast beyond now is in the usual span, so that it can be said what is still open."""
 FAR_MS: Final = 2**62 // state.MS_PER_NS
 WAIT_S: Final = 10.0
+MOST_WAITING: Final = 4
+"""More are sent away at once: each waits in one of the threads that everybody's questions need."""
 LIKELY_Z: Final = 1.645
 """Nine times in ten within so many standard errors."""
 _DAYS_OF: Final = {"day": 1, "week": NAIVE_DAYS}
@@ -69,12 +71,12 @@ def forecast_routes(plant: Plant) -> APIRouter:
     """Return the routes; they read the database in threads, one at a time."""
     router = APIRouter(prefix="/api/forecast", tags=["forecast"])
     reader = ForecastReader(plant.ledger, FactStore(plant.database), lambda: plant.fleet)
-    alone = threading.Lock()
+    alone, turns = threading.Lock(), threading.Semaphore(MOST_WAITING)
 
     def beside(series: str, from_ms: int | None, to_ms: int | None) -> tuple[int, int, Beside]:
         now_ns = plant.now_ns()
         from_ns, to_ns = span_ns(series, from_ms, to_ms, now_ns=now_ns)
-        with _alone(alone):
+        with _alone(alone, turns):
             return from_ns, to_ns, reader.beside(series, from_ns=from_ns, to_ns=to_ns, now_ns=now_ns)
 
     @router.get("/series", responses=answers(ForecastSeriesList))
@@ -164,15 +166,21 @@ def span_ns(series: str, from_ms: int | None, to_ms: int | None, *, now_ns: int)
     """
     zone = ZoneInfo(place_of(series).zone)
     if to_ms is None:
-        today = local_midnight_ns(to_datetime(now_ns, zone).date(), zone)
-        to_ns = today + AHEAD_DAYS * DAY_NS
+        after = to_datetime(now_ns, zone).date() + timedelta(days=AHEAD_DAYS)
+        to_ns = local_midnight_ns(after, zone)
     else:
         to_ns = to_ms * state.MS_PER_NS
-    from_ns = to_ns - (USUAL_DAYS + AHEAD_DAYS) * DAY_NS if from_ms is None else from_ms * state.MS_PER_NS
+    if from_ms is None:
+        # by the calendar: where clocks were changed on the way, so many times 24 hours cut a day
+        end = to_datetime(to_ns, zone)
+        first = local_midnight_ns(end.date() - timedelta(days=USUAL_DAYS + AHEAD_DAYS), zone)
+        from_ns = first + to_ns - local_midnight_ns(end.date(), zone)
+    else:
+        from_ns = from_ms * state.MS_PER_NS
     from_ns = max(from_ns, 0)
     if from_ns >= to_ns:
         raise InvalidInputError(field="from_ms", value=from_ms, fix="begin before the end")
-    if to_ns - from_ns > MOST_DAYS * DAY_NS:
+    if to_ns - from_ns > MOST_DAYS * DAY_NS + NS_PER_HOUR:  # of local days one may have 25 hours
         raise InvalidInputError(field="from_ms", value=from_ms, fix=f"ask for at most {MOST_DAYS} days")
     return from_ns, to_ns
 
@@ -294,15 +302,21 @@ def _at_steps(one: Matched, steps: Sequence[tuple[date, date, Matched]], days: i
 
 
 @contextmanager
-def _alone(lock: threading.Lock) -> Iterator[None]:
+def _alone(lock: threading.Lock, turns: threading.Semaphore) -> Iterator[None]:
     """Hold a lock, or say that others were first.
 
     Raises:
-        UnavailableError: when it is not free soon.
+        UnavailableError: when it is not free soon, or too many wait for it already.
     """
-    if not lock.acquire(timeout=WAIT_S):
-        raise UnavailableError("scores of forecasts", "others are being computed; ask again")
+    busy = UnavailableError("scores of forecasts", "others are being computed; ask again")
+    if not turns.acquire(blocking=False):
+        raise busy
     try:
-        yield
+        if not lock.acquire(timeout=WAIT_S):
+            raise busy
+        try:
+            yield
+        finally:
+            lock.release()
     finally:
-        lock.release()
+        turns.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Annotated, Final
 
@@ -16,12 +15,11 @@ from shoal.api.feeds import Feed, FeedSaid
 from shoal.api.group_history import group_history, read_past, sites_of, with_live
 from shoal.api.node_answers import GroupHistory, GroupPoint
 from shoal.api.plant import Plant
+from shoal.api.slow_reads import SlowReads
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.domain.errors import UnavailableError
 from shoal.domain.ids import GroupId
 
-READS_AT_ONCE: Final = 2
-WAIT_S: Final = 20.0
 FEED_EVERY_S: Final = 1.0
 _LATEST_MS: Final = 2**62 // MS_PER_NS
 
@@ -32,7 +30,7 @@ Points = Annotated[int, Query(ge=10, le=4_000, description="About how many point
 def group_history_routes(plant: Plant) -> APIRouter:
     """Return the route; history is read in threads, a few at once."""
     router = APIRouter(prefix="/api", tags=["groups"])
-    slots = asyncio.Semaphore(READS_AT_ONCE)
+    reads = SlowReads("groups")
 
     @router.get("/groups/{group_id}/history", responses=answers(GroupHistory, 404, 422, 503))
     async def read_history(group_id: str, from_ms: Instant, to_ms: Instant, points: Points = 600) -> Response:
@@ -58,12 +56,7 @@ def group_history_routes(plant: Plant) -> APIRouter:
                 fresh_ns=max(plant.timeouts.fresh_ns),
             )
 
-        try:
-            async with asyncio.timeout(WAIT_S), slots:
-                return answer(await asyncio.to_thread(read))
-        except TimeoutError as error:
-            why = f"it was not read within {WAIT_S:g} s; ask for a shorter span, or again"
-            raise UnavailableError(f"the history of {group_id}", why) from error
+        return answer(await reads.read(f"the history of {group_id}", read))
 
     return router
 

@@ -31,6 +31,7 @@ from shoal.bidding.desk_words import (
     checked_manual,
     keep_manual,
     last_gate_ns,
+    loosens,
     say_of_bid,
     set_mode,
     take_back,
@@ -107,14 +108,24 @@ def market_act_routes(plant: Plant) -> APIRouter:
 
     @router.put("/{resource}/mode", responses=answers(MarketMode, 401, 403, 404, 422))
     def put_mode(request: Request, resource: ResourceInPath, body: ModeBody) -> Response:
-        """Say how a resource bids: by itself, after a person's approval, or not at all; and whether two persons are wanted."""
+        """Say how a resource bids: by itself, after a person's approval, or not at all; and whether two persons are wanted.
+
+        Where two are wanted, no trader alone can end that: it takes an administrator's right too.
+        """
         resource_of(plant, resource)
+        caller = acting(request)
+        if "administer" not in caller.rights and loosens(
+            desk.consents, resource, mode=body.mode, four_eyes=body.four_eyes
+        ):
+            raise HTTPException(
+                403, "two persons are wanted here: a trader who is an administrator too may end that"
+            )
         said = set_mode(
             desk.consents,
             resource,
             mode=body.mode,
             four_eyes=body.four_eyes,
-            by=acting(request).name,
+            by=caller.name,
             at_ns=plant.now_ns(),
             reason=body.reason,
         )

@@ -5,9 +5,7 @@ They read files and the database in threads, a few at once; who comes later wait
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -34,6 +32,7 @@ from shoal.api.site_history import (
     tier_of,
     track_of,
 )
+from shoal.api.slow_reads import SlowReads
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.api.twins import site_detail
 from shoal.api.views import alarm_view
@@ -44,12 +43,9 @@ from shoal.domain.telemetry import TELEMETRY
 from shoal.domain.twins import ShardAnswer
 from shoal.store.registry import Registry
 
-READS_AT_ONCE: Final = 2
-WAIT_S: Final = 20.0
 MOST_ORDERS: Final = 200
 _LATEST_MS: Final = 2**62 // MS_PER_NS
 _LONGEST_NS: Final = 400 * 24 * NS_PER_HOUR
-R = TypeVar("R")
 
 Instant = Annotated[int, Query(ge=0, le=_LATEST_MS, description="Milliseconds since 1970, UTC.")]
 Points = Annotated[int, Query(ge=10, le=4_000, description="About how many points at most.")]
@@ -60,15 +56,7 @@ def one_site_routes(plant: Plant) -> APIRouter:
     """Return the routes of one site."""
     router = APIRouter(prefix="/api/sites", tags=["sites"])
     desk = SiteDesk(plant)
-    slots = asyncio.Semaphore(READS_AT_ONCE)
-
-    async def in_thread(what: str, ask: Callable[[], R]) -> R:
-        try:
-            async with asyncio.timeout(WAIT_S):
-                async with slots:
-                    return await asyncio.to_thread(ask)
-        except TimeoutError as error:
-            raise UnavailableError(what, f"it was not read within {WAIT_S:g} s; ask again") from error
+    in_thread = SlowReads("sites").read
 
     @router.get("/{site_id}/history", responses=answers(SiteHistory, 404, 422, 503))
     async def read_history(site_id: str, from_ms: Instant, to_ms: Instant, points: Points = 600) -> Response:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shoal.api.plant import Plant
 from shoal.api.state import Alarm, Severity
+from shoal.api.taking_now import TakingNow
 from shoal.api.twins import GRADES, behind_of, grades
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.fleet import Fleet
@@ -66,6 +67,7 @@ class SiteFilter:
         grade: Those that count so; `silent` is stale or unknown.
         device_type: Those of this type.
         alarm: Those under an alarm at least so urgent.
+        program: Those that take part in it now.
     """
 
     text: str = ""
@@ -73,6 +75,7 @@ class SiteFilter:
     grade: str = "any"
     device_type: str | None = None
     alarm: Severity | None = None
+    program: str | None = None
 
 
 class SitesDesk:
@@ -84,6 +87,7 @@ class SitesDesk:
 
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
+        self._taking = TakingNow(plant)
         self._lock = asyncio.Lock()
         self._held: Look | None = None
         self._held_at_s = 0.0
@@ -149,11 +153,12 @@ class SitesDesk:
             unanswered=int(np.count_nonzero(~answered)),
         )
 
-    def rows_of(self, wanted: SiteFilter, look: Look, alarm: NDArray[np.int64]) -> NDArray[np.int64]:
+    async def rows_of(self, wanted: SiteFilter, look: Look, alarm: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that a filter lets through, in the order of the registry.
 
         Raises:
-            UnknownIdError: when it names a group or a type of device that there is not.
+            UnknownIdError: when it names a group, a type of device or a program that there is not.
+            UnavailableError: when it names a program, and the database cannot be reached.
         """
         fleet = self._plant.fleet
         through = np.ones(len(fleet.site_ids), dtype=np.bool_)
@@ -173,12 +178,21 @@ class SitesDesk:
             through &= np.isin(look.grade, [at for at, name in enumerate(GRADES) if name in chosen])
         if wanted.alarm is not None:
             through &= alarm >= SEVERITIES.index(wanted.alarm)
+        if wanted.program is not None:
+            through[through] = np.isin(np.flatnonzero(through), await self._enrolled(wanted.program))
         if wanted.text.strip():
             if self._names is None:
                 self._names = [site.casefold() for site in fleet.site_ids]
             text = wanted.text.strip().casefold()
             through &= np.fromiter((text in name for name in self._names), dtype=np.bool_, count=len(through))
         return np.flatnonzero(through).astype(np.int64)
+
+    async def _enrolled(self, program: str) -> NDArray[np.int64]:
+        taking = await asyncio.to_thread(self._taking.at, self._plant.now_ns())
+        rows = taking.enrolled(program)
+        if rows is None:
+            raise UnknownIdError("program", program)
+        return rows
 
 
 def alarm_of_sites(fleet: Fleet, alarms: list[Alarm], grade: NDArray[np.int64]) -> NDArray[np.int64]:

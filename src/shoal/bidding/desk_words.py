@@ -9,7 +9,14 @@ import msgspec
 
 from shoal.bidding.cycle.consent import Approval, ManualBid, Mode, ModeSet
 from shoal.bidding.cycle.manual import ManualFile, check_manual, manual_bid
-from shoal.bidding.desk_views import approvals_of, manual_word, mode_of, standing_of, verdict_of
+from shoal.bidding.desk_views import (
+    EVER_NS,
+    approvals_of,
+    manual_word,
+    mode_of,
+    standing_of,
+    verdict_of,
+)
 from shoal.domain.errors import GateClosedError, InvalidInputError, UnknownIdError
 from shoal.domain.outcome import Outcome
 from shoal.market.bids import MarketBid, Offer
@@ -41,6 +48,16 @@ def set_mode(
     )
     consents.say("mode", subject=resource_id, by=by, at_ns=at_ns, content=msgspec.json.encode(said))
     return said
+
+
+def loosens(consents: Consents, resource_id: str, *, mode: Mode | None, four_eyes: bool | None) -> bool:
+    """Whether a word would let bids go that two persons had to see until now; being off for a while changes nothing."""
+    if not mode_of(consents, resource_id).four_eyes:
+        return False
+    said = consents.said("mode", subject=resource_id, as_of_ns=EVER_NS)
+    modes = [msgspec.json.decode(one.content, type=ModeSet) for one in said]
+    on = [one.mode for one in sorted(modes, key=lambda one: one.at_ns) if one.mode != "off"]
+    return four_eyes is False or (mode == "automatic" and on[-1:] == ["advisory"])
 
 
 def bid_to_judge(cycles: Cycles, key: str) -> MarketBidRecord:

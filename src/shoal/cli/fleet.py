@@ -117,11 +117,15 @@ def move(
 def credential(
     sites: SiteIds = None,
     missing: Annotated[bool, typer.Option("--missing", help="All that sign in and have none yet.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who says so; else who is signed in.")
+    ] = None,
     config: ConfigFile = None,
     set_: SetValues = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give devices new secrets, shown this once; their former ones are good no more."""
+    """Give devices new secrets, shown this once; their former ones are good no more, and what they opened ends."""
+    import getpass
     import time
 
     from shoal.domain.errors import InvalidInputError
@@ -139,7 +143,8 @@ def credential(
         named += [name for name in (*own, *map(SiteId, fleet.gateway_ids)) if name not in known]
     if not named and not missing:
         raise InvalidInputError(field="SITE", value="none", fix="name sites or gateways, or say --missing")
-    issued = registry.issue_credentials(named, at_ns=time.time_ns())
+    who = getpass.getuser() if by is None else by
+    issued = registry.issue_credentials(named, at_ns=time.time_ns(), by=who)
     if as_json:
         print_json(issued)
     else:

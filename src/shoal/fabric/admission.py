@@ -55,14 +55,21 @@ class Admission:
         self._monotonic_s = monotonic_s
         self._at_s = monotonic_s()
         self._until_s: dict[str, float] = {}
+        self._sweep_above = _SWEEP_ABOVE
         self._admitted = self._busy = self._cut_off = 0
 
     def cut_off(self, device: str, for_s: float) -> None:
         """Refuse a device for so many seconds from now on."""
         now_s = self._monotonic_s()
-        if len(self._until_s) >= _SWEEP_ABOVE:
+        if len(self._until_s) >= self._sweep_above:
             self._until_s = {name: until_s for name, until_s in self._until_s.items() if until_s > now_s}
+            # many at once: not all of them again for each
+            self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._until_s))
         self._until_s[device] = max(self._until_s.get(device, 0.0), now_s + for_s)
+
+    def is_cut_off(self, device: str) -> bool:
+        """Whether a device is refused now because it was cut off; nothing is counted."""
+        return self._monotonic_s() < self._until_s.get(device, 0.0)
 
     def reason_to_refuse(self, device: str) -> str:
         """Return ``cut_off`` or ``busy``, or nothing for a device that may sign in; that one is counted."""

@@ -214,7 +214,7 @@ class Guard:
         """Look and cut off until cancelled, over any number of server restarts.
 
         Raises:
-            UnavailableError: when the first connection fails.
+            UnavailableError: when the first connection fails, or the server ends the connection for good.
         """
         client = await connect(url, seed=self._seed, name="guard", tls=tls)
         question = msgspec.json.encode(
@@ -235,6 +235,8 @@ class Guard:
                 await client.subscribe(outcome, cb=ended)
             while True:
                 began_s = time.monotonic()
+                if client.is_closed:
+                    raise UnavailableError("the guard", "the server ended its connection")
                 if client.is_connected:  # otherwise the question would be asked late, and many times over
                     await self._publish(client, CONNECTIONS_SUBJECT, question, inbox)
                 await asyncio.sleep(max(self._limits.every_s - (time.monotonic() - began_s), 0.0))

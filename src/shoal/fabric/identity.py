@@ -266,7 +266,10 @@ class AuthCallout:
                 pairs = [(one.site, one.secret) for one in batch]
                 reasons = await loop.run_in_executor(threads, self._reasons, pairs)
                 for request, reason in zip(batch, reasons, strict=True):
-                    if not reason:
+                    # Cut off since it was read that the secret is right: it may be so no more, and must not be believed.
+                    if not reason and self._admission.is_cut_off(request.site):
+                        reason = "cut_off"
+                    if not reason and time.monotonic() - request.at_s < self._cache.lifetime_s:
                         self._cache.put(request.site, request.secret)
                     await window.wait_room()
                     if not self._is_late(request.at_s):
@@ -363,7 +366,7 @@ class _SecretCache:
     """Secrets that were right lately, as keyed digests; bounded, the oldest goes first."""
 
     def __init__(self, *, lifetime_s: float) -> None:
-        self._lifetime_s = lifetime_s
+        self.lifetime_s = lifetime_s
         self._key = secrets.token_bytes(32)
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
 
@@ -373,7 +376,7 @@ class _SecretCache:
 
     def put(self, site: str, secret: str) -> None:
         self._entries.pop(site, None)
-        self._entries[site] = (self._digest(site, secret), time.monotonic() + self._lifetime_s)
+        self._entries[site] = (self._digest(site, secret), time.monotonic() + self.lifetime_s)
         while len(self._entries) > _CACHE_ENTRIES:
             self._entries.popitem(last=False)
 

@@ -108,6 +108,12 @@ class AlarmShelf:
             rows = connection.execute(select(ALARM_SHELF).where(ALARM_SHELF.c.step_no.in_(newest)))
             return {one.number: one for one in map(_step, rows.mappings())}
 
+    def version(self) -> int:
+        """Return the number of the latest step; 0 when there is none."""
+        with reading(self._engine) as connection:
+            newest = connection.execute(select(func.coalesce(func.max(ALARM_SHELF.c.step_no), 0)))
+            return int(newest.scalar_one())
+
     def last(self, numbers: Iterable[int]) -> dict[int, ShelfStep]:
         """Return the last step of each of some alarms that has one, by number."""
         wanted = set(numbers)

@@ -18,6 +18,7 @@ from shoal.store.database import insert_into, reading, writing
 from shoal.store.schema import ALARM, ALARM_EVENT
 
 _ALARM: Final = msgspec.json.Decoder(Alarm)
+_FOLD: Final = 1_000_000_000_039
 
 
 class AlarmLog:
@@ -58,6 +59,18 @@ class AlarmLog:
     def active(self) -> list[Alarm]:
         """Return the alarms that stand, the most urgent first."""
         return sorted(self._alarms(select(ALARM.c.alarm).where(ALARM.c.cleared_ns.is_(None))), key=urgency)
+
+    def version(self) -> tuple[int, int, int]:
+        """Return what changes when an alarm that stands does, or which stand: cheap to ask, however many they are."""
+        seen = select(
+            func.count(),
+            # no sum of instants fits an integer
+            func.coalesce(func.sum(ALARM.c.updated_ns % _FOLD), 0),
+            func.coalesce(func.sum(func.length(ALARM.c.alarm)), 0),
+        ).where(ALARM.c.cleared_ns.is_(None))
+        with reading(self._engine) as connection:
+            count, folded, characters = connection.execute(seen).one()
+            return int(count), int(folded), int(characters)
 
     def cleared(self, limit: int, *, before: str = "") -> tuple[list[Alarm], str]:
         """Return cleared alarms, the latest first, and how to ask for those before them (empty: there are none).

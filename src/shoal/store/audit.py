@@ -296,7 +296,7 @@ class Audit:
     def _read(self, source: _Source, only: AuditFilter, limit: int, reached: Key | None) -> list[_Told]:
         if reached == []:
             return []
-        query = _narrowed(source, only, reached).limit(limit)
+        query = narrowed(source, only, reached).limit(limit)
         with reading(self._registry if source.registry else self._database) as connection:
             return [_told(source, dict(row)) for row in connection.execute(query).mappings()]
 
@@ -315,7 +315,8 @@ def _told(source: _Source, row: dict[str, Any]) -> _Told:
     return line, source.name, [row[f"key_{place}"] for place in range(len(source.key))]
 
 
-def _narrowed(source: _Source, only: AuditFilter, reached: Key | None) -> Select[Any]:
+def narrowed(source: _Source, only: AuditFilter, reached: Key | None) -> Select[Any]:
+    """Return the query for a source's lines, the newest first, from a place on where one was reached."""
     columns = source.columns
     shown = [column.label(name) for name, column in columns.items()]
     keys = [column.label(f"key_{place}") for place, column in enumerate(source.key)]
@@ -346,7 +347,10 @@ def _from(key: Sequence[ColumnElement[Any]], reached: Key) -> ColumnElement[bool
         and_(*(one == value for one, value in places[:place]), column < value)
         for place, (column, value) in enumerate(places)
     ]
-    return or_(*steps, and_(*(one == value for one, value in places))) if with_it else or_(*steps)
+    if with_it:
+        steps.append(and_(*(one == value for one, value in places)))
+    # implied by the rest, but only so does a database begin there and not at the newest
+    return and_(key[0] <= held[0], or_(*steps))
 
 
 def _cursor(reached: dict[str, Key]) -> str:

@@ -89,6 +89,8 @@ MARKET_BID_STEP: Final = Table(
     Column("state", String(16), nullable=False),
     Column("by", _NAME, nullable=False),
     Column("said", Text, nullable=False),
+    # The audit reads the newest steps of all bids.
+    Index(None, "at_ns", "idempotency_key", "step_no"),
 )
 
 MARKET_AWARD: Final = Table(

@@ -254,6 +254,57 @@ class Cycles:
         assert made is not None
         return _bid_record(made)
 
+    def change_draft(
+        self,
+        idempotency_key: str,
+        change: Callable[[MarketBid, int], MarketBid],
+        *,
+        digest: Callable[[MarketBid], str],
+        at_ns: int,
+        by: str,
+        said: str,
+    ) -> MarketBidRecord:
+        """Change a bid as long as it is a draft, and keep that it was; return it as it is then.
+
+        Args:
+            idempotency_key: Its key.
+            change: Makes the bid that it becomes, given what it is and the next revision of its day.
+            digest: Of what is sent.
+            at_ns: Now.
+            by: Who changes it.
+            said: Why.
+
+        Raises:
+            UnknownIdError: when there is no such bid.
+        """
+        found = self.bid(idempotency_key)
+        if found is None:
+            raise UnknownIdError("bid", idempotency_key)
+        of_day = (
+            (MARKET_BID.c.resource_id == found.bid.resource_id)
+            & (MARKET_BID.c.market_id == found.bid.market_id)
+            & (MARKET_BID.c.delivery_date == found.bid.delivery_date)
+        )
+        lock = f"bids {found.bid.resource_id} {found.bid.market_id}"
+        with writing(self._engine, lock=lock) as connection:
+            row = _bid_row(connection, idempotency_key)
+            assert row is not None
+            held = _bid_record(row)
+            newest = connection.execute(select(func.max(MARKET_BID.c.revision)).where(of_day)).scalar_one()
+            bid = change(held.bid, newest + 1)
+            own = (MARKET_BID.c.idempotency_key == idempotency_key) & (MARKET_BID.c.state == "draft")
+            values = {
+                "revision": bid.revision,
+                "content_digest": digest(bid),
+                "bid": msgspec.json.encode(bid).decode(),
+            }
+            if not connection.execute(update(MARKET_BID).where(own).values(values)).rowcount:
+                return held
+            _add_step(connection, idempotency_key, "draft", at_ns=at_ns, by=by, said=said)
+            changed = _bid_row(connection, idempotency_key)
+        assert changed is not None
+        return _bid_record(changed)
+
     def move_bid(
         self,
         idempotency_key: str,

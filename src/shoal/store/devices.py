@@ -7,18 +7,31 @@ and its line among the steps of administration are one transaction.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
-from sqlalchemy import Column, Connection, Engine, Select, delete, func, insert, null, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from shoal.domain.errors import InvalidInputError, UnknownIdError
 from shoal.domain.ids import SiteId
 from shoal.services.drift import DeviceParameters
 from shoal.store.credentials import new_secret, seal
-from shoal.store.database import reading, writing
+from shoal.store.database import bulk_insert, reading, writing
 from shoal.store.parameter_schema import DEVICE_PARAMETERS
 from shoal.store.required import require_devices
 from shoal.store.schema import DEVICE_CREDENTIAL, GATEWAY, SITE
@@ -30,9 +43,13 @@ DeviceState: TypeAlias = Literal["enrolled", "revoked", "missing"]
 KINDS: Final[tuple[DeviceKind, ...]] = get_args(DeviceKind)
 STATES: Final[tuple[DeviceState, ...]] = get_args(DeviceState)
 MOST_REASON_CHARACTERS: Final = 500
+_BATCH_ROWS: Final = 20_000
 ENROLLED: Final = "device enrolled"
 REVOKED: Final = "device revoked"
 """The actions of these among the steps of administration."""
+FIRST: Final = "first secret"
+REPLACED: Final = "new secret; the former one is refused"
+"""What is noted with an enrolment."""
 _REPORTED: Final = msgspec.json.Decoder(DeviceParameters)
 
 
@@ -155,20 +172,23 @@ class Devices:
                     return _with_details(connection, [_device(kind, dict(row))])[0]
         raise UnknownIdError("device", device_id)
 
-    def changed_since(self, step: int | None) -> tuple[int, tuple[str, ...]]:
-        """Return the number of the newest step of administration, and whose secret changed after another one.
+    def changed_since(self, step: int | None, *, from_ns: int) -> tuple[int, dict[str, int]]:
+        """Return the number of the newest step of administration, and whose secret was taken or replaced since, and when.
+
+        A device's first secret is none: there was no other that could have been used.
 
         Args:
-            step: The number of the other one; None for the newest, after which nothing has changed.
+            step: The last step that is known; None for none.
+            from_ns: Where none is known, since when.
         """
         steps = USER_STEP.c
         with reading(self._engine) as connection:
             newest = int(connection.execute(select(func.coalesce(func.max(steps.step_no), 0))).scalar_one())
-            if step is None or newest <= step:
-                return newest, ()
-            of_devices = steps.action.in_((ENROLLED, REVOKED))
-            query = select(steps.subject).where(steps.step_no > step, steps.step_no <= newest, of_devices)
-            return newest, tuple(dict.fromkeys(connection.execute(query).scalars()))
+            since = steps.at_ns >= from_ns if step is None else steps.step_no > step
+            taken = or_(steps.action == REVOKED, and_(steps.action == ENROLLED, steps.detail != FIRST))
+            query = select(steps.subject, func.max(steps.at_ns)).where(since, steps.step_no <= newest, taken)
+            changed = connection.execute(query.group_by(steps.subject))
+            return newest, {device: int(at_ns) for device, at_ns in changed}
 
     def enrol(self, device_id: str, *, by: str, at_ns: int) -> str:
         """Return a new secret for a device, to be shown once; a former one is good no more.
@@ -176,16 +196,16 @@ class Devices:
         Raises:
             UnknownIdError: when there is none of that name, or a gateway speaks for it.
         """
-        held = self.device(device_id)
+        self.device(device_id)
         secret = new_secret(self._random_bytes)
         sealed = seal(secret, created_ns=at_ns, random_bytes=self._random_bytes)
         table = DEVICE_CREDENTIAL
         values = {"salt": sealed.salt, "digest": sealed.digest, "created_ns": at_ns, "revoked_ns": None}
         with writing(self._engine, lock="registry") as connection:
             require_devices(connection, [SiteId(device_id)])
-            connection.execute(delete(table).where(table.c.device_id == device_id))
+            former = connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount
             connection.execute(insert(table).values(device_id=device_id, **values))
-            detail = "first secret" if held.enrolled_ns is None else "new secret; the former one is refused"
+            detail = REPLACED if former else FIRST
             _note(connection, at_ns=at_ns, by=by, action=ENROLLED, subject=device_id, detail=detail)
         return secret
 
@@ -210,6 +230,23 @@ class Devices:
             changed = connection.execute(update(table).where(mine).values(revoked_ns=at_ns))
             if changed.rowcount:
                 _note(connection, at_ns=at_ns, by=by, action=REVOKED, subject=device_id, detail=reason)
+
+
+def note_enrolled(
+    connection: Connection, device_ids: Sequence[str], had_one: Collection[str], *, by: str, at_ns: int
+) -> None:
+    """Note new secrets of many devices, inside the transaction that writes them.
+
+    Args:
+        connection: Inside `writing`.
+        device_ids: Who has a new one.
+        had_one: Who had one before.
+        by: Who says so.
+        at_ns: When, on the machine's clock.
+    """
+    columns = ("at_ns", "by", "action", "subject", "detail")
+    rows = [(at_ns, by, ENROLLED, one, REPLACED if one in had_one else FIRST) for one in device_ids]
+    bulk_insert(connection, USER_STEP, columns, rows, batch=_BATCH_ROWS)
 
 
 def _name(kind: DeviceKind) -> Column[Any]:

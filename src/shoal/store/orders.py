@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import sha256
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -280,10 +281,14 @@ def check_order(order: Order) -> None:
         raise InvalidInputError(field="end", value=order.end_ns, fix="it must be after the start")
     check_scope(order.scope)
     canary, spec = order.canary, order.spec
-    if canary is not None and not (0 < canary.share_frac < 1 and canary.watch_s > 0):
+    if canary is not None and not (0 < canary.share_frac < 1 and 0 < canary.watch_s < inf):
         raise InvalidInputError(
             field="canary", value=canary.share_frac, fix="give a share between 0 and 1 and a time"
         )
+    # kept as null, what is infinite could never be read again, nor could any order beside it
+    if canary is not None and not (0 <= canary.responding_frac <= 1 and 0 <= canary.error_frac < inf):
+        fix = "give a share from 0 to 1, and an error from 0"
+        raise InvalidInputError(field="canary", value=canary.error_frac, fix=fix)
     if isinstance(spec, EventSpec):
         if not 0 <= spec.soc_frac <= 1:
             raise InvalidInputError(field="soc_frac", value=spec.soc_frac, fix="from 0 to 1")

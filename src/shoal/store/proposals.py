@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, and_, case, func, insert, or_, select
 
 from shoal.domain.errors import InvalidInputError, ShoalError, UnknownIdError
 from shoal.domain.ids import checked_id
+from shoal.domain.interval import NS_PER_MINUTE
 from shoal.store.database import insert_into, reading, writing
 from shoal.store.proposal_schema import ORDER_PREVIEW, PROPOSAL
 
@@ -27,6 +28,8 @@ MOST_REASON_CHARACTERS: Final = 500
 MOST_WAITING: Final = 200
 """Of one kind, so that nobody can bury a proposal under others."""
 MOST_BODY_CHARACTERS: Final = 1_000_000
+CLAIM_NS: Final = 5 * NS_PER_MINUTE
+"""What was approved and has come to nothing after this, its process having died, waits again."""
 _LOCK: Final = "proposals"
 _DONE: Final = {"approved": "approved it", "refused": "refused it", "withdrawn": "withdrew it"}
 
@@ -176,8 +179,9 @@ class Proposals:
             by: Who decides.
             now_ns: When.
             note: What is said with it; a refusal says why.
-            act: Carries out what is approved, and returns what came of it. It is called once at the most, after the
-                proposal was claimed; what it raises is raised on, and the proposal waits again.
+            act: Carries out what is approved, and returns what came of it: of one proposal the same, however often it
+                is called. It is called after the proposal was claimed; what it raises is raised on, and the proposal
+                waits again, as it does `CLAIM_NS` after a claim whose process died.
 
         Raises:
             UnknownIdError: when there is no such proposal.
@@ -190,10 +194,16 @@ class Proposals:
             if held is None:
                 raise UnknownIdError("proposal", proposal_id)
             check_decidable(at(held, now_ns), verdict, by=by)
+            as_seen = (
+                PROPOSAL.c.proposal_id == proposal_id,
+                PROPOSAL.c.state == held.state,
+                PROPOSAL.c.decided_ns.is_not_distinct_from(held.decided_ns),
+            )
+            done = "" if act is not None else proposal_id
             changed = connection.execute(
                 PROPOSAL.update()
-                .where(PROPOSAL.c.proposal_id == proposal_id, PROPOSAL.c.state == "waiting")
-                .values(state=verdict, decided_by=by, decided_ns=now_ns, note=note)
+                .where(*as_seen)
+                .values(state=verdict, decided_by=by, decided_ns=now_ns, note=note, result=done)
             )
             if not changed.rowcount:  # another connection was faster
                 raise ProposalError(proposal_id, "somebody else decided it at the same moment")
@@ -246,6 +256,12 @@ class Proposals:
 
 def at(proposal: Proposed, now_ns: int) -> Proposed:
     """Return a proposal as it stands at an instant: one that waits and is past its end is void."""
+    if (
+        proposal.state == "approved"
+        and not proposal.result
+        and (proposal.decided_ns or 0) + CLAIM_NS <= now_ns
+    ):
+        proposal = msgspec.structs.replace(proposal, state="waiting", decided_by="", decided_ns=None, note="")
     if proposal.state == "waiting" and now_ns >= proposal.expires_ns:
         return msgspec.structs.replace(proposal, state="expired")
     return proposal
@@ -286,7 +302,11 @@ def checked_words(field: str, words: str, *, needed: bool = False) -> str:
 
 
 def _is_waiting(kind: ProposalKind, now_ns: int) -> Any:
-    return and_(PROPOSAL.c.kind == kind, PROPOSAL.c.state == "waiting", PROPOSAL.c.expires_ns > now_ns)
+    left = and_(
+        PROPOSAL.c.state == "approved", PROPOSAL.c.result == "", PROPOSAL.c.decided_ns <= now_ns - CLAIM_NS
+    )
+    waits = or_(PROPOSAL.c.state == "waiting", left)
+    return and_(PROPOSAL.c.kind == kind, waits, PROPOSAL.c.expires_ns > now_ns)
 
 
 def _held(connection: Connection, proposal_id: str) -> Proposed | None:

@@ -19,6 +19,7 @@ from shoal.domain.ids import GroupId, HierarchyId, SiteId
 from shoal.store import fleet_read, fleet_rows, program_rows
 from shoal.store.credentials import Credential, new_secret, seal
 from shoal.store.database import bulk_insert, reading, writing
+from shoal.store.devices import note_enrolled
 from shoal.store.effective import ENROLMENTS, MEMBERSHIPS, any_value, put
 from shoal.store.records import Asset, Program
 from shoal.store.required import require_devices, require_sites
@@ -185,19 +186,40 @@ class Registry:
         """
         return self.issue_credentials([site_id], at_ns=at_ns)[site_id]
 
-    def issue_credentials(self, site_ids: Sequence[SiteId], *, at_ns: int) -> dict[SiteId, str]:
+    def issue_credentials(
+        self, site_ids: Sequence[SiteId], *, at_ns: int, by: str | None = None
+    ) -> dict[SiteId, str]:
         """Return new secrets for many sites at once; see `issue_credential`.
+
+        Args:
+            site_ids: Sites or gateways.
+            at_ns: When.
+            by: Who says so: each is noted among the steps of administration, by which open connections end. None: no
+                word of it, where a plant is only being set up.
 
         Raises:
             UnknownIdError: when one of them is not registered.
         """
         issued = {site: new_secret(self._random_bytes) for site in site_ids}
         sealed = [seal(item, created_ns=at_ns, random_bytes=self._random_bytes) for item in issued.values()]
-        self.set_credential(list(issued), sealed)
+        self.set_credential(list(issued), sealed, by=by, at_ns=at_ns)
         return issued
 
-    def set_credential(self, site_ids: Sequence[SiteId], digests: Sequence[Credential]) -> None:
+    def set_credential(
+        self,
+        site_ids: Sequence[SiteId],
+        digests: Sequence[Credential],
+        *,
+        by: str | None = None,
+        at_ns: int = 0,
+    ) -> None:
         """Store the sealed secrets of many sites or gateways, in place of any that they had.
+
+        Args:
+            site_ids: Sites or gateways.
+            digests: A secret for each.
+            by: Who says so; None for no word of it among the steps of administration.
+            at_ns: When that is noted.
 
         Raises:
             InvalidInputError: when the two differ in length or a site is named twice.
@@ -219,6 +241,8 @@ class Registry:
                 for site, item in zip(site_ids, digests, strict=True)
             ]
             bulk_insert(connection, table, _CREDENTIAL_COLUMNS, rows, batch=BATCH_ROWS)
+            if by is not None:
+                note_enrolled(connection, site_ids, known, by=by, at_ns=at_ns)
 
     def credentials(self, site_ids: Collection[SiteId] | None = None) -> Mapping[SiteId, Credential]:
         """Return what is stored of every device's secret, or of a few devices', revoked ones included."""

@@ -303,6 +303,8 @@ ALARM_EVENT: Final = Table(
     Column("by", _NAME, nullable=False),
     Column("alarm", Text, nullable=False),
     CheckConstraint("action IN ('raised', 'updated', 'acknowledged', 'cleared')", name="action"),
+    # The audit reads the newest steps of all alarms.
+    Index(None, "t_ns", "number", "action"),
 )
 
 WEATHER_ALERT: Final = Table(

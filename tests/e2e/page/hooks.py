@@ -3,6 +3,7 @@
 A verb and a role: `stop` kills the process and holds its successor back until `start`, `freeze` lets it stand still
 until `thaw`, `kill` leaves the rest to the supervisor. `add-user` and `remove-user` open and close the page's door.
 `silence` cuts the first sites of a group off from the plant, or all of them, until `hear`.
+`raise-alarms` writes alarms as the alarm desk does: of every feeder, of sites one by one, of parts of the plant.
 `reset` undoes what a story left behind.
 """
 
@@ -20,15 +21,37 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy import delete
 
+from shoal.domain.alarms import Alarm, AlarmEvent, AlarmKind, Severity
 from shoal.domain.errors import ShoalError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import GroupId
 from shoal.runtime.supervisor import Supervisor
+from shoal.store.alarms import AlarmLog
+from shoal.store.database import open_database, writing
+from shoal.store.schema import ALARM, ALARM_EVENT
 from shoal.store.users import Users
 
 WAIT_S = 15.0
 BY = "the story"
+OWN_NUMBERS = 1_000_000_000
+"""From here on alarms are a story's: the desk, which counts from one, goes on below."""
+ALARMS_TOGETHER = 500
+SITE_KINDS = (
+    (AlarmKind.COMMUNICATION_LOSS, Severity.MAJOR),
+    (AlarmKind.SUSPECT_STUCK, Severity.WARNING),
+    (AlarmKind.SUSPECT_SIGN, Severity.WARNING),
+    (AlarmKind.SUSPECT_REGISTER, Severity.WARNING),
+    (AlarmKind.SUSPECT_POWER, Severity.WARNING),
+    (AlarmKind.CLOCK_FAULT, Severity.NOTICE),
+    (AlarmKind.SAMPLES_LOST, Severity.NOTICE),
+)
+PART_KINDS = (
+    (AlarmKind.HISTORY_LAG, Severity.WARNING),
+    (AlarmKind.JOURNAL_LAG, Severity.CRITICAL),
+    (AlarmKind.SHARD_WITHOUT_OWNER, Severity.CRITICAL),
+)
 
 
 class HookError(Exception):
@@ -44,14 +67,17 @@ class Hooks:
         open_users: Opens the people who may sign in.
         open_fleet: Reads the sites that there are.
         silenced: Where the simulated sites read who is cut off.
+        alarms_url: The database in which alarms are kept.
     """
 
     supervisor: Supervisor
     open_users: Callable[[], Users]
     open_fleet: Callable[[], Fleet]
     silenced: Path
+    alarms_url: str
     _halted: dict[str, int] = field(default_factory=dict)
     _added: set[str] = field(default_factory=set)
+    _alarmed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def do(self, what: str, *rest: Any) -> dict[str, Any]:
@@ -71,6 +97,8 @@ class Hooks:
                     return self._silence(*rest)
                 case "hear":
                     return self._hear()
+                case "raise-alarms":
+                    return self._raise_alarms(*rest)
                 case "reset":
                     return self._reset()
             verb, _, role = what.partition("-")
@@ -160,12 +188,89 @@ class Hooks:
         self.silenced.unlink(missing_ok=True)
         return {}
 
+    def _raise_alarms(self, count: int, now_ms: int) -> dict[str, Any]:
+        """Let so many alarms stand that were raised within the last minute before an instant."""
+        fleet = self.open_fleet()
+        alarms = [_alarm(at, now_ms * 1_000_000, fleet) for at in range(count)]
+        log = AlarmLog(open_database(self.alarms_url))
+        self._alarmed = True
+        for first in range(0, count, ALARMS_TOGETHER):
+            some = alarms[first : first + ALARMS_TOGETHER]
+            log.record([AlarmEvent(t_ns=one.updated_ns, action="raised", alarm=one) for one in some])
+        return {"raised": count}
+
+    def _take_alarms_back(self) -> None:
+        """Let it be as if they had never been: later stories show what is over too."""
+        with writing(open_database(self.alarms_url)) as connection:
+            connection.execute(delete(ALARM_EVENT).where(ALARM_EVENT.c.number >= OWN_NUMBERS))
+            connection.execute(delete(ALARM).where(ALARM.c.number >= OWN_NUMBERS))
+        self._alarmed = False
+
     def _reset(self) -> dict[str, Any]:
         self.release()
         self._hear()
+        if self._alarmed:
+            self._take_alarms_back()
         for name in sorted(self._added):
             self._remove_user(name)
         return {}
+
+
+def _alarm(at: int, now_ns: int, fleet: Fleet) -> Alarm:
+    """Return one of many alarms: the first are of feeders, a fifth of the others of parts, the rest of sites."""
+    raised_ns = now_ns - at % 60 * 1_000_000_000
+    above = {one.parent_id for one in fleet.groups}
+    tree = fleet.groups[0].hierarchy_id
+    # as the desk does: of groups that share no site
+    feeders = [one for one in fleet.groups if one.hierarchy_id == tree and one.group_id not in above]
+    if at < len(feeders):
+        feeder = feeders[at]
+        sites = len(fleet.rows_in(feeder.group_id))
+        return Alarm(
+            number=OWN_NUMBERS + at,
+            kind=AlarmKind.COMMUNICATION_LOSS,
+            severity=Severity.MAJOR,
+            scope="group",
+            subject=feeder.group_id,
+            name=feeder.name,
+            hierarchy_id=feeder.hierarchy_id,
+            sites=sites,
+            of_sites=sites,
+            peak_sites=sites,
+            raised_ns=raised_ns,
+            updated_ns=raised_ns,
+        )
+    if at % 5 == 0:
+        kind, severity = PART_KINDS[at // 5 % len(PART_KINDS)]
+        part = f"part-{at}"
+        return Alarm(
+            number=OWN_NUMBERS + at,
+            kind=kind,
+            severity=severity,
+            scope="part",
+            subject=part,
+            name=part,
+            value=float(at),
+            detail="s",
+            raised_ns=raised_ns,
+            updated_ns=raised_ns,
+        )
+    kind, severity = SITE_KINDS[at % len(SITE_KINDS)]
+    site = f"far-home-{at}"
+    return Alarm(
+        number=OWN_NUMBERS + at,
+        kind=kind,
+        severity=severity,
+        scope="site",
+        subject=site,
+        name=site,
+        sites=1,
+        of_sites=1,
+        peak_sites=1,
+        examples=[site],
+        raised_ns=raised_ns,
+        updated_ns=raised_ns,
+    )
 
 
 @contextlib.contextmanager

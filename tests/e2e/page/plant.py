@@ -71,6 +71,7 @@ def run(settings: Settings, *, hurry_h: int) -> None:
                 open_users=lambda: Users(open_database(sqlite_url(settings, "registry.db"))),
                 open_fleet=lambda: planned_fleet(settings),
                 silenced=settings.data_dir / "run" / SILENCED,
+                alarms_url=sqlite_url(settings, "registry.db"),
             )
             add_spare_gateway(open_database(sqlite_url(settings, "registry.db")))
             addresses = Addresses(page=page.pop(), hooks=stack.enter_context(served(hooks)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,6 +89,12 @@ def _addresses(output: IO[str] | None, said: IO[str]) -> Addresses:
     return msgspec.json.decode(line, type=Addresses)
 
 
+def named_pictures() -> set[str]:
+    """Return the pictures that the documentation shows."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs" / "page.md")]
+    return {name for text in texts for name in re.findall(r"images/page/([\w-]+\.webp)", text)}
+
+
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Tell every story and return how they went."""
@@ -104,6 +111,10 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         if os.environ.get("SHOAL_KEEP_PICTURES"):
             options += ["--docs", str(DOCUMENTED)]
         ran = subprocess.run([*command, *options], capture_output=True, text=True, timeout=ALL_S, check=False)
+    if os.environ.get("SHOAL_KEEP_PICTURES"):
+        for path in DOCUMENTED.glob("*.webp"):
+            if path.name not in named_pictures():
+                path.unlink()
     lines = ran.stdout.splitlines()
     assert lines, ran.stderr
     told = msgspec.json.decode(lines[-1], type=Outcome)
@@ -122,3 +133,10 @@ def test_a_picture_of_the_fleet_is_kept_in_both_themes(outcome: Outcome) -> None
     assert outcome.stories
     for name in ("fleet.png", "fleet-dark.png"):
         assert (PICTURES / name).stat().st_size > 20_000
+
+
+def test_every_picture_of_the_documentation_is_there_and_made_by_a_story(outcome: Outcome) -> None:
+    assert outcome.stories
+    for name in named_pictures():
+        assert (DOCUMENTED / name).stat().st_size > 5_000
+        assert (PICTURES / name).with_suffix(".png").exists(), f"no story makes {name}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -11,12 +14,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from shoal.api.forecast_views import ForecastReader
 from shoal.api.plant import Plant
+from shoal.api.routes_forecast import MOST_WAITING, forecast_routes, span_ns
 from shoal.bidding.forecast_contests import shadow_forecasts
 from shoal.bidding.forecast_quality import issued_of, match, outcome_of
 from shoal.bidding.training_store import ModelStore
+from shoal.domain.errors import UnavailableError
 from shoal.domain.facts import Facts, SeriesId
-from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, to_ns
 from shoal.forecast.champion import Contest
 from shoal.store.facts import FactStore
 from shoal.store.facts_columns import Columns
@@ -205,3 +211,37 @@ def test_an_outcome_in_parts_is_their_mean_and_counts_only_when_whole() -> None:
     assert found.quantile.shape == (1, 0)
     begun = columns([MIDNIGHT_NS], NS_PER_HOUR, [24.0], MIDNIGHT_NS)
     assert len(match(issued_of(begun), came, zone=ZONE, as_of_ns=MIDNIGHT_NS + DAY_NS)) == 0
+
+
+def test_the_usual_span_is_of_whole_local_days_where_clocks_were_changed() -> None:
+    chicago = ZoneInfo("America/Chicago")
+    now_ns = to_ns(datetime(2021, 3, 16, 12, tzinfo=chicago))
+    assert span_ns(FORECAST, None, None, now_ns=now_ns) == (
+        to_ns(datetime(2021, 2, 13, tzinfo=chicago)),
+        to_ns(datetime(2021, 3, 19, tzinfo=chicago)),
+    )
+
+
+def test_who_waits_for_scores_does_not_hold_everybodys_threads(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, began = threading.Event(), threading.Semaphore(0)
+    beside = ForecastReader.beside
+
+    def slow(self: ForecastReader, *args: Any, **kwargs: Any) -> Any:
+        began.release()
+        go.wait(20.0)
+        return beside(self, *args, **kwargs)
+
+    monkeypatch.setattr(ForecastReader, "beside", slow)
+    routes = forecast_routes(plant).routes
+    scores = next(one.endpoint for one in routes if getattr(one, "path", "") == "/api/forecast/scores")  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(MOST_WAITING + 2) as threads:
+        asked = [threads.submit(scores, FORECAST, None, None, "day") for _ in range(MOST_WAITING + 2)]
+        assert began.acquire(timeout=10.0)
+        done, _ = wait(asked, timeout=5.0, return_when=FIRST_COMPLETED)
+        sent_away = [one.exception() for one in done]
+        go.set()
+        wait(asked, timeout=20.0)
+    assert sent_away and all(isinstance(one, UnavailableError) for one in sent_away)
+    assert sum(one.exception() is None for one in asked) >= MOST_WAITING

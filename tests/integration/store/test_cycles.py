@@ -172,6 +172,29 @@ def test_an_accepted_bid_supersedes_those_before_it_and_none_after(cycles: Cycle
     assert cycles.steps("a")[-1].said == "by revision 3"
 
 
+@pytest.mark.parametrize("held", STATES)
+def test_only_a_draft_is_changed_and_takes_the_next_revision_of_its_day(
+    cycles: Cycles, held: SubmissionState
+) -> None:
+    made = draft(cycles, "low")
+    draft(cycles, "high")
+    for to in WAYS[held]:
+        cycles.move_bid("low", to, at_ns=2, by="a")
+
+    def change(found: MarketBid, revision: int) -> MarketBid:
+        return msgspec.structs.replace(found, revision=revision)
+
+    changed = cycles.change_draft("low", change, digest=lambda _bid: "other", at_ns=3, by="a", said="why")
+    assert changed == cycles.bid("low")
+    if held == "draft":
+        assert (changed.bid.revision, changed.content_digest) == (3, "other")
+        assert [step.said for step in cycles.steps("low")] == ["revision 1", "why"]
+    else:
+        assert (changed.bid, changed.content_digest) == (made.bid, made.content_digest)
+    with pytest.raises(UnknownIdError):
+        cycles.change_draft("none", change, digest=lambda _bid: "", at_ns=3, by="a", said="")
+
+
 def test_the_highest_revision_counts_only_the_states_asked_for(cycles: Cycles) -> None:
     for key in ("a", "b"):
         draft(cycles, key)

@@ -84,6 +84,8 @@ def test_two_people_cannot_overwrite_each_other(orders: Orders) -> None:
         {"spec": EventSpec(kind="charge", soc_frac=1.5)},
         {"spec": EventSpec(kind="power", ramp_s=-1.0)},
         {"canary": CanarySpec(share_frac=1.0)},
+        {"canary": CanarySpec(watch_s=float("inf"))},
+        {"canary": CanarySpec(error_frac=float("inf"))},
     ],
 )
 def test_order_that_cannot_be_carried_out_is_refused(orders: Orders, changes: dict[str, object]) -> None:

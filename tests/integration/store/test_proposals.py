@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
 from shoal.domain.interval import NS_PER_MINUTE
-from shoal.store.proposals import MOST_WAITING, ProposalError, Proposals, Proposed
+from shoal.store.proposals import CLAIM_NS, MOST_WAITING, ProposalError, Proposals, Proposed
 
 NOW_NS = 1_612_972_800_000_000_000
 VOID_NS = NOW_NS + 30 * NS_PER_MINUTE
@@ -141,3 +141,24 @@ def test_first_preview_of_an_order_stays(store: Proposals) -> None:
     store.keep_preview("order-1", b'{"sites":3}', by="ann", at_ns=NOW_NS)
     store.keep_preview("order-1", b'{"sites":4}', by="bob", at_ns=NOW_NS)
     assert store.preview_of("order-1") == b'{"sites":3}'
+
+
+def test_approval_whose_process_died_can_be_finished(store: Proposals) -> None:
+    class DiedError(BaseException):
+        pass
+
+    def die(_: Proposed) -> str:
+        raise DiedError
+
+    store.propose(make_proposal())
+    with pytest.raises(DiedError):
+        store.decide("p-1", "approved", by="bob", now_ns=NOW_NS, act=die)
+    soon_ns, later_ns = NOW_NS + NS_PER_MINUTE, NOW_NS + CLAIM_NS
+    with pytest.raises(ProposalError):
+        store.decide("p-1", "approved", by="cem", now_ns=soon_ns, act=lambda _: "order-1")
+    assert store.proposals("dispatch", now_ns=soon_ns, state="waiting") == (0, [])
+    total, waiting = store.proposals("dispatch", now_ns=later_ns, state="waiting")
+    assert (total, waiting[0].state, waiting[0].decided_by) == (1, "waiting", "")
+    done = store.decide("p-1", "approved", by="cem", now_ns=later_ns, act=lambda _: "order-1")
+    assert (done.state, done.decided_by, done.result) == ("approved", "cem", "order-1")
+    assert store.proposal("p-1", now_ns=later_ns + CLAIM_NS).state == "approved"

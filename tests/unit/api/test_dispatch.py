@@ -11,7 +11,9 @@ import pytest
 
 from shoal.api.plant import Plant
 from shoal.control.second_person import SecondPerson
+from shoal.domain.errors import UnavailableError
 from shoal.domain.interval import NS_PER_HOUR
+from shoal.store.order_records import Order
 from shoal.store.proposals import Proposals
 from tests.unit.api.doors import ask, make_plant, make_records
 from tests.unit.api.plants import T0_NS, aggregates
@@ -356,3 +358,46 @@ def test_proposal_that_cannot_be_launched_any_more_waits(strict: Door) -> None:
     assert refused["field"] in ("revision", "order")
     assert strict.get(f"/api/dispatch/proposals/{made['proposal_id']}")["state"] == "waiting"
     assert strict.say("POST", "/api/dispatch/proposals", {**body, "reason": ""}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body", [{"setpoint": SEND}, {"call": {**CALL, "targets": [{"group": "homes", "power_kw": 4.0}]}}]
+)
+def test_approval_that_fails_on_its_way_launches_once(
+    strict: Door, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    made = strict.post("/api/dispatch/proposals", {**body, "reason": "peak"})
+    place = f"/api/dispatch/proposals/{made['proposal_id']}/approve"
+    orders = strict.plant.commands.orders
+    put = orders.put
+
+    def put_and_lose(order: Order) -> Order:
+        put(order)
+        raise UnavailableError("the database", "it went away after it had kept the order")
+
+    monkeypatch.setattr(orders, "put", put_and_lose)
+    strict.refused(place, {}, 503, who="bob")
+    monkeypatch.setattr(orders, "put", put)
+    strict.plant.model.on_time(T0_NS + NS_PER_HOUR // 4)
+    done = strict.post(place, {}, who="bob")
+    assert [one["order_id"] for one in strict.get("/api/commands/orders")] == [done["order_id"]]
+
+
+def test_order_that_stands_is_not_told_as_a_fault(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = door.post("/api/dispatch/preview", {"setpoint": SEND})["token"]
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise UnavailableError("the database", "it is away")
+
+    monkeypatch.setattr(door.plant.commands.proposals, "keep_preview", gone)
+    kept = door.post("/api/commands/setpoints", {**SEND, "preview": token})
+    assert [one["order_id"] for one in door.get("/api/commands/orders")] == [kept["order_id"]]
+
+
+@pytest.mark.parametrize("part", ['"watch_s": Infinity', '"error_frac": 1e999', '"watch_s": NaN'])
+def test_number_without_end_is_refused_and_nothing_is_kept(door: Door, part: str) -> None:
+    content = f'{{"groups": ["homes"], "minutes": 60, "discharge_kw": 1.0, "canary": {{{part}}}}}'
+    headers = {"Authorization": f"Bearer {OPERATORS['ann']}", "Content-Type": "application/json"}
+    how: dict[str, Any] = {"token": TOKEN, "operators": OPERATORS, "headers": headers, "content": content}
+    assert ask(door.plant, "POST", "/api/commands/setpoints", **how).status_code == 422
+    assert door.get("/api/commands/orders") == []

@@ -64,6 +64,19 @@ def test_a_mode_is_kept_under_the_callers_name(plant: Plant) -> None:
     say(plant, "PUT", f"/{BESS}/mode", {"mode": "maybe"}, status=422)
 
 
+def test_no_trader_ends_four_eyes_alone(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.api.access.EVERY_RIGHT", frozenset({"see", "trade"}))
+    say(plant, "PUT", f"/{BESS}/mode", {"mode": "advisory", "four_eyes": True})
+    for body in ({"four_eyes": False}, {"mode": "automatic"}, {"mode": "off", "four_eyes": False}):
+        said = say(plant, "PUT", f"/{BESS}/mode", body, status=403)
+        assert "two persons are wanted" in said["detail"]
+    say(plant, "PUT", f"/{BESS}/mode", {"mode": "off", "reason": "smoke"})  # stopping never waits for anybody
+    say(plant, "PUT", f"/{BESS}/mode", {"mode": "automatic"}, status=403)
+    assert say(plant, "PUT", f"/{BESS}/mode", {"mode": "advisory"})["four_eyes"]
+    monkeypatch.undo()
+    assert say(replace(plant), "PUT", f"/{BESS}/mode", {"mode": "automatic"})["mode"] == "automatic"
+
+
 def test_two_people_let_a_bid_go(plant: Plant) -> None:
     say(plant, "PUT", f"/{BESS}/mode", {"mode": "advisory", "four_eyes": True})
     key = draft(plant, decide(plant).decision.offers)

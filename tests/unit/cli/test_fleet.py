@@ -18,8 +18,10 @@ from shoal.cli.roles.host import sqlite_url
 from shoal.domain.ids import SiteId
 from shoal.runtime.settings import load_settings
 from shoal.store.database import migrate, open_database
+from shoal.store.devices import FIRST, REPLACED
 from shoal.store.fleet_files import COLUMNS, read_sites, write_sites
 from shoal.store.registry import Registry
+from shoal.store.users import Users
 from tests.integration.store.fleets import assert_same_fleet, make_fleet
 
 CSV = """\
@@ -122,14 +124,17 @@ def test_move_holds_from_its_instant(shoal: Any, sites_file: Path) -> None:
 
 def test_credentials_are_shown_once_and_good(shoal: Any, sites_file: Path) -> None:
     shoal("import", sites_file)
-    issued = shoal("credential", "home-1", "home-1")
-    registry = Registry(open_database(registry_url()))
+    issued = shoal("credential", "home-1", "home-1", "--by", "ada")
+    registry = Registry(engine := open_database(registry_url()))
     assert registry.verify(SiteId("home-1"), issued["home-1"])
     rest = shoal("credential", "--missing")
     assert rest.keys() == {"gw-1"}, "what is behind a gateway signs in through it"
     assert registry.verify(SiteId("gw-1"), rest["gw-1"])
     assert shoal("show", "car-1")["credential"] == "issued"
     assert shoal("credential", "nobody")["error"] == "UnknownIdError"
+    shoal("credential", "home-1", "--by", "bob")
+    steps = [(one.by, one.subject, one.detail) for one in Users(engine).steps(10) if one.subject == "home-1"]
+    assert steps == [("bob", "home-1", REPLACED), ("ada", "home-1", FIRST)]
     assert shoal("credential")["field"] == "SITE"
 
 

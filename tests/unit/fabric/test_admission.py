@@ -69,3 +69,21 @@ def test_admission_forgets_who_may_come_again() -> None:
 def test_admission_refuses_a_rate_that_is_none(rate_per_s: float) -> None:
     with pytest.raises(InvalidInputError):
         Admission(rate_per_s=rate_per_s)
+
+
+def test_many_cut_off_at_once_are_all_kept_out_and_let_go_of_later() -> None:
+    clock = Time()
+    gate = Admission(monotonic_s=clock)
+    for number in range(20_000):
+        gate.cut_off(f"home-{number}", 31.0)
+    assert gate.statistics().cut_off == 20_000
+    assert gate.is_cut_off("home-0")
+    clock.now_s += 30.9
+    assert gate.reason_to_refuse("home-19999") == "cut_off"
+    clock.now_s += 0.2
+    assert not gate.is_cut_off("home-0")
+    assert gate.reason_to_refuse("home-0") == ""
+    for number in range(40_000):
+        gate.cut_off(f"car-{number}", 1.0)
+        clock.now_s += 1.0
+    assert len(gate._until_s) <= 40_000, "who may come again is not remembered for ever"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shoal.domain.errors import InvalidInputError
-from shoal.store.audit import KINDS, Audit, AuditFilter, AuditLine
+from shoal.store.audit import KINDS, SOURCES, Audit, AuditFilter, AuditLine, Key, narrowed
 from shoal.store.consents import Consents
 from shoal.store.database import open_database
 from shoal.store.devices import Devices
@@ -131,6 +131,27 @@ def test_filters_narrow_the_list(engine: Engine, only: AuditFilter, instants: li
 def test_cursor_that_was_never_given_is_refused(engine: Engine, before: str) -> None:
     with pytest.raises(InvalidInputError, match="next"):
         Audit(engine, engine).page(10, before=before)
+
+
+@pytest.mark.parametrize(
+    ("source", "table", "reached"),
+    [("alarms", "alarm_event", [0, 5, 1, "raised"]), ("bids", "market_bid_step", [0, 5, "bid", 1])],
+)
+@pytest.mark.parametrize("going_on", [False, True])
+@pytest.mark.parametrize("only", [AuditFilter(), AuditFilter(by="ada", from_ns=1, people_only=True)])
+def test_newest_steps_are_found_by_their_time(
+    engine: Engine, source: str, table: str, reached: Key, going_on: bool, only: AuditFilter
+) -> None:
+    """Neither the whole table is read nor is anything sorted, however long the plant has run."""
+    chosen = next(one for one in SOURCES if one.name == source)
+    query = narrowed(chosen, only, reached if going_on else None).limit(100)
+    text = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+    with engine.connect() as connection:
+        plan = [str(row.detail) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    narrow = going_on or only.from_ns is not None
+    assert plan[0].startswith(f"{'SEARCH' if narrow else 'SCAN'} {table} USING INDEX ix_{table}_")
+    assert not any("TEMP B-TREE" in line for line in plan)
+    assert not any(line.startswith("SCAN") for line in plan[1:])
 
 
 def test_every_kind_has_a_source() -> None:

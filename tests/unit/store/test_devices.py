@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
-from shoal.domain.errors import InvalidInputError, UnknownIdError
+from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
 from shoal.domain.ids import SiteId
 from shoal.store.database import open_database
-from shoal.store.devices import ENROLLED, REVOKED, Devices
+from shoal.store.devices import ENROLLED, FIRST, REPLACED, REVOKED, Devices
 from shoal.store.registry import Registry
+from shoal.store.secret_changes import SecretChanges
 from shoal.store.users import Users
 from tests.unit.api.doors import CHEAP, database
 from tests.unit.api.plants import make_fleet
@@ -87,6 +88,66 @@ def test_revoking_twice_is_refused_and_keeps_the_first_instant(engine: Engine) -
     with pytest.raises(InvalidInputError, match="refused already"):
         devices.revoke("home-0", by="bob", at_ns=T_NS + 2, reason="again")
     assert devices.device("home-0").revoked_ns == T_NS + 1
+
+
+HOUR_NS = 3_600_000_000_000
+
+
+def changes_of(engine: Engine, *, began_ns: int) -> SecretChanges:
+    return SecretChanges(Devices(engine), began_ns=began_ns, look_back_ns=HOUR_NS, believed_ns=31)
+
+
+def test_changes_are_told_once_and_a_first_secret_is_none(engine: Engine) -> None:
+    devices, changes = Devices(engine), changes_of(engine, began_ns=T_NS)
+    assert changes.read() == {}
+    devices.enrol("home-0", by="ada", at_ns=T_NS)
+    devices.enrol("home-1", by="ada", at_ns=T_NS)
+    assert changes.read() == {}
+    devices.enrol("home-0", by="ada", at_ns=T_NS + 1)
+    devices.revoke("home-0", by="ada", at_ns=T_NS + 2, reason="lost")
+    Users(engine, cost=CHEAP).put("bob", roles=["viewer"], password="x" * 12, by="ada", at_ns=T_NS)
+    assert changes.read() == {"home-0": None}
+    assert changes.read() == {}
+
+
+def test_changes_of_the_last_hour_are_made_up_for_when_asked_first(engine: Engine) -> None:
+    devices = Devices(engine)
+    for device, at_ns in (("home-0", T_NS - HOUR_NS - 1), ("home-1", T_NS - 100), ("bess-0", T_NS - 30)):
+        devices.enrol(device, by="ada", at_ns=0)
+        devices.enrol(device, by="ada", at_ns=at_ns)
+    changes = changes_of(engine, began_ns=T_NS)
+    # the last one's former secret may be believed until after the beginning: any connection may be by it
+    assert changes.read() == {"home-1": T_NS - 100 + 31, "bess-0": None}
+    assert changes.read() == {}
+
+
+def test_changes_are_not_lost_with_a_reading_that_fails(engine: Engine, tmp_path: Path) -> None:
+    devices, changes = Devices(engine), changes_of(engine, began_ns=T_NS)
+    devices.enrol("home-0", by="ada", at_ns=T_NS)
+    devices.enrol("home-0", by="ada", at_ns=T_NS + 1)
+    engine.dispose()
+    (tmp_path / "registry.db").rename(tmp_path / "away.db")
+    with pytest.raises(UnavailableError):
+        changes.read()
+    engine.dispose()
+    (tmp_path / "away.db").rename(tmp_path / "registry.db")
+    assert changes.reached is None
+    assert changes.read() == {"home-0": None}
+
+
+def test_many_secrets_are_noted_as_one_is(engine: Engine) -> None:
+    registry, changes = Registry(engine), changes_of(engine, began_ns=T_NS)
+    assert changes.read() == {}
+    homes = [SiteId("home-0"), SiteId("home-1")]
+    registry.issue_credentials(homes[:1], at_ns=T_NS)
+    issued = registry.issue_credentials(homes, at_ns=T_NS + 1, by="ada")
+    steps = Users(engine, cost=CHEAP).steps(10)
+    assert [(one.by, one.action, one.subject, one.detail, one.at_ns) for one in reversed(steps)] == [
+        ("ada", ENROLLED, "home-0", REPLACED, T_NS + 1),
+        ("ada", ENROLLED, "home-1", FIRST, T_NS + 1),
+    ]
+    assert changes.read() == {"home-0": None}
+    assert all(registry.verify(home, issued[home]) for home in homes)
 
 
 def test_site_behind_a_gateway_is_no_device(engine: Engine) -> None:

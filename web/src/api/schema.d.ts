@@ -317,7 +317,7 @@ export interface paths {
         };
         /**
          * Read Members
-         * @description Return the alarms of one group, the most urgent first.
+         * @description Return the alarms of one group, the most urgent first; none once the last of them is over.
          */
         get: operations["read_members_api_alarms_groups_members_get"];
         put?: never;
@@ -1605,7 +1605,7 @@ export interface paths {
         };
         /**
          * Read Now
-         * @description Return how the sites are that a filter lets through, as columns for the map.
+         * @description Return which sites a filter lets through, and how those sites of the fleet are that changed since the last answer.
          */
         get: operations["read_now_api_map_now_get"];
         put?: never;
@@ -1891,6 +1891,8 @@ export interface paths {
         /**
          * Put Mode
          * @description Say how a resource bids: by itself, after a person's approval, or not at all; and whether two persons are wanted.
+         *
+         *     Where two are wanted, no trader alone can end that: it takes an administrator's right too.
          */
         put: operations["put_mode_api_market__resource__mode_put"];
         post?: never;
@@ -4754,39 +4756,49 @@ export interface components {
         };
         /**
          * MapNow
-         * @description How sites are that a filter lets through: columns, of which `row` is the position in `MapSites` of `version`.
+         * @description How the sites are: the rows that changed after the mark that the caller gave, as columns packed as in `MapSites`.
          *
-         *         `row` is null where the filter lets all through: the columns are in the registry's order then. `grade` is a position in
-         *         `grades`, `alarm` one in `severities`; -1 for none. `battery_hw` is in hundreds of watts, charging positive.
-         *         `unanswered` sites could not be asked: they are unknown here. What was never measured is null.
+         *         `mark` is what to give as `since` the next time. `sent` rows are in the columns. `row` has their positions in
+         *         `MapSites` of `version`, each as the step from the one before; null where the columns are all sites in the registry's
+         *         order. `state` is a position in `grades` plus 16 times one more than a position in `severities`, without those 16
+         *         where no alarm stands. `battery_hw` is in hundreds of watts, charging positive. What was never measured is none.
+         *         `through` says which sites the filter lets through, a bit each in the registry's order, base64 of bytes, the lowest
+         *         bit first; null where it lets all through. `total` is how many those are. `unanswered` of the fleet could not be
+         *         asked: they are unknown here.
          */
         MapNow: {
-            alarm: number[];
             as_of_ms: number | null;
-            battery_hw: (number | null)[];
-            grade: number[];
+            battery_hw: string;
             grades: ("fresh" | "stale" | "suspect" | "unknown")[];
-            row: number[] | null;
+            mark: string;
+            row: string | null;
+            sent: number;
             severities: ("critical" | "major" | "notice" | "warning")[];
-            soc_percent: (number | null)[];
+            soc_percent: string;
+            state: string;
+            through: string | null;
             total: number;
             unanswered: number;
             version: string;
         };
         /**
          * MapSites
-         * @description Where the sites are and how large: columns in the order of the registry.
+         * @description Where the sites are and how large: columns in the order of the registry, packed so that ten thousand weigh little.
          *
-         *         Whole numbers, so that ten thousand weigh little: places in thousandths of a degree, a hundred metres, which is as
-         *         near as a map needs to know where somebody lives; ratings in hundreds of watts. `device_type` is a position in `types`.
-         *         `version` changes with the fleet; it is the answer's `ETag` as well.
+         *         Places are in thousandths of a degree, a hundred metres, which is as near as a map needs to know where somebody
+         *         lives, each as the step from the one before; ratings in hundreds of watts. `device_type` is a position in `types`.
+         *         A column of numbers is base64 of bytes: the lowest byte of all rows first, then the next ones; a code of 0 is none,
+         *         else it is one more than 2v for v >= 0 and than -2v - 1 for v < 0. `site_ids` has a line each: a character whose code
+         *         less that of `0` says how many characters of the name before stay, then the rest. `version` changes with the fleet;
+         *         it is the answer's `ETag` as well.
          */
         MapSites: {
-            capacity_hw: number[];
-            device_type: number[];
-            latitude_mdeg: number[];
-            longitude_mdeg: number[];
-            site_ids: string[];
+            capacity_hw: string;
+            device_type: string;
+            latitude_mdeg: string;
+            longitude_mdeg: string;
+            site_ids: string;
+            total: number;
             types: string[];
             version: string;
         };
@@ -8239,15 +8251,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AlarmMembers"];
-                };
-            };
-            /** @description A fault, and what to do */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A fault, and what to do */
@@ -11729,6 +11732,8 @@ export interface operations {
     read_now_api_map_now_get: {
         parameters: {
             query?: {
+                /** @description The `mark` of the answer before; left out: everything. */
+                since?: string;
                 /** @description Only sites whose name contains it. */
                 text?: string;
                 /** @description Only sites at or below this group. */
@@ -11739,6 +11744,8 @@ export interface operations {
                 type?: string | null;
                 /** @description Only sites under an alarm at least so urgent. */
                 alarm?: ("notice" | "warning" | "major" | "critical") | null;
+                /** @description Only sites that take part in this program now. */
+                program?: string | null;
             };
             header?: never;
             path?: never;
@@ -13525,6 +13532,8 @@ export interface operations {
                 type?: string | null;
                 /** @description Only sites under an alarm at least so urgent. */
                 alarm?: ("notice" | "warning" | "major" | "critical") | null;
+                /** @description Only sites that take part in this program now. */
+                program?: string | null;
             };
             header?: never;
             path?: never;

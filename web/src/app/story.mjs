@@ -56,6 +56,48 @@ export default [
     },
   },
   {
+    // Here one goes on without a word, everywhere else the session ends: of the same name, on another screen.
+    name: "password",
+    async run({ page, signIn, url, api, plant, context, until, axe, picture }) {
+      const [name, before, after] = ["story-pat", "a long password for the story", "another password for the story"];
+      await plant("add-user", name, before, ["viewer"]);
+      for (let tries = 0; (await api("GET", "/api/session")).mode !== null; tries += 1) {
+        if (tries > 60) throw new Error("the door stays open");
+        await new Promise((done) => setTimeout(done, 250));
+      }
+      const enter = async (reader) => {
+        await reader.getByLabel("Name").fill(name);
+        await reader.getByLabel("Password").fill(before);
+        await reader.getByRole("button", { name: "Sign in" }).click();
+        await reader.locator('[data-testid="connection"][data-presence="live"]').waitFor();
+      };
+      await signIn(name, before);
+      const other = await context();
+      await other.goto(url("/"));
+      await enter(other);
+      await page.evaluate(() => {
+        window.notLoadedAgain = true;
+      });
+      await page.getByTestId("user-menu").click();
+      await page.getByRole("button", { name: "Change password" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByLabel("Old password").fill(before);
+      await dialog.getByLabel("New password", { exact: true }).fill("too short");
+      await dialog.getByRole("button", { name: "Change password" }).click();
+      await dialog.getByText("These are 9 characters").waitFor();
+      await axe("password");
+      await picture("password");
+      for (const label of ["New password", "New password again"]) await dialog.getByLabel(label, { exact: true }).fill(after);
+      await dialog.getByRole("button", { name: "Change password" }).click();
+      await page.getByTestId("password-changed").waitFor();
+      await other.getByText("Your session has ended.").waitFor();
+      await dialog.getByRole("button", { name: "Close" }).last().click();
+      await until("the page does not go on", shown, presence("live"));
+      if ((await page.getByRole("dialog").count()) > 0) throw new Error("the one who changed the password has to sign in again");
+      if (!(await page.evaluate(() => window.notLoadedAgain === true))) throw new Error("the page was loaded again");
+    },
+  },
+  {
     name: "phone",
     phone: true,
     async run({ page, open, picture }) {

@@ -10,6 +10,7 @@ import { useCallback, useEffect, useMemo, useRef, useState, type KeyboardEvent, 
 import { useDark } from "../app/theme";
 import { strings } from "../strings";
 import { tokenValue, type Token } from "../ui/tokens";
+import { useInView } from "./useInView";
 import { FEW, cellsOf, fitted, inView, nearest, onScreen, zoomed, type View } from "./cells";
 import { outlines, type Outlines } from "./outlines";
 import classes from "./MapCanvas.module.css";
@@ -36,8 +37,8 @@ export interface MapCanvasProps {
   readonly label: string;
   /** One place in words. */
   readonly describe: (row: number) => string;
-  /** Several in words. */
-  readonly summary: (rows: readonly number[]) => string;
+  /** All of them in words. */
+  readonly summary: string;
   readonly height?: number;
 }
 
@@ -113,6 +114,7 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
   const [said, setSaid] = useState("");
   const [picked, setPicked] = useState<number | null>(null);
   const dark = useDark();
+  const seen = useInView(holder);
   const { ids, lat, lon } = points;
   const places = useMemo(() => projected({ ids, lat, lon, version: 0 }), [ids, lat, lon]);
   const view = useRef<View | null>(null);
@@ -205,9 +207,10 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
     view.current = now ? { ...now, width, height } : fitted(places.px, places.py, width, height);
   }, [width, height, places]);
   useEffect(() => {
+    if (!seen) return; // drawn when it comes into sight
     redraw();
     return () => cancelAnimationFrame(frame.current);
-  }, [redraw, width, height, dark, points.version, areas]);
+  }, [redraw, seen, width, height, dark, points.version, areas]);
 
   const move = (change: (now: View) => View): void => {
     if (!view.current) return;
@@ -281,7 +284,6 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
     if (event.key !== "Tab") event.preventDefault();
   };
 
-  const all = useMemo(() => points.ids.map((_, row) => row), [points.ids]);
   return (
     <div className={classes["map"]} data-testid="map">
       <div ref={holder} role="application" tabIndex={0} aria-label={strings.map.label(label)} aria-describedby="map-keys" className={classes["holder"]} style={{ height }} onKeyDown={onKeyDown}>
@@ -299,7 +301,7 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
         />
       </div>
       <p className={classes["said"]} role="status">
-        {said || props.summary(all)}
+        {said || props.summary}
       </p>
       <p id="map-keys" className={classes["keys"]}>
         {strings.map.keys}

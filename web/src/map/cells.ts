@@ -16,6 +16,8 @@ export interface Cell {
 }
 
 export const CELL_PX = 26;
+/** More than there are squares from north to south, however near. */
+const SQUARES = 2 ** 25;
 /** With so few in view each is drawn by itself. */
 export const FEW = 1_200;
 /** A fleet of one town is shown with the land around it, about seven degrees wide: an outline says where it is. */
@@ -40,11 +42,11 @@ export function inView(view: View, px: Float64Array, py: Float64Array, margin = 
 /** Put rows together by squares that are fixed to the land, so that marks do not dance while the map is moved. */
 export function cellsOf(view: View, rows: readonly number[], px: Float64Array, py: Float64Array, sizePx = CELL_PX): Cell[] {
   const size = sizePx / view.scale;
-  const found = new Map<string, { x: number; y: number; rows: number[] }>();
+  const found = new Map<number, { x: number; y: number; rows: number[] }>();
   for (const row of rows) {
     const x = px[row] ?? 0;
     const y = py[row] ?? 0;
-    const key = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
+    const key = Math.floor(x / size) * SQUARES + Math.floor(y / size);
     const cell = found.get(key);
     if (cell) {
       cell.x += x;

@@ -35,7 +35,7 @@ OPEN_STATES: Final = ("draft", "submitted", "unknown")
 MOST_AGAIN: Final = 5
 """So often is tried again at once for one gate after an order failed or its bid was refused."""
 AGAIN_EVERY_NS: Final = 30 * NS_PER_S
-"""And then so often while orders fail, as they do on a full disk: the gate may be hours away."""
+"""And then so often while orders fail, as they do on a full disk, or bids by hand go first: the gate may be hours away."""
 FINAL: Final = "final"
 SAID_NO: Final = ("off:", "refused:")
 """How the last step of a bid begins that a person did not let go."""
@@ -191,7 +191,7 @@ class Keeper:
         if state in {"waiting", "unknown"}:
             return  # `_finish_open` goes on with it
         if state in {"failed", "rejected", "withdrawn"}:
-            if handled.again < MOST_AGAIN or (state == "failed" and now_ns >= handled.again_ns):
+            if handled.again < MOST_AGAIN or (state != "rejected" and now_ns >= handled.again_ns):
                 handled.again += 1
                 handled.again_ns = now_ns + AGAIN_EVERY_NS
                 self._give(bidder, handled, "again", "the order before it failed", now_ns)
@@ -355,17 +355,29 @@ class Keeper:
         )
 
     def _finish_open(self, bidders: Mapping[str, Bidder]) -> None:
-        """Send what a person has let go meanwhile, and read back what is not known; each by itself."""
+        """Send what a person has let go meanwhile, and read back what is not known; each by itself.
+
+        Only bids by hand of one day go one after another, as they were made: the later of two is to stand over the earlier.
+        """
         busy = {
             one.order.name
             for one in self._gates.values()
             if one.order is not None and one.running is not None
         }
         self._finishing = {key: future for key, future in self._finishing.items() if not future.done()}
+        together: dict[str, list[MarketBidRecord]] = {}
         for record in self._plant.cycles.bids(states=OPEN_STATES):
-            key = record.bid.idempotency_key
-            if key not in busy and key not in self._finishing and record.bid.resource_id in bidders:
-                self._finishing[key] = self._pool.submit(self._finish, record)
+            bid = record.bid
+            if bid.idempotency_key not in busy and bid.resource_id in bidders:
+                by_hand = f"by hand {bid.resource_id} {bid.market_id} {bid.delivery_date}"
+                together.setdefault(by_hand if record.author else bid.idempotency_key, []).append(record)
+        for name, records in together.items():
+            if name not in self._finishing:
+                self._finishing[name] = self._pool.submit(self._finish_each, records)
+
+    def _finish_each(self, records: list[MarketBidRecord]) -> None:
+        for record in records:
+            self._finish(record)
 
     def _finish(self, record: MarketBidRecord) -> None:
         """Bring a draft, and a bid that was read back as absent, to the market; read back what somebody may be sending."""

@@ -115,9 +115,12 @@ def manual_bid(
 def market_bid(
     manual: ManualBid, market: Market, *, settlement_point: str, delivery_date: str, revision: int
 ) -> MarketBid:
-    """Return a manual bid as it is sent under a revision; one that is not the day's first says why where the market asks."""
+    """Return a manual bid as it is sent under a revision; it says why where the market asks.
+
+    So does the day's first one, which the market does not ask: it may have to go over what was sent meanwhile.
+    """
     rebid = None
-    if revision > 1 and market.rules.rebid.reason_required:
+    if market.rules.rebid.reason_required:
         rebid = RebidReason(
             category=manual.category,
             reason=manual.reason[:_REASON_LENGTH],

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from shoal.bidding.cycle.ports import Exchange
 from shoal.domain.errors import InvalidInputError, UnavailableError, UnknownIdError
 from shoal.flow.retry import Backoff, Retry
@@ -118,9 +120,8 @@ class Submission:
         key = record.bid.idempotency_key
         if self.now_ns() >= record.closes_ns:
             return self._move(record, "withdrawn", "the gate closed before it was sent")
-        newer = self.cycles.highest_revision(
-            record.bid.resource_id, record.bid.market_id, record.bid.delivery_date, states=_GONE
-        )
+        record = self.raised(record)
+        newer = self._newest_gone(record)
         if newer > record.bid.revision:
             # the market takes no lower revision after a higher one: to send it would be to send a duplicate
             return self._move(record, "withdrawn", f"revision {newer} of the day has gone already")
@@ -136,6 +137,24 @@ class Submission:
         except InvalidInputError as error:
             return self._move(record, "rejected", str(error))
         return self._settled(record, receipt, "")
+
+    def raised(self, draft: MarketBidRecord) -> MarketBidRecord:
+        """Return a draft made by hand under a revision above all that has gone; one of the machine is decided anew instead."""
+        newer = self._newest_gone(draft)
+        if not draft.author or draft.state != "draft" or newer <= draft.bid.revision:
+            return draft
+        return self.cycles.change_draft(
+            draft.bid.idempotency_key,
+            lambda bid, revision: msgspec.structs.replace(bid, revision=revision),
+            digest=lambda _bid: draft.content_digest,  # people approve what is offered, whatever its revision
+            at_ns=self.now_ns(),
+            by=self.by,
+            said=f"goes over revision {newer}, which has gone before it",
+        )
+
+    def _newest_gone(self, record: MarketBidRecord) -> int:
+        bid = record.bid
+        return self.cycles.highest_revision(bid.resource_id, bid.market_id, bid.delivery_date, states=_GONE)
 
     def _timeout_s(self, record: MarketBidRecord) -> float:
         return max(min(self.exchange_s, self.left_s(record.closes_ns)), LEAST_EXCHANGE_S)

@@ -19,6 +19,7 @@ import msgspec
 from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
 
 from shoal.bidding.cycle.budget import BudgetRules, carve
+from shoal.bidding.cycle.by_hand import left_of
 from shoal.bidding.cycle.climb import Climbed, Deciding, climb
 from shoal.bidding.cycle.consent import Approval, ManualBid, ModeSet, manual_for, may_go, mode_at
 from shoal.bidding.cycle.decision import Decision, GateStrategy, strategy
@@ -362,6 +363,10 @@ def send_if_allowed(plant: Plant, key: str) -> str:
     if record.state in FINAL_STATES:
         return record.state
     now_ns, resource_id = plant.now_ns(), record.bid.resource_id
+    if record.state == "draft":
+        record = _beside_people(plant, record, now_ns=now_ns)
+        if record.state in FINAL_STATES:
+            return record.state
     said = plant.consents.said("mode", subject=resource_id, as_of_ns=now_ns)
     modes = [msgspec.json.decode(one.content, type=ModeSet) for one in said]
     approvals = plant.consents.said("approval", subject=key, as_of_ns=now_ns)
@@ -382,7 +387,7 @@ def send_if_allowed(plant: Plant, key: str) -> str:
             return moved.state
         return "waiting"
     if record.state == "draft":
-        market = plant.market(record.bid.market_id)
+        record, market = submission.raised(record), plant.market(record.bid.market_id)
         footing = footing_of(
             record, cycles=plant.cycles, submission=submission, market=market, now_ns=plant.now_ns()
         )
@@ -396,6 +401,25 @@ def send_if_allowed(plant: Plant, key: str) -> str:
     # what a market that is away does not take within this time is taken up again at a later turn
     budget_s = carve(plant.left_s(record.closes_ns), (), rules=plant.budget).submit_s
     return submission.bring(key, budget_s=budget_s).state
+
+
+def _beside_people(plant: Plant, record: MarketBidRecord, *, now_ns: int) -> MarketBidRecord:
+    """Return a draft without what people decided meanwhile, withdrawn when that is all of it."""
+    left = left_of(record, consents=plant.consents, cycles=plant.cycles, now_ns=now_ns)
+    key, names = record.bid.idempotency_key, ", ".join(left.people)
+    if not left.people:
+        return record
+    if not left.offers:
+        said = f"{names} decided all of it by hand"
+        return plant.cycles.move_bid(key, "withdrawn", at_ns=now_ns, by=plant.executor_id, said=said)
+    return plant.cycles.change_draft(
+        key,
+        lambda bid, _revision: msgspec.structs.replace(bid, offers=left.offers),
+        digest=content_digest,
+        at_ns=now_ns,
+        by=plant.executor_id,
+        said=f"leaves out what {names} decided by hand meanwhile",
+    )
 
 
 def manual_bids(plant: Plant, order: Order, *, as_of_ns: int) -> tuple[ManualBid, ...]:

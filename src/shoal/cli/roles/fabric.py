@@ -18,6 +18,7 @@ from shoal.cli.roles.room import JournalRoom, tell_room
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet
 from shoal.domain.ids import SiteId
+from shoal.domain.interval import NS_PER_HOUR, NS_PER_S
 from shoal.fabric.admission import Admission
 from shoal.fabric.config import FabricOptions, TlsFiles
 from shoal.fabric.connection import addresses, connect
@@ -25,7 +26,7 @@ from shoal.fabric.fleet_feed import FleetFeed, PublishedFleet
 from shoal.fabric.guard import Guard, GuardLimits
 from shoal.fabric.identity import AuthCallout
 from shoal.fabric.keys import Role
-from shoal.fabric.revocation import Revocation
+from shoal.fabric.revocation import KEPT_OUT_S, Revocation
 from shoal.fabric.server import NatsServer
 from shoal.fabric.streams import StreamLimits, ensure_streams
 from shoal.runtime.clock import SystemClock
@@ -33,6 +34,7 @@ from shoal.runtime.room import DiskRoom
 from shoal.store.database import migrate, open_database
 from shoal.store.devices import Devices
 from shoal.store.registry import Registry
+from shoal.store.secret_changes import SecretChanges
 
 _CLUSTER_TIMEOUT_S: Final = 60.0
 _AGAIN_S: Final = 0.5
@@ -152,13 +154,15 @@ async def _guard(host: Host, admission: Admission, gateways: _Gateways, url: str
 
 async def _revoke(host: Host, admission: Admission, url: str) -> None:
     """End connections of devices whose secret changed; a plant whose servers do not let it goes on without."""
-    devices = Devices(open_database(host.registry_url()))
-    step: int | None = None
+    changes = SecretChanges(
+        Devices(open_database(host.registry_url())),
+        began_ns=time.time_ns(),
+        look_back_ns=NS_PER_HOUR,
+        believed_ns=round(KEPT_OUT_S * NS_PER_S),
+    )
 
-    async def changed() -> tuple[str, ...]:
-        nonlocal step
-        step, names = await asyncio.to_thread(devices.changed_since, step)
-        return names
+    async def changed() -> dict[str, int | None]:
+        return await asyncio.to_thread(changes.read)
 
     revocation = Revocation(host.keys(), admission, changed)
     host.ops.register("revocation", revocation.statistics)
@@ -167,7 +171,9 @@ async def _revoke(host: Host, admission: Admission, url: str) -> None:
             await revocation.serve(url, tls=host.tls())
         except UnavailableError as error:
             _log.warning("connections of revoked devices are not ended", why=str(error))
-            await asyncio.sleep(_GUARD_AGAIN_S)
+        except Exception:  # noqa: BLE001 - the supervisor: with this task would end the server that every device is on
+            _log.exception("connections of revoked devices are not ended")
+        await asyncio.sleep(_GUARD_AGAIN_S)
 
 
 async def _publish_fleet(host: Host, feed: FleetFeed, registry: Registry, gateways: _Gateways) -> None:

@@ -1,11 +1,13 @@
 /** The sites, on the map or as a table, by the same filter, which stands in the address. */
 import { lazy, Suspense, useEffect, useRef, useState, type ReactElement } from "react";
+import { useApi } from "../../api/queries";
 import { useSearch, useSetSearch } from "../../app/nav";
 import { strings as shared } from "../../strings";
 import { Button } from "../../ui/Button";
 import { ErrorBoundary } from "../../ui/ErrorBoundary";
 import { Panel } from "../../ui/Panel";
 import { LOADING } from "../../ui/panelState";
+import { useFirstFigures } from "./useFirstFigures";
 import { ALARMS, GRADES, ORDERS, filterOf, isNarrowed, type SiteFilter, type View } from "./siteFilter";
 import classes from "./Sites.module.css";
 import { strings } from "./strings";
@@ -56,6 +58,10 @@ function Choice<T extends string>(props: { label: string; value: T; options: rea
 const orNothing = (value: string, nothing: string): string | undefined => (value === nothing ? undefined : value);
 
 function Filters({ filter, onChange }: { filter: SiteFilter; onChange: Change }): ReactElement {
+  const programs = useApi("/api/programs", {}).data ?? [];
+  // What the address asks for is shown, also when the plant has no such program or has not named them yet.
+  const named = programs.map((one) => [one.program_id, one.name] as const);
+  const asked = filter.program === "" || programs.some((one) => one.program_id === filter.program) ? [] : [[filter.program, filter.program] as const];
   return (
     <>
       <Find text={filter.text} onChange={onChange} />
@@ -67,16 +73,23 @@ function Filters({ filter, onChange }: { filter: SiteFilter; onChange: Change })
         options={[["", words.anyAlarm] as const, ...ALARMS.map((one) => [one, words.alarmFrom[one]] as const)]}
         onChoose={(value) => onChange({ alarm: orNothing(value, "") })}
       />
+      <Choice label={words.program} value={filter.program} options={[["", words.anyProgram] as const, ...named, ...asked]} onChoose={(value) => onChange({ program: orNothing(value, "") })} />
       {filter.view === "table" ? (
         <Choice label={words.order} value={filter.order} options={ORDERS.map((one) => [one, words.orders[one]] as const)} onChoose={(value) => onChange({ order: orNothing(value, "registry") })} />
       ) : null}
       {filter.group === "" ? null : <span>{words.inGroup(filter.group)}</span>}
-      {isNarrowed(filter) ? <Button onClick={() => onChange({ text: undefined, group: undefined, grade: undefined, type: undefined, alarm: undefined })}>{words.clear}</Button> : null}
+      {isNarrowed(filter) ? <Button onClick={() => onChange({ text: undefined, group: undefined, grade: undefined, type: undefined, alarm: undefined, program: undefined })}>{words.clear}</Button> : null}
     </>
   );
 }
 
 export function SitesView({ filter, onChange }: { filter: SiteFilter; onChange: Change }): ReactElement {
+  const ready = useFirstFigures();
+  const waiting = (
+    <Panel title={words.title} state={LOADING}>
+      {() => shared.loading}
+    </Panel>
+  );
   const show = (view: View): void => onChange({ view: view === "map" ? undefined : view });
   return (
     <div className={classes["sites"]}>
@@ -92,15 +105,7 @@ export function SitesView({ filter, onChange }: { filter: SiteFilter; onChange: 
         </div>
       </div>
       <ErrorBoundary>
-        <Suspense
-          fallback={
-            <Panel title={words.title} state={LOADING}>
-              {() => shared.loading}
-            </Panel>
-          }
-        >
-          {filter.view === "map" ? <SitesMap filter={filter} /> : <SitesTable filter={filter} />}
-        </Suspense>
+        <Suspense fallback={waiting}>{filter.view === "table" ? <SitesTable filter={filter} /> : ready ? <SitesMap filter={filter} /> : waiting}</Suspense>
       </ErrorBoundary>
     </div>
   );

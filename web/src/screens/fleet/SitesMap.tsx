@@ -1,58 +1,67 @@
-/** The sites on the map: places once, how they are every two seconds. */
-import { useMemo, type ReactElement } from "react";
+/** The sites on the map: places once, then how they are while the map is in sight. */
+import { useEffect, useMemo, useRef, type ReactElement } from "react";
 import { useApi } from "../../api/queries";
 import { links } from "../../app/links";
 import { useGo } from "../../app/nav";
 import { count } from "../../format/number";
 import { MapCanvas } from "../../map/MapCanvas";
+import { useInView } from "../../map/useInView";
 import { Panel } from "../../ui/Panel";
 import { LOADING, stateOfQuery, type PanelState } from "../../ui/panelState";
 import ui from "../../ui/ui.module.css";
-import { alarmAt, colorAt, describeAt, marksOf, pointsOf, shapeAt, summaryOf } from "./mapView";
+import { marksOf, sitedOf } from "./mapView";
 import { isNarrowed, queryOf, type SiteFilter } from "./siteFilter";
 import { strings } from "./strings";
+import { useSitesNow } from "./useSitesNow";
 
 const words = strings.sites;
-/** The filter lets everything through. */
-const ALL = "all";
+/** It is made ready a little before it is scrolled into sight. */
+const NEAR_PX = 200;
 
 export default function SitesMap({ filter }: { filter: SiteFilter }): ReactElement {
   const go = useGo();
+  const frame = useRef<HTMLDivElement>(null);
   const places = useApi("/api/map/sites", {});
-  const query = useApi("/api/map/now", { query: queryOf(filter) }, { everyMs: 2_000, keep: true });
-  const now = query.data;
-  const rowsKey = now === undefined ? "" : now.row === null ? ALL : now.row.join();
-  const marks = useMemo(() => {
-    if (!places.data || rowsKey === "") return null;
-    return marksOf(places.data, rowsKey === ALL ? places.data.site_ids.map((_, row) => row) : rowsKey.split(",").map(Number));
-  }, [places.data, rowsKey]);
-  const known = now && places.data && now.version === places.data.version ? now : null;
-  let state: PanelState = places.data === undefined ? stateOfQuery(places) : stateOfQuery(query, (data) => (data.total > 0 ? null : isNarrowed(filter) ? words.none : words.noSites));
-  if (state.kind === "ready" && known === null) state = LOADING;
-  if (state.kind === "ready" && now && now.unanswered > 0) state = { kind: "partial", words: words.unanswered(count(now.unanswered)) };
+  const { now, told } = useSitesNow(queryOf(filter), useInView(frame, NEAR_PX));
+  const { refetch } = places;
+  const [placed, through] = [told.data?.version, told.data?.through];
+  const sited = useMemo(() => (places.data ? sitedOf(places.data) : null), [places.data]);
+  const marks = useMemo(() => (sited && through !== undefined ? marksOf(sited, through) : null), [sited, through]);
+  const same = placed === undefined || places.data?.version === placed;
+  useEffect(() => {
+    if (!same) void refetch();
+  }, [same, placed, refetch]);
+  let state: PanelState = places.data === undefined ? stateOfQuery(places) : stateOfQuery(told, (data) => (data.total > 0 ? null : isNarrowed(filter) ? words.none : words.noSites));
+  if (state.kind === "ready" && !same) state = LOADING;
+  if (state.kind === "ready" && told.data && told.data.unanswered > 0) state = { kind: "partial", words: words.unanswered(count(told.data.unanswered)) };
   const retry = (): void => {
     void places.refetch();
-    void query.refetch();
+    void told.refetch();
   };
+  const changes = told.data?.changes ?? 0;
+  const summary = useMemo(() => (marks ? now.summary(marks.rows) : ""), [now, marks, changes]);
+  const points = useMemo(() => (marks ? { ...marks, version: changes } : null), [marks, changes]);
   return (
-    <Panel title={words.title} hint={words.mapHint} testId="sites" state={state} onRetry={retry}>
-      {() =>
-        known && marks ? (
-          <>
-            <MapCanvas
-              points={pointsOf(marks, query.dataUpdatedAt)}
-              label={words.title}
-              colorOf={(at) => colorAt(known, at)}
-              shapeOf={(at) => shapeAt(known, at)}
-              alarm={(at) => alarmAt(known, at)}
-              describe={(at) => describeAt(known, marks.ids[at] ?? "", at)}
-              summary={(rows) => summaryOf(known, rows)}
-              onPick={(at) => go(links.site(marks.ids[at] ?? ""))}
-            />
-            <p className={ui["sub"]}>{words.legend}</p>
-          </>
-        ) : null
-      }
-    </Panel>
+    <div ref={frame}>
+      <Panel title={words.title} hint={words.mapHint} testId="sites" state={state} onRetry={retry}>
+        {() =>
+          marks && points && same ? (
+            <>
+              <MapCanvas
+                points={points}
+                label={words.title}
+                colorOf={(at) => now.color(marks.rows[at] ?? -1)}
+                shapeOf={(at) => now.shape(marks.rows[at] ?? -1)}
+                alarm={(at) => now.alarm(marks.rows[at] ?? -1) >= 0}
+                describe={(at) => now.describe(marks.ids[at] ?? "", marks.rows[at] ?? -1)}
+                summary={summary}
+                onPick={(at) => go(links.site(marks.ids[at] ?? ""))}
+              />
+              <p className={ui["sub"]}>{words.legend}</p>
+            </>
+          ) : null
+        }
+      </Panel>
+    </div>
   );
 }

@@ -14,6 +14,7 @@ export interface SiteFilter {
   readonly grade: GradeAsked;
   readonly type: string;
   readonly alarm: Severity | "";
+  readonly program: string;
   readonly order: SiteOrder;
   readonly view: View;
 }
@@ -26,6 +27,7 @@ export function filterOf(search: Readonly<Record<string, string | undefined>>): 
     grade: GRADES.find((one) => one === search["grade"]) ?? "any",
     type: search["type"] ?? "",
     alarm: ALARMS.find((one) => one === search["alarm"]) ?? "",
+    program: search["program"] ?? "",
     order: ORDERS.find((one) => one === search["order"]) ?? "registry",
     view: search["view"] === "table" ? "table" : "map",
   };
@@ -37,6 +39,7 @@ export interface SiteQuery {
   readonly grade?: GradeAsked;
   readonly type?: string;
   readonly alarm?: Severity;
+  readonly program?: string;
 }
 
 /** The same as a question to the plant, without what lets everything through. */
@@ -47,6 +50,7 @@ export function queryOf(filter: SiteFilter): SiteQuery {
     ...(filter.grade === "any" ? {} : { grade: filter.grade }),
     ...(filter.type === "" ? {} : { type: filter.type }),
     ...(filter.alarm === "" ? {} : { alarm: filter.alarm }),
+    ...(filter.program === "" ? {} : { program: filter.program }),
   };
 }
 

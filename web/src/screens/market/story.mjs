@@ -50,10 +50,31 @@ export default {
     const { resources } = await api("GET", "/api/market/products");
     const id = resources[0].resource_id;
     const { days } = await api("GET", `/api/settlement?resource=${encodeURIComponent(id)}`);
-    const settled = days.find((one) => one.net_cents !== null);
-    if (!settled) return;
+    let settled;
+    let override;
+    let rivals = [];
+    for (const day of days.filter((one) => one.net_cents !== null)) {
+      const { bids } = await api("GET", `/api/market/bids?resource=${encodeURIComponent(id)}&day=${day.delivery_date}`);
+      override = bids.find((one) => one.author !== "");
+      settled = day;
+      rivals = bids.filter((one) => override && one.revision > override.revision && !["draft", "withdrawn", "rejected"].includes(one.state));
+      if (override) break;
+    }
+    if (!settled) throw new Error("no day is settled yet, so nothing shows what an override came to");
+    if (!override) throw new Error(`nothing was decided by hand for ${settled.delivery_date}, the day that is settled`);
+    if (!override.stands) throw new Error(`the override of ${settled.delivery_date}, revision ${override.revision}, does not stand: it is ${override.state}`);
+    const listed = async (bid) => {
+      const { offers } = await api("GET", `/api/market/bids/${encodeURIComponent(bid.key)}`);
+      return offers.flatMap((offer) => offer.intervals.map((span) => `${offer.product} at ${new Date(span.start_ms).toISOString()}`));
+    };
+    const decided = new Set(await listed(override));
+    for (const rival of rivals) {
+      const taken = (await listed(rival)).filter((span) => decided.has(span));
+      if (taken.length > 0) throw new Error(`revision ${rival.revision} stands where revision ${override.revision} was decided by hand: ${taken.join(", ")}`);
+    }
     await open(`/market/${encodeURIComponent(id)}?tab=bids&day=${settled.delivery_date}`);
-    await page.getByTestId("market-bids").getByText(/by hand/).first().waitFor();
+    const revisions = page.getByTestId("market-bids").getByRole("row").filter({ hasText: /by hand/ });
+    await revisions.filter({ has: page.getByRole("button", { name: `Revision ${override.revision},` }) }).getByText("stands in the market").waitFor();
     await page.goto(page.url().replace(/#.*/, `#/settlement/${encodeURIComponent(id)}?day=${settled.delivery_date}`));
     const bars = page.getByTestId("waterfall-bars").getByRole("listitem");
     await bars.first().waitFor();

@@ -20,6 +20,7 @@ export default [
     async run({ page, open, until, plant, axe, picture, faults }) {
       await open("/");
       await page.getByTestId("sentence").waitFor();
+      await page.locator('[data-testid="map"] canvas').first().waitFor();
       await page.evaluate(() => {
         window.notLoadedAgain = true;
       });

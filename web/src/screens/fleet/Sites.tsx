@@ -1,6 +1,7 @@
 /** The sites, on the map or as a table, by the same filter, which stands in the address. */
 import { lazy, Suspense, useEffect, useRef, useState, type ReactElement } from "react";
 import { useApi } from "../../api/queries";
+import { patiently } from "../../app/patiently";
 import { useSearch, useSetSearch } from "../../app/nav";
 import { strings as shared } from "../../strings";
 import { Button } from "../../ui/Button";
@@ -15,8 +16,8 @@ import { strings } from "./strings";
 const words = strings.sites;
 const TYPING_MS = 300;
 // The map brings land and its projection along, the table its rows: each comes when it is looked at.
-const SitesMap = lazy(() => import("./SitesMap"));
-const SitesTable = lazy(() => import("./SitesTable"));
+const SitesMap = lazy(() => patiently(() => import("./SitesMap")));
+const SitesTable = lazy(() => patiently(() => import("./SitesTable")));
 
 type Change = (part: Record<string, string | undefined>) => void;
 

@@ -7,8 +7,9 @@ from datetime import date
 from typing import Any, Final, Literal
 
 import msgspec
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
+from shoal.api.bodies import Body
 from shoal.api.market_act_answers import ManualAnswer, ManualPower, ManualProblem
 from shoal.api.market_offers import changes_of, offer_views
 from shoal.api.market_views import Desk, bid_row
@@ -28,10 +29,10 @@ _FAR_MS: Final = 2**62 // MS_PER_NS
 _Ms = Field(ge=0, le=_FAR_MS)
 
 
-class _Strict(BaseModel):
-    """A part of a posted bid: numbers are finite, and what is not known is refused."""
+class _Strict(Body):
+    """A part of a posted bid: what is not known is refused."""
 
-    model_config = {"extra": "forbid", "allow_inf_nan": False}
+    model_config = ConfigDict(extra="forbid")
 
 
 class OrderBody(_Strict):

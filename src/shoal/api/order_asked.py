@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from shoal.api.bodies import Body
 from shoal.control.asking import check_asked, gently, named, power_w_of, scope_of
 from shoal.control.event_calls import check_call, event_order, group_calls, make_call
 from shoal.domain.errors import InvalidInputError
@@ -32,13 +33,7 @@ PreviewToken: TypeAlias = Annotated[
 ]
 
 
-class _Finite(BaseModel):
-    """What is asked in numbers that are finite: others could not be kept."""
-
-    model_config = {"allow_inf_nan": False}
-
-
-class ScopeAsked(_Finite):
+class ScopeAsked(Body):
     """Who is meant: sites, groups, or the fleet."""
 
     sites: list[str] = Field(default_factory=list, max_length=MAX_NAMES)
@@ -50,7 +45,7 @@ class ScopeAsked(_Finite):
         return scope_of(sites=self.sites, groups=self.groups, fleet=self.fleet)
 
 
-class CanaryAsked(_Finite):
+class CanaryAsked(Body):
     """A trial on a few sites first."""
 
     share_frac: float = Field(default=0.02, gt=0, lt=1)
@@ -90,14 +85,14 @@ class EventAsked(ScopeAsked):
     preview: PreviewToken = ""
 
 
-class TargetAsked(_Finite):
+class TargetAsked(Body):
     """What a group delivers throughout."""
 
     group: str
     power_kw: float = Field(gt=0, lt=1e9)
 
 
-class CallAsked(_Finite):
+class CallAsked(Body):
     """An event; notice is given now. It begins and ends at quarters of an hour."""
 
     event_id: str | None = Field(default=None, max_length=60)
@@ -114,7 +109,7 @@ class CallAsked(_Finite):
     preview: PreviewToken = ""
 
 
-class ChangeAsked(_Finite):
+class ChangeAsked(Body):
     """A change of an order; what is absent stays. `revision` is the one that was read."""
 
     revision: int = Field(ge=1)
@@ -122,7 +117,7 @@ class ChangeAsked(_Finite):
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
-class CallChanged(_Finite):
+class CallChanged(Body):
     """A change of an event; what is absent stays. `revision` is the one that was read."""
 
     revision: int = Field(ge=1)
@@ -143,7 +138,7 @@ class NamedCallChange(CallChanged):
     event_id: str = Field(max_length=60)
 
 
-class DispatchAsked(BaseModel):
+class DispatchAsked(Body):
     """What is looked at or proposed: exactly one of these."""
 
     setpoint: SetPointAsked | None = None

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from shoal.api.admin_answers import (
@@ -40,6 +40,7 @@ from shoal.api.admin_views import (
     system_admin,
 )
 from shoal.api.answers import OwnedUnit
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers, faults
 from shoal.api.plant import Plant
 from shoal.api.rights import acting
@@ -70,7 +71,7 @@ About = Annotated[str, Query(max_length=300, description="Only what was done abo
 PeopleOnly = Annotated[bool, Query(description="Leave out what the plant did by itself.")]
 
 
-class RevokeAsked(BaseModel):
+class RevokeAsked(Body):
     """Why a device's secret is refused from now on."""
 
     reason: str = Field(min_length=1, max_length=MOST_REASON_CHARACTERS)

@@ -10,11 +10,12 @@ import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from shoal.api.alarm_answers import AlarmGroups, AlarmMembers, AlarmShelfNow, GroupAct, RefusedAlarm
 from shoal.api.alarm_groups import AlarmCauses, Standing, shelf_record, shelved_view
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.feeds import Feed, FeedSaid
 from shoal.api.plant import Plant
@@ -34,7 +35,7 @@ Number = Annotated[int, Path(ge=1, le=2**62, description="The alarm's number.")]
 CauseKey = Annotated[str, Query(min_length=1, max_length=200, description="The group's cause.")]
 
 
-class NoteOnGroup(BaseModel):
+class NoteOnGroup(Body):
     """What an operator says about a group of alarms as it was at `as_of_ms`."""
 
     cause: str = Field(min_length=1, max_length=200)
@@ -42,7 +43,7 @@ class NoteOnGroup(BaseModel):
     note: str = Field(default="", max_length=500)
 
 
-class PutAside(BaseModel):
+class PutAside(Body):
     """For how long an alarm is put aside, and why."""
 
     minutes: int = Field(ge=LEAST_MINUTES, le=MOST_MINUTES)
@@ -56,7 +57,7 @@ class PutGroupAside(PutAside):
     as_of_ms: int = Field(ge=0, le=2**53)
 
 
-class TakeGroupBack(BaseModel):
+class TakeGroupBack(Body):
     """Which group of alarms is taken back from the shelf."""
 
     cause: str = Field(min_length=1, max_length=200)

@@ -6,12 +6,13 @@ import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shoal.api import state
 from shoal.api.answers import AlarmDetail, AlarmPage, AlarmStep
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.plant import Plant
 from shoal.api.rights import acting_operator
@@ -29,7 +30,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_ALARMS, description="How many to list 
 Before = Annotated[str, Query(max_length=40, description="What the former page gave as `next`.")]
 
 
-class AlarmNote(BaseModel):
+class AlarmNote(Body):
     """What an operator says about an alarm."""
 
     note: str = Field(default="", max_length=MAX_NOTE_CHARACTERS)

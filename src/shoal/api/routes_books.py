@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from fastapi import APIRouter, Path, Query
 from pyarrow import csv, parquet
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from shoal.api import state
@@ -33,6 +33,7 @@ from shoal.api.answers import (
     StatementDetail,
     StatementRow,
 )
+from shoal.api.bodies import Body
 from shoal.api.books import award_intervals, bid_view, day_bids, known_resources
 from shoal.api.contract import answer, answers
 from shoal.api.energy import hierarchy_energy
@@ -72,7 +73,7 @@ OfHierarchy = Annotated[str, Query(description="The hierarchy whose groups are a
 OfGroup = Annotated[str | None, Query(description="This group and those below it; all when absent.")]
 
 
-class HistoryQuery(BaseModel):
+class HistoryQuery(Body):
     """A question in SQL about `telemetry`, `rollup_5min`, `rollup_1h` and `sites`: one SELECT."""
 
     sql: str = Field(min_length=1, max_length=MAX_SQL_CHARACTERS)

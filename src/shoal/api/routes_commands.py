@@ -9,10 +9,11 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.command_answers import AuditView, OrderView, StopView
 from shoal.api.command_door import CommandDoor
 from shoal.api.contract import answer, answers
@@ -40,7 +41,7 @@ OrderId = Annotated[str, Path(max_length=64, description="The order's id.")]
 StopId = Annotated[str, Path(max_length=64, description="The kill switch's id.")]
 
 
-class EndAsked(BaseModel):
+class EndAsked(Body):
     """The end of an order; `now` calls it off at once, without its ramp."""
 
     now: bool = False
@@ -53,7 +54,7 @@ class StopAsked(ScopeAsked):
     reason: str = Field(min_length=1, max_length=MAX_REASON_CHARACTERS)
 
 
-class ReleaseAsked(BaseModel):
+class ReleaseAsked(Body):
     """The release of a kill switch."""
 
     reason: str = Field(min_length=1, max_length=MAX_REASON_CHARACTERS)

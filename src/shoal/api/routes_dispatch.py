@@ -10,9 +10,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.dispatch_preview import PreviewDesk
 from shoal.api.dispatch_proposals import DispatchProposals, proposal_view
@@ -71,7 +72,7 @@ class ProposalAsked(DispatchAsked):
     preview: PreviewToken = ""
 
 
-class DecisionAsked(BaseModel):
+class DecisionAsked(Body):
     """What is said with a decision; a refusal says why."""
 
     note: str = Field(default="", max_length=MAX_REASON_CHARACTERS)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.command_door import CommandDoor
 from shoal.api.contract import answer, answers
 from shoal.api.event_answers import EventView, ExpectedView, TargetView
@@ -27,7 +28,7 @@ KeptNow = Callable[[str], dict[str, Any]]
 """Returns what the controller remembers of an event; empty when it has not taken it up."""
 
 
-class CallEnded(BaseModel):
+class CallEnded(Body):
     """Why an event is called off."""
 
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)

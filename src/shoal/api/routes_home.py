@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import structlog
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.feeds import Feed, FeedSaid
 from shoal.api.feeds_site import row_of
@@ -68,13 +69,13 @@ Month = Annotated[
 _log = structlog.get_logger(__name__)
 
 
-class ReserveAsked(BaseModel):
+class ReserveAsked(Body):
     """What the owner keeps for outages, of the battery's capacity."""
 
     reserve_frac: Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class StormAsked(BaseModel):
+class StormAsked(Body):
     """Whether the plant may get the home ready for dangerous weather."""
 
     on: bool

@@ -10,9 +10,10 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers, faults
 from shoal.api.limit_answers import (
     EnvelopeView,
@@ -48,7 +49,7 @@ Watts = Annotated[int, Field(ge=0, le=MOST_W)]
 Instant = Annotated[int, Field(ge=0, le=_LATEST_MS)]
 
 
-class LimitAsked(BaseModel):
+class LimitAsked(Body):
     """What may always flow at the connection of groups or sites; what is absent has no limit."""
 
     groups: list[str] = Field(default_factory=list, max_length=MAX_NAMES)
@@ -58,7 +59,7 @@ class LimitAsked(BaseModel):
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
-class EnvelopeAsked(BaseModel):
+class EnvelopeAsked(Body):
     """An envelope as a network operator issues it: for a group or a site, with instants in ISO 8601."""
 
     group: str = ""
@@ -70,7 +71,7 @@ class EnvelopeAsked(BaseModel):
     issued: datetime | None = None
 
 
-class HoursAsked(BaseModel):
+class HoursAsked(Body):
     """Hours such as ``mon-fri 17:00-20:00``, from now on or from an instant, until another or for good."""
 
     hours: str = Field(max_length=LONGEST)

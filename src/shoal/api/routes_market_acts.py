@@ -9,11 +9,12 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shoal.api import state
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.market_act_answers import ApprovalAnswer, ManualAnswer, ManualList
 from shoal.api.market_answers import MarketMode
@@ -49,27 +50,27 @@ ManualId: TypeAlias = Annotated[str, Path(max_length=200, description="The name 
 ResourceInPath: TypeAlias = Annotated[str, Path(max_length=64, description="The resource.")]
 
 
-class ModeBody(BaseModel):
+class ModeBody(Body):
     """How a resource is to bid; what is left out stays as it is."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
     mode: Literal["automatic", "advisory", "off"] | None = None
     four_eyes: bool | None = None
     reason: str = Field(default="", max_length=500)
 
 
-class JudgeBody(BaseModel):
+class JudgeBody(Body):
     """A word about a bid; `content_digest` is of what was looked at, so that a changed bid is not covered."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=500)
     content_digest: str | None = Field(default=None, max_length=128)
 
 
-class ReasonBody(BaseModel):
+class ReasonBody(Body):
     """Why."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=500)
 
 

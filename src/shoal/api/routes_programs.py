@@ -7,9 +7,10 @@ from typing import Annotated, Final
 
 import numpy as np
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers, faults
 from shoal.api.program_answers import ProgramNow, SiteEnrolment, SiteOptOut, SitePrograms, SitePromise
 from shoal.api.rights import acting_operator
@@ -29,14 +30,14 @@ ProgramName = Annotated[str, Path(pattern=_ID, description="The program's id.")]
 Instant = Annotated[int, Field(ge=0, le=_LATEST_MS)]
 
 
-class Leave(BaseModel):
+class Leave(Body):
     """For how long an owner leaves a program: from now on, or from an instant, until another or for good."""
 
     from_ms: Instant | None = None
     until_ms: Instant | None = None
 
 
-class Promised(BaseModel):
+class Promised(Body):
     """What an owner asks for, from now on or from an instant, until another or for good.
 
     A promise that is not named stays; one that is null is taken back.

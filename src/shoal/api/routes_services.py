@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers
 from shoal.api.plant import Plant
 from shoal.api.rights import acting_operator
@@ -27,7 +28,7 @@ ServiceId = Annotated[str, Path(pattern=_ID, description="The service's id.")]
 Power = Annotated[float, Field(ge=0, lt=1e8)]
 
 
-class ServiceAsked(BaseModel):
+class ServiceAsked(Body):
     """A service that stands from now on; one of the same id that stands is changed."""
 
     kind: Literal["peak_shaving", "smoothing"]
@@ -46,7 +47,7 @@ class ServiceAsked(BaseModel):
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)
 
 
-class ServiceStopped(BaseModel):
+class ServiceStopped(Body):
     """Why a service is stopped."""
 
     reason: str = Field(default="", max_length=MAX_REASON_CHARACTERS)

@@ -6,12 +6,13 @@ import asyncio
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shoal.api.access import SESSION_COOKIE
 from shoal.api.answers import Session, UserStepView, UserView
+from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers, faults
 from shoal.api.doorman import Doorman, TooManyError, WrongPasswordError
 from shoal.api.problem import problem
@@ -29,21 +30,21 @@ MAX_SITES: Final = 100
 UserName = Annotated[str, Path(max_length=64, description="The user's name.")]
 
 
-class SignIn(BaseModel):
+class SignIn(Body):
     """Who signs in."""
 
     name: str = Field(max_length=64)
     password: str = Field(max_length=MAX_CHARACTERS)
 
 
-class NewPassword(BaseModel):
+class NewPassword(Body):
     """The old and the new password."""
 
     old: str = Field(max_length=MAX_CHARACTERS)
     new: str = Field(max_length=MAX_CHARACTERS)
 
 
-class UserAsked(BaseModel):
+class UserAsked(Body):
     """What somebody is here; a password where it is to be set."""
 
     roles: list[str] = Field(min_length=1, max_length=8)

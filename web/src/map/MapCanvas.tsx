@@ -77,6 +77,24 @@ function drawMark(context: CanvasRenderingContext2D, shape: MarkShape, x: number
   context.fill();
 }
 
+/** Lines of the land in projected units, made once: while the map is moved they are only shifted and scaled. */
+const made = new WeakMap<MultiLineString, Path2D>();
+
+function pathOf(shape: MultiLineString): Path2D {
+  const held = made.get(shape);
+  if (held) return held;
+  const path = new Path2D();
+  for (const line of shape.coordinates) {
+    line.forEach(([lon = 0, lat = 0], i) => {
+      const [x, y] = geoMercatorRaw(lon * RADIANS, Math.max(Math.min(lat, 85), -85) * RADIANS);
+      if (i === 0) path.moveTo(x, -y);
+      else path.lineTo(x, -y);
+    });
+  }
+  made.set(shape, path);
+  return path;
+}
+
 function drawLand(context: CanvasRenderingContext2D, view: View, land: Outlines, areas: readonly Feature[]): void {
   const place = geoTransform({
     point(lon, lat) {
@@ -87,11 +105,11 @@ function drawLand(context: CanvasRenderingContext2D, view: View, land: Outlines,
   });
   const path = geoPath(place, context);
   const line = (shape: MultiLineString, color: string, width: number): void => {
-    context.beginPath();
-    path(shape);
+    const placed = new Path2D();
+    placed.addPath(pathOf(shape), { a: view.scale, d: view.scale, e: view.x, f: view.y });
     context.strokeStyle = color;
     context.lineWidth = width;
-    context.stroke();
+    context.stroke(placed);
   };
   line(land.borders, tokenValue("--grid"), 1);
   line(land.coasts, tokenValue("--edge"), 1.2);

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from shoal.api.order_facts import ends_ns
 from shoal.api.site_answers import AskKind, SiteAsked, SiteStop
 from shoal.api.state import to_ms
 from shoal.control.schedule import rows_of_order, split_by_rating_w
@@ -69,7 +70,7 @@ class SiteOrderBook:
         """
         held = self._orders.orders(after_ns=from_ns, states=EVERY_STATE)
         meant = [
-            one for one in held if from_ns < _end_ns(one) and one.start_ns < to_ns and self._means(one, row)
+            one for one in held if from_ns < ends_ns(one) and one.start_ns < to_ns and self._means(one, row)
         ]
         if not meant:
             return []
@@ -79,7 +80,7 @@ class SiteOrderBook:
         trials = self._orders.trials() if any(one.canary is not None for one in meant) else {}
         found: list[tuple[tuple[int, int, int, str], SiteAsked]] = []
         for order in meant:
-            at_ns = min(max(order.start_ns, now_ns), _end_ns(order) - 1)
+            at_ns = min(max(order.start_ns, now_ns), ends_ns(order) - 1)
             if not takes_part(order.program, at_ns, terms, enrolments, opt_outs):
                 continue
             if not _is_tried(order, trials.get(order.order_id), site):
@@ -157,7 +158,7 @@ class SiteOrderBook:
             program=order.program,
             kind=kind,
             from_ms=to_ms(order.start_ns),
-            until_ms=to_ms(_end_ns(order)),
+            until_ms=to_ms(ends_ns(order)),
             state=order.state,
             site_kw=site_kw,
             all_kw=all_kw,
@@ -222,11 +223,6 @@ def _is_tried(order: Order, trial: Trial | None, site: SiteId) -> bool:
     if order.canary is None or (trial is not None and trial.state == "passed"):
         return True
     return trial is not None and site in trial.sites
-
-
-def _end_ns(order: Order) -> int:
-    """Return when an order ends, or was ended."""
-    return order.end_ns if order.state == "standing" else max(min(order.end_ns, order.at_ns), order.start_ns)
 
 
 def _kind_of(order: Order) -> AskKind:

@@ -160,6 +160,15 @@ async function keepSmall(page, path) {
   await tools.detach();
 }
 
+/** Wait until nobody has to sign in any more: the plant notices after some seconds that the last of its people is gone. */
+async function doorOpen(base) {
+  for (let i = 0; i < 100; i += 1) {
+    const session = await fetch(new URL("api/session", base)).then((answer) => answer.json(), () => null);
+    if (session?.mode === "open") return;
+    await new Promise((wake) => setTimeout(wake, 100));
+  }
+}
+
 /** Tell one story in a context of its own. Throws what is wrong with it. */
 async function tell(story, browser, settings) {
   const viewport = story.phone ? PHONE : DESKTOP;
@@ -185,7 +194,10 @@ async function tell(story, browser, settings) {
   } finally {
     for (const context of contexts) await context.close().catch(() => undefined);
     // What a story did to the plant must not be the next one's trouble.
-    if (settings.hooks) await fetch(settings.hooks, { method: "POST", body: '["reset"]' }).catch(() => undefined);
+    if (settings.hooks) {
+      await fetch(settings.hooks, { method: "POST", body: '["reset"]' }).catch(() => undefined);
+      await doorOpen(settings.base);
+    }
   }
 }
 

@@ -57,7 +57,7 @@ from shoal.telemetry.shard import Snapshot
 from tests.integration.fabric.cluster import free_ports
 from tests.integration.fabric.plant import wait_until
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SHARDS = 6
 BEHIND = 5
 """Sites behind each gateway."""

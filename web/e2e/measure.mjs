@@ -3,7 +3,7 @@
  *
  *   node measure.mjs URL [--loads 3] [--seconds 20] [--reconnects 1000]
  *
- * `transfer_kb`: what the first load takes over the wire as files and answers, the map's included; `snapshot_kb`: what the socket says meanwhile; `tti_ms`: from the address to figures that are live and a main thread without long tasks,
+ * `transfer_kb`: what the first load takes over the wire as files and first answers, the map's included (what is asked anew later is not the load); `snapshot_kb`: what the socket says meanwhile; `tti_ms`: from the address to figures that are live and a main thread without long tasks,
  * the median of the loads, `tti_ms_4x` with the processor slowed down four times; `frame_p99_ms`: between two frames while the page streams;
  * `receipt_to_pixel_p95_ms`: from a message on the socket to the frame that shows it; `heap_growth_mb`: over that time and the reconnections, after
  * collecting garbage; `pan_fps`: frames a second while the map is dragged, null without a map.
@@ -62,7 +62,14 @@ async function opened(browser, url, rate) {
   const tools = await context.newCDPSession(page);
   await tools.send("Network.enable");
   const taken = { bytes: 0, said: 0, atMs: 0 };
+  const [asked, first] = [new Set(), new Set()];
+  tools.on("Network.requestWillBeSent", (one) => {
+    const { pathname } = new URL(one.request.url);
+    if (!asked.has(pathname)) first.add(one.requestId);
+    asked.add(pathname);
+  });
   tools.on("Network.loadingFinished", (one) => {
+    if (!first.has(one.requestId)) return;
     taken.bytes += one.encodedDataLength;
     taken.atMs = performance.now();
   });

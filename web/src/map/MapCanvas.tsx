@@ -11,7 +11,7 @@ import { useDark } from "../app/theme";
 import { strings } from "../strings";
 import { tokenValue, type Token } from "../ui/tokens";
 import { useInView } from "./useInView";
-import { FEW, cellsOf, fitted, inView, nearest, onScreen, zoomed, type View } from "./cells";
+import { FEW, cellsOf, fitted, inView, nearest, onScreen, zoomed, type Cell, type View } from "./cells";
 import { outlines, type Outlines } from "./outlines";
 import classes from "./MapCanvas.module.css";
 
@@ -123,6 +123,27 @@ function drawLand(context: CanvasRenderingContext2D, view: View, land: Outlines,
   }
 }
 
+/** What is drawn under the sites, kept while nothing of it changes: new figures come every second, another view only by hand. */
+interface Backdrop {
+  readonly picture: HTMLCanvasElement;
+  readonly of: readonly unknown[];
+}
+
+function backdropOf(held: Backdrop | null, view: View, land: Outlines, areas: readonly Feature[] | undefined, dark: boolean): Backdrop {
+  const ratio = window.devicePixelRatio;
+  const of = [view, land, areas, dark, ratio];
+  if (held && held.of.every((one, i) => one === of[i])) return held;
+  const picture = held?.picture ?? document.createElement("canvas");
+  picture.width = Math.round(view.width * ratio); // empties it, too
+  picture.height = Math.round(view.height * ratio);
+  const context = picture.getContext("2d");
+  if (context) {
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    drawLand(context, view, land, areas ?? []);
+  }
+  return { picture, of };
+}
+
 export function MapCanvas(props: MapCanvasProps): ReactElement {
   const { points, label, height = 420, areas } = props;
   const holder = useRef<HTMLDivElement>(null);
@@ -139,6 +160,8 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
   const latest = useRef(props);
   latest.current = props;
   const frame = useRef(0);
+  const backdrop = useRef<Backdrop | null>(null);
+  const grouped = useRef<{ readonly of: View; readonly places: typeof places; readonly rows: readonly number[]; readonly cells: readonly Cell[] | null } | null>(null);
   const drag = useRef<{ x: number; y: number; moved: boolean } | null>(null);
 
   useEffect(() => {
@@ -172,11 +195,19 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
     const ratio = window.devicePixelRatio;
     if (element.width !== Math.round(now.width * ratio)) element.width = Math.round(now.width * ratio);
     if (element.height !== Math.round(now.height * ratio)) element.height = Math.round(now.height * ratio);
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, element.width, element.height);
+    if (land) {
+      backdrop.current = backdropOf(backdrop.current, now, land, latest.current.areas, dark);
+      context.drawImage(backdrop.current.picture, 0, 0);
+    }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, now.width, now.height);
-    if (land) drawLand(context, now, land, latest.current.areas ?? []);
     const { px, py } = places;
-    const rows = inView(now, px, py);
+    if (grouped.current?.of !== now || grouped.current.places !== places) {
+      const inside = inView(now, px, py);
+      grouped.current = { of: now, places, rows: inside, cells: inside.length > FEW ? cellsOf(now, inside, px, py) : null };
+    }
+    const { rows, cells } = grouped.current;
     const colors = new Map<Token, string>();
     const ink = (token: Token): string => {
       let value = colors.get(token);
@@ -184,8 +215,8 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
       return value;
     };
     const calling: number[] = [];
-    if (rows.length > FEW) {
-      for (const cell of cellsOf(now, rows, px, py)) {
+    if (cells) {
+      for (const cell of cells) {
         const first = cell.rows[0] ?? 0;
         const calls = cell.rows.filter(alarm);
         if (calls.length > 0) calling.push(calls[0] ?? first);
@@ -212,7 +243,7 @@ export function MapCanvas(props: MapCanvasProps): ReactElement {
       drawMark(context, "diamond", ...onScreen(now, px[row] ?? 0, py[row] ?? 0), 5);
       context.stroke();
     }
-  }, [land, places]);
+  }, [land, places, dark]);
 
   const redraw = useCallback(() => {
     cancelAnimationFrame(frame.current);

@@ -161,8 +161,7 @@ def _program(
     now_ns: int,
 ) -> ProgramAdmin:
     program = terms.book.programs[place]
-    bit = np.uint64(1 << place)
-    takes_part = (terms.enrolled_bits & bit) != 0
+    sites, opted_out_sites = terms.enrolled_counts(place)
     mine = [one for one in orders if one.program == program.id]
     return ProgramAdmin(
         place=place + 1,
@@ -174,9 +173,9 @@ def _program(
         minimum_notice_s=program.minimum_notice_s,
         pays=program.pays,
         terms=program.terms,
-        sites=int(np.count_nonzero(takes_part)),
-        opted_out_sites=int(np.count_nonzero(takes_part & ((terms.opted_out_bits & bit) != 0))),
-        asks_everybody=not program.exclusive and not terms.ever_enrolled_bits >> place & 1,
+        sites=sites,
+        opted_out_sites=opted_out_sites,
+        asks_everybody=terms.asks_everybody(place),
         standing_orders=len(mine),
         next_order_ms=min((to_ms(one.start_ns) for one in mine if one.start_ns > now_ns), default=None),
         services=[

@@ -62,8 +62,7 @@ def bits_of(terms: SiteTerms, program: str, sites: int) -> tuple[NDArray[np.bool
         found[: len(held)] = held
         return found
 
-    asks_all = not known.exclusive and not terms.ever_enrolled_bits >> place & 1
-    outside = none if asks_all else ~has(terms.enrolled_bits)
+    outside = none if terms.asks_everybody(place) else ~has(terms.enrolled_bits)
     left = has(terms.opted_out_bits) if known.may_opt_out else none
     return outside, left
 

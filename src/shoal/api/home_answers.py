@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from shoal.api.answers import TwinGrade
+from shoal.api.program_answers import SiteEnrolment
 
 HomeEventKind: TypeAlias = Literal["power", "charge", "hold", "local"]
 HomeEventState: TypeAlias = Literal["ahead", "running", "over", "called off"]
@@ -205,19 +206,10 @@ class HomeEarnings(msgspec.Struct, frozen=True, kw_only=True):
     months: list[str]
 
 
-class HomeConsent(msgspec.Struct, frozen=True, kw_only=True):
-    """A consent to a program: who gave it, to which terms, and when it was withdrawn."""
+class HomeConsent(SiteEnrolment, frozen=True, kw_only=True):
+    """A consent to a program, by its name: who gave it, to which terms, and when it was withdrawn."""
 
-    program_id: str
     program: str
-    from_ms: int
-    until_ms: int | None
-    now: bool
-    consented_by: str
-    consented_ms: int | None
-    terms: str
-    withdrawn_by: str
-    withdrawn_ms: int | None
 
 
 class HomeReader(msgspec.Struct, frozen=True, kw_only=True):

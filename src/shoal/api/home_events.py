@@ -40,8 +40,7 @@ class HomeEventBook:
     def __init__(self, plant: Plant, terms: KnownTerms) -> None:
         self._plant = plant
         self._terms = terms
-        self._orders = Orders(plant.database)
-        self._book = SiteOrderBook(plant.fleet, self._orders, plant.programs)
+        self._book = SiteOrderBook(plant.fleet, Orders(plant.database), plant.programs)
         self.skips = EventSkips(plant.database)
 
     def events(self, row: int, said: HomeTold | None) -> HomeEvents:
@@ -84,18 +83,16 @@ class HomeEventBook:
         return now_ns
 
     def _events(self, row: int, from_ns: int, to_ns: int, now_ns: int) -> list[HomeEvent]:
-        asked = {one.order_id: one for one in self._book.between(row, max(from_ns, 0), to_ns, now_ns=now_ns)}
+        first_ns = max(from_ns, 0)
+        asked = self._book.orders_between(row, first_ns, to_ns, now_ns=now_ns, kinds=(EventSpec, CallSpec))
         if not asked:
             return []
         site = self._plant.fleet.site_ids[row]
-        skipped = self.skips.of_site(site, after_ns=max(from_ns, 0))
+        skipped = self.skips.of_site(site, after_ns=first_ns)
         terms = self._terms.at(now_ns)
-        found = []
-        for order_id, one in asked.items():
-            order = self._orders.order(order_id)
-            if isinstance(order.spec, EventSpec | CallSpec):
-                found.append(self._event(order, one, row, skipped.get(order_id), terms, now_ns))
-        return found
+        return [
+            self._event(order, one, row, skipped.get(order.order_id), terms, now_ns) for order, one in asked
+        ]
 
     def _event(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from shoal.api.home_answers import (
@@ -24,6 +25,7 @@ from shoal.api.home_answers import (
     HomeUse,
 )
 from shoal.api.plant import Plant
+from shoal.api.program_answers import enrolment_view
 from shoal.api.site_events import is_below
 from shoal.api.site_history import Track, read_track
 from shoal.api.site_orders import takes_part
@@ -281,16 +283,8 @@ def home_sharing(plant: Plant, terms: KnownTerms, row: int) -> HomeSharing:
     ]
     consents = [
         HomeConsent(
-            program_id=one.program,
             program=names.get(one.program, one.program),
-            from_ms=to_ms(one.start_ns),
-            until_ms=None if one.end_ns is None else to_ms(one.end_ns),
-            now=one.start_ns <= now_ns and (one.end_ns is None or now_ns < one.end_ns),
-            consented_by=one.consented_by,
-            consented_ms=None if one.consented_ns is None else to_ms(one.consented_ns),
-            terms=one.terms,
-            withdrawn_by=one.withdrawn_by,
-            withdrawn_ms=None if one.withdrawn_ns is None else to_ms(one.withdrawn_ns),
+            **msgspec.structs.asdict(enrolment_view(one, now_ns)),
         )
         for one in reversed(plant.programs.enrolments(site))
     ]

@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from shoal.api.state import to_ms
+from shoal.programs.enrolment import Enrolment
+
 
 class ProgramNow(msgspec.Struct, frozen=True, kw_only=True):
     """A program; `place` is 1 for the one that goes first. `sites` take part now, `opted_out_sites` of them have left."""
@@ -37,6 +40,21 @@ class SiteEnrolment(msgspec.Struct, frozen=True, kw_only=True):
     terms: str
     withdrawn_by: str
     withdrawn_ms: int | None
+
+
+def enrolment_view(one: Enrolment, now_ns: int) -> SiteEnrolment:
+    """Return what is on record of a site in a program, as it stands at an instant."""
+    return SiteEnrolment(
+        program_id=one.program,
+        from_ms=to_ms(one.start_ns),
+        until_ms=None if one.end_ns is None else to_ms(one.end_ns),
+        now=one.start_ns <= now_ns and (one.end_ns is None or now_ns < one.end_ns),
+        consented_by=one.consented_by,
+        consented_ms=None if one.consented_ns is None else to_ms(one.consented_ns),
+        terms=one.terms,
+        withdrawn_by=one.withdrawn_by,
+        withdrawn_ms=None if one.withdrawn_ns is None else to_ms(one.withdrawn_ns),
+    )
 
 
 class SiteOptOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
@@ -194,50 +194,41 @@ def _add_devices(router: APIRouter, plant: Plant) -> None:
         return answer(view)
 
 
-def _add_audit(router: APIRouter, audit: Audit) -> None:
-    def wanted(
-        kind: Kinds = None,
-        by: ByWhom = "",
-        about: About = "",
-        from_ms: Instant = None,
-        until_ms: Instant = None,
-        people: PeopleOnly = False,
-    ) -> AuditFilter:
-        return AuditFilter(
-            kinds=KINDS if not kind else tuple(one for one in KINDS if one in kind),
-            by=by.strip(),
-            about=about.strip(),
-            from_ns=None if from_ms is None else from_ms * MS_PER_NS,
-            until_ns=None if until_ms is None else until_ms * MS_PER_NS,
-            people_only=people,
-        )
+def _wanted(
+    kind: Kinds = None,
+    by: ByWhom = "",
+    about: About = "",
+    from_ms: Instant = None,
+    until_ms: Instant = None,
+    people: PeopleOnly = False,
+) -> AuditFilter:
+    return AuditFilter(
+        kinds=KINDS if not kind else tuple(one for one in KINDS if one in kind),
+        by=by.strip(),
+        about=about.strip(),
+        from_ns=None if from_ms is None else from_ms * MS_PER_NS,
+        until_ns=None if until_ms is None else until_ms * MS_PER_NS,
+        people_only=people,
+    )
 
+
+Wanted = Annotated[AuditFilter, Depends(_wanted)]
+
+
+def _add_audit(router: APIRouter, audit: Audit) -> None:
     @router.get("/audit", responses=answers(AuditList, 403, 422, 503))
     def read_audit(
-        kind: Kinds = None,
-        by: ByWhom = "",
-        about: About = "",
-        from_ms: Instant = None,
-        until_ms: Instant = None,
-        people: PeopleOnly = False,
+        only: Wanted,
         before: Annotated[str, Query(max_length=4_000, description="`next` of the page before.")] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_LINES)] = 100,
     ) -> Response:
         """Return who did what, the newest first: orders and stops, alarms, bids, proposals, people, devices."""
-        page = audit.page(limit, only=wanted(kind, by, about, from_ms, until_ms, people), before=before)
+        page = audit.page(limit, only=only, before=before)
         return answer(AuditList(lines=[_line(one) for one in page.lines], next=page.before or None))
 
     @router.get("/audit/export", responses=_file(403, 422, 503))
-    def export_audit(
-        kind: Kinds = None,
-        by: ByWhom = "",
-        about: About = "",
-        from_ms: Instant = None,
-        until_ms: Instant = None,
-        people: PeopleOnly = False,
-    ) -> Response:
+    def export_audit(only: Wanted) -> Response:
         """Return the same as CSV, the newest 100,000 lines at most."""
-        only = wanted(kind, by, about, from_ms, until_ms, people)
         first = audit.page(LINES_AT_ONCE, only=only)  # before anything is sent: a fault is still told as one
 
         def pages() -> Iterator[str]:

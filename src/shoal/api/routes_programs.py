@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Final
 
-import numpy as np
 from fastapi import APIRouter, Path, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from shoal.api.bodies import Body
 from shoal.api.contract import answer, answers, faults
-from shoal.api.program_answers import ProgramNow, SiteEnrolment, SiteOptOut, SitePrograms, SitePromise
+from shoal.api.program_answers import ProgramNow, SiteOptOut, SitePrograms, SitePromise, enrolment_view
 from shoal.api.rights import acting_operator
 from shoal.api.state import MS_PER_NS, to_ms
 from shoal.domain.errors import InvalidInputError
@@ -127,8 +126,7 @@ def _span(from_ms: int | None, until_ms: int | None, now_ns: int) -> tuple[int, 
 
 def _program(terms: SiteTerms, place: int) -> ProgramNow:
     program = terms.book.programs[place]
-    bit = np.uint64(1 << place)
-    takes_part = (terms.enrolled_bits & bit) != 0
+    sites, opted_out_sites = terms.enrolled_counts(place)
     return ProgramNow(
         place=place + 1,
         program_id=program.id,
@@ -141,8 +139,8 @@ def _program(terms: SiteTerms, place: int) -> ProgramNow:
         minimum_notice_s=program.minimum_notice_s,
         pays=program.pays,
         terms=program.terms,
-        sites=int(np.count_nonzero(takes_part)),
-        opted_out_sites=int(np.count_nonzero(takes_part & ((terms.opted_out_bits & bit) != 0))),
+        sites=sites,
+        opted_out_sites=opted_out_sites,
     )
 
 
@@ -155,20 +153,7 @@ def _site(store: ProgramStore, site_id: SiteId, now_ns: int) -> SitePrograms:
 
     return SitePrograms(
         site_id=site_id,
-        enrolments=[
-            SiteEnrolment(
-                program_id=one.program,
-                from_ms=to_ms(one.start_ns),
-                until_ms=ms(one.end_ns),
-                now=holds(one.start_ns, one.end_ns),
-                consented_by=one.consented_by,
-                consented_ms=ms(one.consented_ns),
-                terms=one.terms,
-                withdrawn_by=one.withdrawn_by,
-                withdrawn_ms=ms(one.withdrawn_ns),
-            )
-            for one in store.enrolments(site_id)
-        ],
+        enrolments=[enrolment_view(one, now_ns) for one in store.enrolments(site_id)],
         opt_outs=[
             SiteOptOut(
                 program_id=one.program,

@@ -63,14 +63,29 @@ class SiteOrderBook:
         self._lock = threading.Lock()
 
     def between(self, row: int, from_ns: int, to_ns: int, *, now_ns: int) -> list[SiteAsked]:
-        """Return the orders that meant a site within `[from_ns, to_ns)`, by their place, then their start.
+        """Return what a site was asked within `[from_ns, to_ns)`, by the place of the orders, then their start.
+
+        Raises:
+            UnavailableError: when the database cannot be reached.
+        """
+        return [asked for _, asked in self.orders_between(row, from_ns, to_ns, now_ns=now_ns)]
+
+    def orders_between(
+        self, row: int, from_ns: int, to_ns: int, *, now_ns: int, kinds: tuple[type, ...] = (object,)
+    ) -> list[tuple[Order, SiteAsked]]:
+        """Return the orders of some kinds that meant a site within `[from_ns, to_ns)`, and what each asked of it.
 
         Raises:
             UnavailableError: when the database cannot be reached.
         """
         held = self._orders.orders(after_ns=from_ns, states=EVERY_STATE)
         meant = [
-            one for one in held if from_ns < ends_ns(one) and one.start_ns < to_ns and self._means(one, row)
+            one
+            for one in held
+            if isinstance(one.spec, kinds)
+            and from_ns < ends_ns(one)
+            and one.start_ns < to_ns
+            and self._means(one, row)
         ]
         if not meant:
             return []
@@ -78,7 +93,7 @@ class SiteOrderBook:
         terms = self._terms.at(now_ns)
         enrolments, opt_outs = self._programs.enrolments(site), self._programs.opt_outs(site)
         trials = self._orders.trials() if any(one.canary is not None for one in meant) else {}
-        found: list[tuple[tuple[int, int, int, str], SiteAsked]] = []
+        found: list[tuple[tuple[int, int, int, str], Order, SiteAsked]] = []
         for order in meant:
             at_ns = min(max(order.start_ns, now_ns), ends_ns(order) - 1)
             if not takes_part(order.program, at_ns, terms, enrolments, opt_outs):
@@ -86,8 +101,8 @@ class SiteOrderBook:
             if not _is_tried(order, trials.get(order.order_id), site):
                 continue
             asked = self._asked(order, row, at_ns, now_ns=now_ns)
-            found.append((_place(order, asked, terms), asked))
-        return [asked for _, asked in sorted(found, key=lambda one: one[0])]
+            found.append((_place(order, asked, terms), order, asked))
+        return [(order, asked) for _, order, asked in sorted(found, key=lambda one: one[0])]
 
     def now(self, row: int, now_ns: int) -> list[SiteAsked]:
         """Return the orders in force for a site, the one that goes first on top."""
@@ -179,8 +194,7 @@ class SiteOrderBook:
         rows = rows_of_order(order, self._fleet)
         if place is not None:
             bit = np.uint64(1 << place)
-            asks_all = not terms.book.programs[place].exclusive and not terms.ever_enrolled_bits >> place & 1
-            if not asks_all:
+            if not terms.asks_everybody(place):
                 rows = rows[(terms.enrolled_bits[rows] & bit) != 0]
             if terms.book.programs[place].may_opt_out:
                 rows = rows[(terms.opted_out_bits[rows] & bit) == 0]
@@ -210,8 +224,7 @@ def takes_part(
     def covers(start_ns: int, end_ns: int | None) -> bool:
         return start_ns <= at_ns and (end_ns is None or at_ns < end_ns)
 
-    asks_all = not known.exclusive and not terms.ever_enrolled_bits >> place & 1
-    inside = asks_all or any(
+    inside = terms.asks_everybody(place) or any(
         one.program == program and covers(one.start_ns, one.end_ns) for one in enrolments
     )
     away = any(one.program == program and covers(one.start_ns, one.end_ns) for one in opt_outs)

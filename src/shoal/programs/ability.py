@@ -36,6 +36,17 @@ class SiteTerms:
     ever_enrolled_bits: int = 0
     hours: SiteHours | None = None
 
+    def asks_everybody(self, position: int) -> bool:
+        """Whether the program at a position asks for no enrolment: it excludes no other, and nobody was ever in it."""
+        return not self.book.programs[position].exclusive and not self.ever_enrolled_bits >> position & 1
+
+    def enrolled_counts(self, position: int) -> tuple[int, int]:
+        """Return how many sites are enrolled in the program at a position, and how many of them have left it for now."""
+        bit = np.uint64(1 << position)
+        enrolled = (self.enrolled_bits & bit) != 0
+        left = enrolled & ((self.opted_out_bits & bit) != 0)
+        return int(np.count_nonzero(enrolled)), int(np.count_nonzero(left))
+
     def ability(
         self,
         *,

@@ -4212,7 +4212,7 @@ export interface components {
         };
         /**
          * HomeConsent
-         * @description A consent to a program: who gave it, to which terms, and when it was withdrawn.
+         * @description A consent to a program, by its name: who gave it, to which terms, and when it was withdrawn.
          */
         HomeConsent: {
             consented_by: string;
@@ -7474,6 +7474,9 @@ export interface operations {
     read_audit_api_admin_audit_get: {
         parameters: {
             query?: {
+                /** @description `next` of the page before. */
+                before?: string;
+                limit?: number;
                 /** @description Only these kinds; may be given again. */
                 kind?: ("orders" | "alarms" | "bids" | "proposals" | "people" | "devices")[] | null;
                 /** @description Only what somebody did whose name contains it. */
@@ -7486,9 +7489,6 @@ export interface operations {
                 until_ms?: number | null;
                 /** @description Leave out what the plant did by itself. */
                 people?: boolean;
-                /** @description `next` of the page before. */
-                before?: string;
-                limit?: number;
             };
             header?: never;
             path?: never;

@@ -1,6 +1,6 @@
 /** The top of the page: what needs a person, the one sentence, the weather, and the figures, each with how certain it is. */
-import { Alert, Skeleton, Tooltip } from "@mantine/core";
-import type { ReactElement, ReactNode } from "react";
+import { Alert, Skeleton } from "@mantine/core";
+import type { ComponentProps, ReactElement } from "react";
 import type { FleetNow, LiveState, TwinsNow } from "../../api/types";
 import { count, percent } from "../../format/number";
 import { IDLE_KW, batteryPhrase, batteryRange, energySize, gridPhrase, gridRange, powerSize } from "../../format/power";
@@ -9,6 +9,7 @@ import { useNowMs } from "../../live/now";
 import { useFeed, useLivePart, useLiveParts } from "../../live/store";
 import { strings } from "../../strings";
 import { ErrorBoundary } from "../../ui/ErrorBoundary";
+import { Figure as Shown, rangeSentence } from "../../ui/figures";
 import { IntervalBar, type IntervalBarProps } from "../../ui/IntervalBar";
 import { WeatherLines } from "./WeatherLines";
 import { attention } from "./attention";
@@ -25,23 +26,11 @@ const PARTS = [
 ] as const satisfies readonly (keyof LiveState)[];
 type State = Pick<LiveState, (typeof PARTS)[number]>;
 
-function Figure(props: { label: string; value: string; testId: string; hint?: string; children?: ReactNode }): ReactElement {
-  const label = <div className={classes["label"]}>{props.label}</div>;
+/** A figure in a card of its own. */
+function Figure(props: ComponentProps<typeof Shown>): ReactElement {
   return (
     <div className={classes["figure"]}>
-      {props.hint ? (
-        <Tooltip label={props.hint} multiline w={260} events={{ hover: true, focus: true, touch: true }}>
-          <button type="button" className={classes["explain"]}>
-            {props.label}
-          </button>
-        </Tooltip>
-      ) : (
-        label
-      )}
-      <div className={classes["value"]} data-testid={props.testId}>
-        {props.value}
-      </div>
-      <div className={classes["detail"]}>{props.children}</div>
+      <Shown {...props} />
     </div>
   );
 }
@@ -66,11 +55,10 @@ interface EstimateProps {
 
 /** An estimate, its range drawn and in words, and what the fresh sites alone say where that is something else. */
 function EstimateFigure({ label, hint, testId, bar, reportedKw, say, range }: EstimateProps): ReactElement {
-  const exact = Math.abs(bar.high - bar.low) < IDLE_KW;
   return (
     <Figure label={label} value={say(bar.expected)} testId={testId} hint={hint}>
       <IntervalBar {...bar} />
-      <div>{exact ? words.exact : words.likely(...range(bar.low, bar.high))}</div>
+      <div>{rangeSentence({ lowKw: bar.low, highKw: bar.high, range })}</div>
       {Math.abs(reportedKw - bar.expected) >= IDLE_KW ? <div>{words.reported(say(reportedKw))}</div> : null}
     </Figure>
   );

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from shoal.api.state import Alarm, AlertNow, AwardedInterval, Group, SettlementStatus
+from shoal.api.live.state import Alarm, AlertNow, AwardedInterval, Group, SettlementStatus
 
 TwinGrade: TypeAlias = Literal["fresh", "suspect", "stale", "unknown"]
 """Of a site or a signal; who counts how is in the sums of the groups."""

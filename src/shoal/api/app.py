@@ -10,40 +10,40 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import HTMLResponse, Response
 
 from shoal import __version__
-from shoal.api.access import Gate
-from shoal.api.alarm_groups import AlarmCauses
+from shoal.api.admin.routes import admin_routes
+from shoal.api.alarms.causes import AlarmCauses
+from shoal.api.alarms.routes import alarm_routes
+from shoal.api.alarms.routes_causes import alarm_group_routes, alarm_groups_feed
 from shoal.api.answers import Alive, Ready
+from shoal.api.commands.routes import command_routes
 from shoal.api.contract import answer, answers, describe, docs_page
-from shoal.api.feeds_site import site_feed
+from shoal.api.dispatch.routes import dispatch_routes
+from shoal.api.door.access import Gate
+from shoal.api.door.routes import session_routes, user_routes
+from shoal.api.events.routes import event_routes
+from shoal.api.events.routes_alerts import alert_routes
+from shoal.api.fleet.routes import fleet_routes
+from shoal.api.fleet.routes_purpose import ProgramNames, purpose_feed, purpose_routes
+from shoal.api.fleet.routes_sites import site_routes
+from shoal.api.forecasts.routes import forecast_routes
+from shoal.api.groups.routes import group_routes
+from shoal.api.groups.routes_history import group_feed, group_history_routes
+from shoal.api.groups.routes_nodes import node_routes
+from shoal.api.home.routes import home_feed, home_routes
+from shoal.api.limits.routes import limit_routes
+from shoal.api.live.routes import plant_routes
+from shoal.api.market.routes import market_routes
+from shoal.api.market.routes_acts import market_act_routes
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.api.problem import handle_faults
-from shoal.api.routes_admin import admin_routes
-from shoal.api.routes_alarm_groups import alarm_group_routes, alarm_groups_feed
-from shoal.api.routes_alarms import alarm_routes
-from shoal.api.routes_alerts import alert_routes
-from shoal.api.routes_books import books_routes
-from shoal.api.routes_commands import command_routes
-from shoal.api.routes_dispatch import dispatch_routes
-from shoal.api.routes_events import event_routes
-from shoal.api.routes_fleet import fleet_routes
-from shoal.api.routes_forecast import forecast_routes
-from shoal.api.routes_group_history import group_feed, group_history_routes
-from shoal.api.routes_groups import group_routes
-from shoal.api.routes_home import home_feed, home_routes
-from shoal.api.routes_limits import limit_routes
-from shoal.api.routes_market import market_routes
-from shoal.api.routes_market_acts import market_act_routes
-from shoal.api.routes_nodes import node_routes
-from shoal.api.routes_plant import plant_routes
-from shoal.api.routes_programs import program_routes
-from shoal.api.routes_purpose import ProgramNames, purpose_feed, purpose_routes
-from shoal.api.routes_runs import run_routes
-from shoal.api.routes_services import service_routes
-from shoal.api.routes_session import session_routes, user_routes
-from shoal.api.routes_settlement import settlement_routes
-from shoal.api.routes_site import one_site_routes
-from shoal.api.routes_sites import site_routes
+from shoal.api.programs.routes import program_routes
+from shoal.api.records.routes import books_routes
+from shoal.api.runs.routes import run_routes
+from shoal.api.services.routes import service_routes
+from shoal.api.settlement.routes import settlement_routes
+from shoal.api.site.feed import site_feed
+from shoal.api.site.routes import one_site_routes
 
 ROLE = "api"
 

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
-from shoal.api.admin_answers import ADMIN_TYPES
-from shoal.api.alarm_answers import ALARM_TYPES
+from shoal.api.admin.answers import ADMIN_TYPES
+from shoal.api.alarms.answers import ALARM_TYPES
 from shoal.api.answers import (
     AlarmDetail,
     AlarmPage,
@@ -37,22 +37,22 @@ from shoal.api.answers import (
     UserStepView,
     UserView,
 )
-from shoal.api.command_answers import COMMAND_TYPES
-from shoal.api.event_answers import EVENT_TYPES
-from shoal.api.fleet_answers import FLEET_TYPES
-from shoal.api.forecast_answers import FORECAST_TYPES
-from shoal.api.home_answers import HOME_TYPES
-from shoal.api.limit_answers import LIMIT_TYPES
-from shoal.api.market_act_answers import MARKET_TYPES
-from shoal.api.messages import DeltaMessage, GroupsMessage, SlowMessage, SnapshotMessage, WatchRequest
-from shoal.api.node_answers import NODE_TYPES
-from shoal.api.order_views import DISPATCH_TYPES
+from shoal.api.commands.answers import COMMAND_TYPES
+from shoal.api.dispatch.order_answers import DISPATCH_TYPES
+from shoal.api.events.answers import EVENT_TYPES
+from shoal.api.fleet.answers import FLEET_TYPES
+from shoal.api.forecasts.answers import FORECAST_TYPES
+from shoal.api.groups.answers import NODE_TYPES
+from shoal.api.home.answers import HOME_TYPES
+from shoal.api.limits.answers import LIMIT_TYPES
+from shoal.api.live.messages import DeltaMessage, GroupsMessage, SlowMessage, SnapshotMessage, WatchRequest
+from shoal.api.market.act_answers import MARKET_TYPES
 from shoal.api.problem import MEDIA_TYPE, Problem
-from shoal.api.program_answers import ProgramNow, SitePrograms
-from shoal.api.run_answers import RUN_TYPES
-from shoal.api.service_answers import SERVICE_TYPES
-from shoal.api.settlement_answers import SETTLEMENT_TYPES
-from shoal.api.site_answers import SITE_TYPES
+from shoal.api.programs.answers import ProgramNow, SitePrograms
+from shoal.api.runs.answers import RUN_TYPES
+from shoal.api.services.answers import SERVICE_TYPES
+from shoal.api.settlement.answers import SETTLEMENT_TYPES
+from shoal.api.site.answers import SITE_TYPES
 
 TYPES: Final[tuple[Any, ...]] = (
     SnapshotMessage,

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from shoal.api.state import RoleHealth, RoleStatus
+from shoal.api.live.state import RoleHealth, RoleStatus
 
 SILENT_AFTER_S: Final = 150.0
 _STATUS: Final[dict[str, RoleStatus]] = {

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
-from shoal.api.command_door import CommandDoor
-from shoal.api.doorman import Doorman
-from shoal.api.live import LiveHub
-from shoal.api.model import LiveModel
-from shoal.api.routes_events import KeptNow
+from shoal.api.commands.door import CommandDoor
+from shoal.api.door.doorman import Doorman
+from shoal.api.events.alerts import AlertDesk
+from shoal.api.events.routes import KeptNow
+from shoal.api.live.hub import LiveHub
+from shoal.api.live.model import LiveModel
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError
 from shoal.domain.fleet import Fleet

@@ -27,7 +27,7 @@ def energy(
     set_: SetValues = None,
 ) -> None:
     """Print the energy of every group of a hierarchy, to the watt-hour; a site counts where it hung when."""
-    from shoal.api.energy import NS_PER_MS, hierarchy_energy
+    from shoal.api.groups.energy import NS_PER_MS, hierarchy_energy
     from shoal.cli.history import instant_ns
     from shoal.cli.history_store import open_history
     from shoal.store.database import open_database

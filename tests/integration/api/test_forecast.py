@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from shoal.api.forecast_views import ForecastReader
+from shoal.api.forecasts.routes import MOST_WAITING, forecast_routes, span_ns
+from shoal.api.forecasts.views import ForecastReader
 from shoal.api.plant import Plant
-from shoal.api.routes_forecast import MOST_WAITING, forecast_routes, span_ns
 from shoal.bidding.forecast_contests import shadow_forecasts
 from shoal.bidding.forecast_quality import issued_of, match, outcome_of
 from shoal.bidding.training_store import ModelStore

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from shoal.api import routes_plant
-from shoal.api.access import SESSION_COOKIE
-from shoal.api.feeds import Feed, FeedSaid
-from shoal.api.live import DELTA_EVERY_S
+from shoal.api.door.access import SESSION_COOKIE
+from shoal.api.live import routes as routes_plant
+from shoal.api.live.feeds import Feed, FeedSaid
+from shoal.api.live.hub import DELTA_EVERY_S
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.live import QuarantineState

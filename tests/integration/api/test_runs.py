@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from shoal.api.plant import Plant
-from shoal.api.routes_runs import replay_view
+from shoal.api.runs.routes import replay_view
 from shoal.bidding.cycle.replay import Replayed
 from shoal.bidding.replaying import Replays
 from shoal.bidding.runs import RunBook

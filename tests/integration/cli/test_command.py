@@ -16,10 +16,10 @@ import typer
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
-from shoal.api.access import Gate
-from shoal.api.command_door import CommandDoor
+from shoal.api.commands.door import CommandDoor
+from shoal.api.commands.routes import command_routes
+from shoal.api.door.access import Gate
 from shoal.api.problem import handle_faults
-from shoal.api.routes_commands import command_routes
 from shoal.cli import command
 from shoal.domain.errors import InvalidInputError, ShoalError, UnknownIdError
 from shoal.domain.interval import NS_PER_HOUR, iso

@@ -14,10 +14,10 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
-from shoal.api.access import Gate
-from shoal.api.command_door import CommandDoor
+from shoal.api.commands.door import CommandDoor
+from shoal.api.door.access import Gate
+from shoal.api.events.routes import event_routes
 from shoal.api.problem import handle_faults
-from shoal.api.routes_events import event_routes
 from shoal.cli import event
 from shoal.cli.event_settle import delivered_span, settle_called
 from shoal.control.event_calls import STATE, kept_of, make_call

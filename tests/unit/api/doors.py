@@ -18,17 +18,17 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from shoal.api.alerts import AlertDesk
 from shoal.api.answers import OwnedUnit
 from shoal.api.app import create_app
-from shoal.api.books import read_books
-from shoal.api.command_door import CommandDoor
-from shoal.api.doorman import Doorman
-from shoal.api.live import LiveHub
-from shoal.api.model import LiveModel
+from shoal.api.commands.door import CommandDoor
+from shoal.api.door.doorman import Doorman
+from shoal.api.events.alerts import AlertDesk
+from shoal.api.live.hub import LiveHub
+from shoal.api.live.model import LiveModel
+from shoal.api.live.state import RoleHealth
 from shoal.api.page import PageFiles
 from shoal.api.plant import Acknowledge, AskSites, Plant
-from shoal.api.state import RoleHealth
+from shoal.api.records.books import read_books
 from shoal.control.event_calls import kept_of
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer
 from shoal.domain.errors import UnavailableError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shoal.api.access import COOKIE, HEADERS, Gate, check_exposure
+from shoal.api.door.access import COOKIE, HEADERS, Gate, check_exposure
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.domain.errors import SettingsError

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.api.admin_views import fallbacks_of
+from shoal.api.admin.views import fallbacks_of
 from shoal.api.answers import OwnedUnit
+from shoal.api.live.state import WorkflowRun, WorkflowStep
 from shoal.api.plant import Plant
-from shoal.api.state import WorkflowRun, WorkflowStep
 from shoal.domain.contracts import SeriesContract, ValueColumn
 from shoal.domain.facts import Facts, SeriesId
 from shoal.domain.ids import SiteId

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api.alarm_answers import AlarmGroups, AlarmsAside
-from shoal.api.alarm_groups import AlarmCauses
-from shoal.api.feeds import FeedSaid
+from shoal.api.alarms.answers import AlarmGroups, AlarmsAside
+from shoal.api.alarms.causes import AlarmCauses
+from shoal.api.alarms.routes_causes import alarm_groups_feed
+from shoal.api.live.feeds import FeedSaid
 from shoal.api.plant import Plant
-from shoal.api.routes_alarm_groups import alarm_groups_feed
 from shoal.domain.alarms import AcknowledgeAlarm, AcknowledgeAnswer, Alarm, AlarmEvent, AlarmKind, Severity
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE

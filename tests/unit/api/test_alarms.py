@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api.access import operators_of
+from shoal.api.door.access import operators_of
+from shoal.api.door.rights import LOCAL_NAME
 from shoal.api.plant import Plant
-from shoal.api.rights import LOCAL_NAME
 from shoal.domain.alarms import (
     AcknowledgeAlarm,
     AcknowledgeAnswer,

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api import routes_alerts
-from shoal.api.alerts import AlertDesk
+from shoal.api.events import routes_alerts
+from shoal.api.events.alerts import AlertDesk
+from shoal.api.live.state import AlertNow
 from shoal.api.plant import Plant
-from shoal.api.state import AlertNow
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE
 from shoal.store.database import open_database
 from shoal.store.weather_alerts import HOLDS_NS, WeatherAlertLog

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 import shoal.api.app  # noqa: F401  (brings every route along)
 from shoal.api.bodies import Body
-from shoal.api.routes_home import ReserveAsked
+from shoal.api.home.routes import ReserveAsked
 
 
 def below(kind: type[BaseModel]) -> set[type[BaseModel]]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal.api.books import delivery_hours, read_books, totals_of
+from shoal.api.live.state import to_ms
+from shoal.api.live.views import Books
 from shoal.api.plant import Plant
-from shoal.api.state import to_ms
-from shoal.api.views import Books
+from shoal.api.records.books import delivery_hours, read_books, totals_of
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.market.types import Award, AwardedInterval, Order
 from shoal.settle.statement import day_statement, settle_interval

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.api.dispatch_cost import NO_MARKET, NO_PRICE, REFILL, Share, cost_of, price_in
-from shoal.api.state import PriceSeries
+from shoal.api.dispatch.cost import NO_MARKET, NO_PRICE, REFILL, Share, cost_of, price_in
+from shoal.api.live.state import PriceSeries
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.store.order_records import Order, Scope, SetPointSpec
 from tests.unit.api.plants import T0_NS

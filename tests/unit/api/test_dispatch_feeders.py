@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.api import dispatch_feeders
-from shoal.api.dispatch_feeders import NOWHERE, feeders_of, limit_of
+from shoal.api.dispatch import feeders as dispatch_feeders
+from shoal.api.dispatch.feeders import NOWHERE, feeders_of, limit_of
 from shoal.control.grid_limits import GridLimits
 from shoal.store.limit_records import ConnectionLimit, LimitKind, OperatingEnvelope
 from shoal.store.limits import StandingLimits

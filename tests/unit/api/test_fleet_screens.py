@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.api.map_columns import ALARM_TIMES, MapColumns
-from shoal.api.packed import pack, pack_steps
+from shoal.api.fleet.map_columns import ALARM_TIMES, MapColumns
+from shoal.api.fleet.packed import pack, pack_steps
+from shoal.api.fleet.routes import places_of
+from shoal.api.fleet.sites_look import Look, alarm_of_sites
+from shoal.api.live.views import alarm_view
 from shoal.api.plant import Plant
-from shoal.api.routes_fleet import places_of
-from shoal.api.sites_look import Look, alarm_of_sites
-from shoal.api.views import alarm_view
 from shoal.control.grid_room import Bound, GroupNow
 from shoal.control.grid_state import STATE, LimitsState
 from shoal.domain.alarms import Severity

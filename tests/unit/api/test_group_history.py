@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.api import group_history as module
-from shoal.api.feeds import FeedSaid
-from shoal.api.group_trail import MOST_BYTES, GroupTrail
+from shoal.api.groups import history as module
+from shoal.api.groups.routes_history import group_feed
+from shoal.api.groups.trail import MOST_BYTES, GroupTrail
+from shoal.api.live.feeds import FeedSaid
 from shoal.api.plant import Plant
-from shoal.api.routes_group_history import group_feed
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.telemetry import ALL_PRESENT, TELEMETRY, mask_of

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api.groups import GroupQuery, GroupTree
-from shoal.api.listener import Listener
-from shoal.api.live import MAX_WATCHED
+from shoal.api.groups.trees import GroupQuery, GroupTree
+from shoal.api.live.hub import MAX_WATCHED
+from shoal.api.live.listener import Listener
 from shoal.api.plant import Plant
 from shoal.control.doing import ControlNow
 from shoal.domain.errors import UnknownIdError

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from shoal.api.home_events import pay_of
-from shoal.api.home_views import hourly_kw, month_days, use_of_hours
+from shoal.api.home.events import pay_of
+from shoal.api.home.views import hourly_kw, month_days, use_of_hours
 from shoal.api.plant import Plant
-from shoal.api.site_history import track_of
+from shoal.api.site.history import track_of
 from shoal.control.event_calls import STATE, make_call
 from shoal.domain.ids import ResourceId, SiteId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, Interval

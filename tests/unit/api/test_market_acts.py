@@ -65,7 +65,7 @@ def test_a_mode_is_kept_under_the_callers_name(plant: Plant) -> None:
 
 
 def test_no_trader_ends_four_eyes_alone(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.api.access.EVERY_RIGHT", frozenset({"see", "trade"}))
+    monkeypatch.setattr("shoal.api.door.access.EVERY_RIGHT", frozenset({"see", "trade"}))
     say(plant, "PUT", f"/{BESS}/mode", {"mode": "advisory", "four_eyes": True})
     for body in ({"four_eyes": False}, {"mode": "automatic"}, {"mode": "off", "four_eyes": False}):
         said = say(plant, "PUT", f"/{BESS}/mode", body, status=403)

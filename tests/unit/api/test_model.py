@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shoal.api import state
-from shoal.api.model import LiveModel
-from shoal.api.state import LiveState, to_ms
-from shoal.api.views import Books, DeliveryHour, ResourceTotals
+from shoal.api.live import state
+from shoal.api.live.model import LiveModel
+from shoal.api.live.state import LiveState, to_ms
+from shoal.api.live.views import Books, DeliveryHour, ResourceTotals
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, Interval
 from tests.unit.api.plants import (
     BESS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.api.newest import Newest
+from shoal.api.live.newest import Newest
 
 
 class Clock:

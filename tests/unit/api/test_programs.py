@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from shoal.api.access import Gate
+from shoal.api.door.access import Gate
 from shoal.api.problem import handle_faults
-from shoal.api.program_answers import ProgramNow, SitePrograms
-from shoal.api.routes_programs import program_routes
+from shoal.api.programs.answers import ProgramNow, SitePrograms
+from shoal.api.programs.routes import program_routes
 from shoal.domain.interval import NS_PER_HOUR
 from shoal.store.database import open_database
 from shoal.store.programs import ProgramStore

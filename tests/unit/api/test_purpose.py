@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shoal.api.feeds import FeedSaid
+from shoal.api.fleet.routes_purpose import ProgramNames, purpose_feed
+from shoal.api.live.feeds import FeedSaid
 from shoal.api.plant import Plant
-from shoal.api.routes_purpose import ProgramNames, purpose_feed
 from shoal.control.doing import Doing
 from shoal.domain.errors import UnknownIdError
 from shoal.fabric.subjects import LIVE_AGGREGATES, LIVE_CONTROL

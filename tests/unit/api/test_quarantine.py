@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.api.quarantine import MOST_MEMBERS, RECENT, QuarantineTotals
+from shoal.api.live.quarantine import MOST_MEMBERS, RECENT, QuarantineTotals
 from shoal.domain.live import Quarantined, QuarantineState
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from shoal.api.app import create_app
-from shoal.api.rights import EVERY_RIGHT, LOCAL, READING, RIGHTS_OF, RULES, Caller, may, need_of, rights_of
+from shoal.api.door.rights import (
+    EVERY_RIGHT,
+    LOCAL,
+    READING,
+    RIGHTS_OF,
+    RULES,
+    Caller,
+    may,
+    need_of,
+    rights_of,
+)
 from shoal.store.users import ROLES
 from tests.unit.api.doors import make_plant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from shoal.api.series import Point, Trail
+from shoal.api.live.series import Point, Trail
 from shoal.domain.interval import NS_PER_S
 
 

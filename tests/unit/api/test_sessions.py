@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from shoal.api.access import SESSION_COOKIE, Gate
 from shoal.api.app import create_app
-from shoal.api.doorman import BELIEVED_S, MAX_WRONG, WINDOW_S, Doorman
+from shoal.api.door.access import SESSION_COOKIE, Gate
+from shoal.api.door.doorman import BELIEVED_S, MAX_WRONG, WINDOW_S, Doorman
 from shoal.api.plant import Plant
 from shoal.store.database import open_database
 from shoal.store.users import Users

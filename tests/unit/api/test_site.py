@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.api.feeds import FeedSaid
-from shoal.api.feeds_site import SiteDesk, site_feed
+from shoal.api.live.feeds import FeedSaid
 from shoal.api.plant import Plant
-from shoal.api.site_answers import SiteNow
-from shoal.api.site_history import site_history, step_ns_of, tier_of, track_of
+from shoal.api.site.answers import SiteNow
+from shoal.api.site.feed import SiteDesk, site_feed
+from shoal.api.site.history import site_history, step_ns_of, tier_of, track_of
 from shoal.domain.errors import UnavailableError, UnknownIdError
 from shoal.domain.ids import SiteId
 from shoal.domain.interval import NS_PER_HOUR, NS_PER_MINUTE, NS_PER_S

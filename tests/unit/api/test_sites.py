@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from shoal.api import routes_sites
 from shoal.api.answers import OwnedUnit
+from shoal.api.fleet import routes_sites
+from shoal.api.fleet.twins import GRADES, flag_words, grades
 from shoal.api.plant import Plant
-from shoal.api.twins import GRADES, flag_words, grades
 from shoal.domain.interval import NS_PER_MINUTE
 from shoal.domain.telemetry import SUSPECT, TELEMETRY, Flag, mask_of
 from shoal.twin.aggregate import Timeouts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shoal.api.topics import TOPICS
+from shoal.api.live.topics import TOPICS
 
 PAGE = Path(__file__).parents[3] / "web" / "src" / "live" / "topics.ts"
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from shoal.api.aggregates import fleet_now
+from shoal.api.live.aggregates import fleet_now
 from shoal.cli.benches import uncertainty
 from shoal.cli.benches._twin_answers import make_shard
 from shoal.cli.benches._twin_inputs import DELAY_NS, START_NS, STEP_NS, make_fleet, make_samples

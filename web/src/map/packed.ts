@@ -1,4 +1,4 @@
-/** Columns as the plant packs them (`api/packed.py`): bytes of whole numbers plane by plane, names by what they share. Pure. */
+/** Columns as the plant packs them (`api/fleet/packed.py`): bytes of whole numbers plane by plane, names by what they share. Pure. */
 
 /** A number that is not known. */
 export const NONE = -0x80000000;

@@ -184,7 +184,7 @@ def _of_processes(model: Model) -> tuple[Limit, ...]:
         Limit(
             name="api's reading of aggregates",
             kind=Kind.PROCESS,
-            where="api/state.py, api/aggregates.py",
+            where="api/live/state.py, api/live/aggregates.py",
             unit="cores",
             use=model.api_cores,
             most=fill,

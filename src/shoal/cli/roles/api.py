@@ -12,17 +12,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from shoal.api.access import check_exposure, operators_of
-from shoal.api.alerts import AlertDesk
 from shoal.api.app import create_app
-from shoal.api.books import known_resources, read_books
-from shoal.api.command_door import CommandDoor
-from shoal.api.doorman import Doorman
+from shoal.api.commands.door import CommandDoor
+from shoal.api.door.access import check_exposure, operators_of
+from shoal.api.door.doorman import Doorman
+from shoal.api.events.alerts import AlertDesk
 from shoal.api.health import RoleFile
-from shoal.api.live import LiveHub
-from shoal.api.model import LiveModel
+from shoal.api.live.hub import LiveHub
+from shoal.api.live.model import LiveModel
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
+from shoal.api.records.books import known_resources, read_books
 from shoal.api.serve import bind, serve
 from shoal.cli.history_store import open_history
 from shoal.cli.roles.alarms import acknowledge_alarm

@@ -1,0 +1,1 @@
+"""Administration: devices, programs, markets, feeds, the system, who did what."""

@@ -1,0 +1,1 @@
+"""Alarms: those that stand, by their causes, and what people said of them."""

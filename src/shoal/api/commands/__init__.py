@@ -1,0 +1,1 @@
+"""The doors of commands: orders, kill switches, the audit."""

@@ -1,0 +1,1 @@
+"""Orders: looked at before they are launched, approved, launched, watched while they run."""

@@ -1,0 +1,1 @@
+"""Who is asking and what they may: sign-in, sessions, rights by address."""

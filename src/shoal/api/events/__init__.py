@@ -1,0 +1,1 @@
+"""Events called ahead and the weather alerts that may call them."""

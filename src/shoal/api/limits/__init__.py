@@ -1,0 +1,1 @@
+"""Limits of connections, operating envelopes, owners' hours."""

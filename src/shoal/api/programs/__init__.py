@@ -1,0 +1,1 @@
+"""Programs: their order, and what is on record of a site."""

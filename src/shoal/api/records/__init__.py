@@ -1,0 +1,1 @@
+"""What is on record: bids, awards, statements, runs, the history of telemetry."""

@@ -1,0 +1,1 @@
+"""Workflow runs: what a decision knew, and the decision made again."""

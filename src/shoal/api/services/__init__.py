@@ -1,0 +1,1 @@
+"""Standing services: what stands and what it reached."""

@@ -1,0 +1,1 @@
+"""Settled days down to their intervals, and where the money went."""

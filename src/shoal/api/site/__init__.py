@@ -1,0 +1,1 @@
+"""One site: its flow, past, device, orders, events."""

@@ -11,8 +11,8 @@ import { mesh } from "topojson-client";
 
 const NAME = "virtual:outlines";
 // Countries are drawn from a coarse source; states are seen close up.
-const COASTS = { file: "world-atlas/countries-110m.json", key: "countries", perDeg: 20, offDeg: 0.05 };
-const BORDERS = { file: "us-atlas/states-10m.json", key: "states", perDeg: 50, offDeg: 0.02 };
+const COASTS = { file: "world-atlas/countries-110m.json", key: "countries", perDeg: 10, offDeg: 0.1 };
+const BORDERS = { file: "us-atlas/states-10m.json", key: "states", perDeg: 25, offDeg: 0.04 };
 
 /** How far a point is from the line between two others, in degrees. */
 function offLine([x, y], [ax, ay], [bx, by]) {

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -47,6 +48,22 @@ class PageFiles(StaticFiles):
 
     async def check_config(self) -> None:
         """Take a folder that is not there for one without files: the page was not built."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Return a file, as the build has packed it where the reader takes that; the suffix before `.gz` says its type."""
+        packed, headers = Path(f"{os.fspath(full_path)}.gz"), Headers(scope=scope)
+        if "gzip" not in headers.get("accept-encoding", "") or "range" in headers or not packed.is_file():
+            return super().file_response(full_path, stat_result, scope, status_code)
+        answer = super().file_response(packed, packed.stat(), scope, status_code)
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers.add_vary_header("Accept-Encoding")
+        return answer
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return one file.

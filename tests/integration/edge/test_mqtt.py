@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,12 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self.parser = mqtt.PacketParser()
         self.packets: list[mqtt.Packet] = []
-        self.socket.sendall(mqtt.connect(client_id=client_id))
-        assert self.next() == mqtt.ConnAck(session_present=False, code=0)
+        try:
+            self.socket.sendall(mqtt.connect(client_id=client_id))
+            assert self.next() == mqtt.ConnAck(session_present=False, code=0)
+        except BaseException:
+            self.socket.close()
+            raise
 
     def next(self) -> mqtt.Packet:
         while not self.packets:
@@ -50,7 +55,8 @@ class Client:
 
 @pytest.fixture
 def client(broker: Broker, request: pytest.FixtureRequest) -> Iterator[Client]:
-    client = Client(broker.port, request.node.name[:30])
+    # A name of its own: a broker holds off a client that comes while one of its name still goes.
+    client = Client(broker.port, f"{uuid.uuid4().hex[:8]}-{request.node.name[:20]}")
     yield client
     client.close()
 

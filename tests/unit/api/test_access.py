@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoal.api.door.access import COOKIE, HEADERS, Gate, check_exposure
+from shoal.api.door.access import CONTENT_SECURITY_OF_DATA, COOKIE, HEADERS, Gate, check_exposure
 from shoal.api.page import PageFiles
 from shoal.api.plant import Plant
 from shoal.domain.errors import SettingsError
@@ -146,8 +147,11 @@ def test_listening_on_loopback_needs_none(host: str) -> None:
 def test_every_answer_carries_the_security_headers(plant: Plant, page: PageFiles, path: str) -> None:
     for token in ("", TOKEN):
         answer = ask(plant, "GET", path, token=token, page=page)
-        for name, value in HEADERS.items():
+        data = "json" in answer.headers.get("content-type", "")
+        expected = {**HEADERS, "Content-Security-Policy": CONTENT_SECURITY_OF_DATA} if data else HEADERS
+        for name, value in expected.items():
             assert answer.headers[name] == value
+        assert data == (path not in ("/", "/metrics") or (path == "/metrics" and answer.status_code == 401))
     assert "script-src" not in HEADERS["Content-Security-Policy"]  # falls back to 'self', nothing inline
 
 
@@ -161,6 +165,22 @@ def test_page_and_its_assets_are_served_with_their_caching(plant: Plant, page: P
     assert asset.headers["content-type"].startswith("text/javascript")
     assert asset.headers["content-encoding"] == "gzip"
     assert ask(plant, "GET", "/icon.svg", page=page).headers["cache-control"] == "no-cache"
+
+
+def test_packed_assets_go_to_who_takes_them_and_the_plain_ones_to_others(
+    plant: Plant, page: PageFiles
+) -> None:
+    plain = Path(str(page.directory)) / "assets" / "index-abc123.js"
+    plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(b"// packed"))
+    answer = ask(plant, "GET", "/assets/index-abc123.js", page=page)
+    assert answer.text == "// packed"
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in answer.headers["cache-control"]
+    assert "accept-encoding" in answer.headers["vary"].lower()
+    other = ask(plant, "GET", "/assets/index-abc123.js", page=page, headers={"accept-encoding": "identity"})
+    assert other.content == plain.read_bytes()
+    assert "content-encoding" not in other.headers
 
 
 @pytest.mark.parametrize(

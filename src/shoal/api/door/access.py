@@ -58,6 +58,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "base-uri 'none'",
     )
 )
+CONTENT_SECURITY_OF_DATA: Final = "default-src 'none'; frame-ancestors 'none'"
+"""Of answers that are data: nothing in them is ever loaded or run."""
 HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -307,6 +309,8 @@ def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            if "json" in headers.get("content-type", ""):
+                headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_OF_DATA)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)

@@ -169,7 +169,7 @@ def build_page(root: Path, *, force: bool = False) -> Path:
 
 def pack_assets(folder: Path) -> None:
     """Put each text among the hashed assets beside itself as gzip makes it smallest: done once here, not for every reader."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("*")):
         if path.suffix in PACKED_SUFFIXES:
             path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
 

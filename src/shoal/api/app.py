@@ -116,7 +116,7 @@ def create_app(
     app.mount("/", files)
     describe(app)
     handle_faults(app)
-    app.add_middleware(GZipMiddleware, minimum_size=1_024, compresslevel=5)
+    app.add_middleware(GZipMiddleware, minimum_size=1_024, compresslevel=6)
     app.add_middleware(Gate, token=token, operators=operators or {}, doorman=plant.doorman)
     return app
 

@@ -147,6 +147,7 @@ def _event_row(event: AlarmEvent) -> dict[str, Any]:
 
 def _cursor(text: str) -> tuple[int, int]:
     cleared_ns, _, number = text.partition("-")
-    if not (cleared_ns.isdecimal() and number.isdecimal() and len(text) <= 40):
+    numbers = cleared_ns.isdecimal() and number.isdecimal() and len(text) <= 40
+    if not numbers or max(int(cleared_ns), int(number)) >= 2**63:
         raise InvalidInputError(field="before", value=text, fix="give what the former answer said")
     return int(cleared_ns), int(number)

@@ -97,8 +97,9 @@ def test_log_pages_through_cleared_alarms(log: AlarmLog) -> None:
             break
         assert len(page) == 3
     assert found == [7, 6, 5, 4, 3, 2, 1]
-    with pytest.raises(InvalidInputError, match="before"):
-        log.cleared(3, before="1; DROP TABLE alarm")
+    for odd in ("1; DROP TABLE alarm", f"{2**63}-1", f"1-{2**63}"):
+        with pytest.raises(InvalidInputError, match="before"):
+            log.cleared(3, before=odd)
 
 
 def test_reopened_alarm_is_active_again(log: AlarmLog) -> None:

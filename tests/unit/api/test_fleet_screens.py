@@ -85,6 +85,10 @@ def test_places_come_once_and_then_as_304(plant: Plant) -> None:
     again = ask(plant, "GET", "/api/map/sites", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert ask(plant, "GET", "/api/map/sites", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = ask(plant, "GET", "/api/map/sites", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.json() == shown
 
 
 def test_map_says_how_sites_are_and_what_was_never_measured_is_null(plant: Plant) -> None:

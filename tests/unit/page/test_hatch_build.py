@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,10 @@ class FakeNode:
         else:
             output = folder.parent / hatch_build.OUTPUT
             output.mkdir(parents=True, exist_ok=True)
+            (output / "assets").mkdir(exist_ok=True)
             (output / "index.html").write_text("built")
+            (output / "assets" / "page-1.js").write_text("// text that repeats " * 50)
+            (output / "assets" / "face.woff2").write_bytes(b"packed already")
 
 
 @pytest.fixture
@@ -51,6 +55,12 @@ def test_build_runs_once_for_unchanged_sources(root: Path, node: FakeNode) -> No
     hatch_build.build_page(root)
     assert (output / "index.html").read_text() == "built"
     assert [arguments[0] for arguments in node.asked] == ["ci", "run"]
+
+
+def test_every_text_among_the_assets_is_packed_beside_itself(root: Path, node: FakeNode) -> None:
+    assets = hatch_build.build_page(root) / "assets"
+    assert sorted(path.name for path in assets.iterdir()) == ["face.woff2", "page-1.js", "page-1.js.gz"]
+    assert gzip.decompress((assets / "page-1.js.gz").read_bytes()) == (assets / "page-1.js").read_bytes()
 
 
 def test_build_runs_again_without_installing_when_a_source_changes(root: Path, node: FakeNode) -> None:

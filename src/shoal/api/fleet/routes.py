@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -91,8 +93,14 @@ def fleet_routes(plant: Plant) -> APIRouter:
         if request.headers.get("if-none-match", "").removeprefix("W/") == tag:
             return Response(status_code=304, headers=headers)
         if not places:
-            places.append(msgspec.json.encode(places_of(plant.fleet, desk.version)))
-        return Response(places[0], media_type="application/json", headers=headers)
+            plain = msgspec.json.encode(places_of(plant.fleet, desk.version))
+            # made once for all readers, so as small as it gets
+            places.extend((plain, await asyncio.to_thread(gzip.compress, plain, 9, mtime=0)))
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(places[0], media_type="application/json", headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return Response(places[1], media_type="application/json", headers=headers)
 
     @router.get("/map/now", responses=answers(MapNow, 404, 422, 503))
     async def read_now(asked: Asked, since: Since = "") -> Response:

@@ -90,10 +90,14 @@ class HomeWords:
             try:
                 if any(asked.look for asked, _ in waiting):
                     await self._look()
-                for asked, message in waiting:
-                    await message.respond(msgspec.json.encode(self._told(asked.site_id)))
             except Exception:  # noqa: BLE001 - the supervisor of the words: the next one must be heard
                 _log.exception("owners' words could not be taken")
+                continue
+            for asked, message in waiting:
+                try:
+                    await message.respond(msgspec.json.encode(self._told(asked.site_id)))
+                except Exception:  # noqa: BLE001 - one answer that fails keeps no other from its home
+                    _log.exception("an owner's word was not answered", site=asked.site_id)
 
     def _told(self, site_id: str) -> HomeTold:
         row = self._fleet.row_of[SiteId(site_id)]

@@ -273,6 +273,10 @@ async def _live(world: World, control: Client, processes: list[subprocess.Popen[
 
     async with world.searcher() as (service, adder):
         status = await turn(service, world)
+        for _ in range(5):  # homes that a busy machine made too late for one search are in the next
+            if status.agents == 2:
+                break
+            status = await turn(service, world)
         assert status.agents == 2, "the third shares nothing, and is answered for"
         assert status.homes == HOMES
         assert (status.heard_frac, status.answered_frac) == (1.0, 1.0)

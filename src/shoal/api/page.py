@@ -15,6 +15,8 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from shoal.api.encoding import takes_gzip
+
 STATIC: Final = Path(__file__).parent / "static"
 _ASSETS: Final = "assets/"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
@@ -58,7 +60,7 @@ class PageFiles(StaticFiles):
     ) -> Response:
         """Return a file, as the build has packed it where the reader takes that; the suffix before `.gz` says its type."""
         packed, headers = Path(f"{os.fspath(full_path)}.gz"), Headers(scope=scope)
-        if "gzip" not in headers.get("accept-encoding", "") or "range" in headers or not packed.is_file():
+        if not takes_gzip(headers) or "range" in headers or not packed.is_file():
             return super().file_response(full_path, stat_result, scope, status_code)
         answer = super().file_response(packed, packed.stat(), scope, status_code)
         answer.headers["Content-Encoding"] = "gzip"

@@ -108,6 +108,7 @@ def test_fleet_that_changes_while_it_is_read_is_read_whole(
                     seen.append(found.version)
         await publishing
         assert seen == sorted(seen)
+        assert len(set(seen)) > 3
 
     play(tmp_path, scene)
 

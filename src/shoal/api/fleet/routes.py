@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from shoal.api.contract import answer, answers
+from shoal.api.encoding import takes_gzip
 from shoal.api.fleet.answers import MapNow, MapSites, SiteHit, SiteHits
 from shoal.api.fleet.map_columns import MapColumns
 from shoal.api.fleet.packed import pack, pack_bits, pack_names, pack_steps
@@ -97,7 +98,7 @@ def fleet_routes(plant: Plant) -> APIRouter:
             # made once for all readers, so as small as it gets
             places.extend((plain, await asyncio.to_thread(gzip.compress, plain, 9, mtime=0)))
         headers["Vary"] = "Accept-Encoding"
-        if "gzip" not in request.headers.get("accept-encoding", ""):
+        if not takes_gzip(request.headers):
             return Response(places[0], media_type="application/json", headers=headers)
         headers["Content-Encoding"] = "gzip"
         return Response(places[1], media_type="application/json", headers=headers)
